@@ -154,13 +154,14 @@ auth: {{ issuers: {{ corp: {{ issuer: "https://i.example", audience: [orders-api
 roles: {{ clerk: [orders:read, orders:write] }}
 plans: {{ wide: {{ rate: 100000000/s, burst: 100000000 }} }}
 consumers:
-  acme: {{ roles: [clerk], plan: wide, identities: [{{ issuer: corp, id: acme }}], keys: [{{ id: k, sha256: "{key}" }}] }}
+  acme: {{ roles: [clerk], plan: wide, attributes: {{ tenant: [t-16, t-17] }}, identities: [{{ issuer: corp, id: acme }}], keys: [{{ id: k, sha256: "{key}" }}] }}
 apis:
   orders:
     upstream: http://127.0.0.1:9000
     routes:
       GET /public: {{ public: true }}
       GET /orders/{{id}}: {{ scopes: [orders:read] }}
+      GET /tenants/{{tenant}}: {{ scopes: [orders:read], where: {{ path.tenant: caller.tenant }} }}
       POST /orders: {{ scopes: [orders:write], request: {{ json: order.json }} }}
       POST /loose: {{ scopes: [orders:write] }}
       POST /lots: {{ scopes: [orders:write], request: {{ json: lots.json }} }}
@@ -224,6 +225,13 @@ fn public_route(bencher: Bencher<'_, '_>) {
 fn token_known(bencher: Bencher<'_, '_>) {
     let world = World::new();
     world.bench(bencher, get(&world, "/orders/1", Credential::Token), None);
+}
+
+/// The same, and the tenant in the path is compared with those of the caller.
+#[divan::bench]
+fn token_known_and_object_compared(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    world.bench(bencher, get(&world, "/tenants/t-17", Credential::Token), None);
 }
 
 /// The same beside a million revocations.

@@ -83,7 +83,7 @@ pub(crate) async fn admit(
             Ok(known) => {
                 trace.caller = Some(Arc::clone(&known.caller));
                 trace.unusual = known.unusual;
-                if let Err(refusal) = requirement.permit(&known, request.now()) {
+                if let Err(refusal) = requirement.permit(&known, request, request.now()) {
                     trace.settle(reporting, refusal)?;
                 }
             }
@@ -116,7 +116,7 @@ pub(crate) async fn recheck(
     let Access::Scoped(requirement) = &route.access else { return Ok(()) };
     let known = match in_force.auth.again(request, tokens).await {
         // `max_age` is about the moment in which it began.
-        Ok(known) => requirement.permit(&known, request.exchange.at),
+        Ok(known) => requirement.permit(&known, request, request.exchange.at),
         Err(refusal) => Err(refusal),
     };
     known.or_else(|refusal| Trace::default().settle(route.reporting, refusal))

@@ -80,10 +80,11 @@ fn who(route: &Route) -> String {
         Access::Scoped(requirement) => {
             let alternatives: Vec<String> = requirement.alternatives().iter().map(alternative).collect();
             let scopes = alternatives.join(", or ");
-            match requirement.only() {
-                Some(only) => format!("{scopes}, only {}", only.join(", ")),
-                None => scopes,
-            }
+            let only = requirement.only().map(|only| format!(", only {}", only.join(", ")));
+            let owned = requirement.ownership().unwrap_or_default().iter();
+            let owned: Vec<_> = owned.map(|one| format!("{} is {}", one.name(), one.value())).collect();
+            let owned = if owned.is_empty() { String::new() } else { format!(", where {}", owned.join(" and ")) };
+            format!("{scopes}{}{owned}", only.unwrap_or_default())
         }
     }
 }

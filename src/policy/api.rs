@@ -183,6 +183,23 @@ impl Route {
         &self.api
     }
 
+    /// The headers that decide about its requests: an upstream must get them as they came.
+    pub(crate) fn decisive_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.request.header_names().chain(self.compared_headers())
+    }
+
+    /// The headers that are compared with what the caller has.
+    pub(crate) fn compared_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        let ownership = match &self.access {
+            Access::Public => None,
+            Access::Scoped(requirement) => requirement.ownership(),
+        };
+        ownership.unwrap_or_default().iter().filter_map(|condition| match condition.named() {
+            scope::ownership::Named::Header(name) => Some(name),
+            _ => None,
+        })
+    }
+
     /// The scopes that it requires; none if it is public.
     pub(crate) fn required_scopes(&self) -> &[Box<str>] {
         match &self.access {

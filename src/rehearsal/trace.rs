@@ -219,7 +219,7 @@ impl RehearsalTrace {
             "auth" => passed(self.caller().map(|caller| self.origin.words(caller, now)).unwrap_or_default()),
             "scope" if public => not_asked("the route is public"),
             "scope" if self.caller().is_none() => not_asked("no caller is authenticated, and auth only reports"),
-            "scope" => passed(self.scope_summary()),
+            "scope" => passed(self.scope_summary() + &self.ownership_summary()),
             "rate_limit" => match self.limits() {
                 limits if limits.is_empty() => not_asked("neither the route nor a plan has a limit"),
                 limits => passed(limits.join(", ")),
@@ -234,6 +234,7 @@ impl RehearsalTrace {
         let mut why = match refusal.reason() {
             Reason::InsufficientScope => self.scope_summary(),
             Reason::ConsumerNotApproved => format!("{} (is {})", refusal.detail(), self.name()),
+            Reason::NotYours => refusal.detail().to_owned() + &self.ownership_summary(),
             _ => refusal.detail().to_owned(),
         };
         if let Some(methods) = allowed_methods {
@@ -267,6 +268,14 @@ impl RehearsalTrace {
         }
         let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join("; ")) };
         format!("needs {needs}; has {has}{details}")
+    }
+
+    /// What requests name that must be the caller's, and what the caller has.
+    fn ownership_summary(&self) -> String {
+        let (Some(route), Some(caller)) = (&self.route, self.caller()) else { return String::new() };
+        let Access::Scoped(requirement) = &route.access else { return String::new() };
+        let conditions = requirement.ownership().unwrap_or_default().iter();
+        conditions.map(|one| format!("; {} must be {}", one.name(), one.describe(caller))).collect()
     }
 
     /// What remains of each limit that the request counted against.

@@ -63,6 +63,7 @@ mod monitoring;
 mod names;
 mod numbers;
 mod oauth_clients;
+mod objects;
 mod oidc;
 mod openapi;
 mod operators;

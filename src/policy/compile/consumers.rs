@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::attributes;
 use super::clients;
 use super::context::Context;
 use super::key_rotations;
@@ -150,7 +151,8 @@ fn consumer(
             .help("write `plan:` with the name of a plan");
     }
     let organization = organization(context, name, written, plan.as_deref(), at.key("organization"));
-    Consumer::new(name, roles, ceiling, plan).of_organization(organization)
+    let attributes = attributes::of_consumer(context, &written.attributes, at.key("attributes"));
+    Consumer::new(name, roles, ceiling, plan).of_organization(organization).with_attributes(attributes)
 }
 
 fn organization<'w>(

@@ -5,6 +5,7 @@
 
 mod admin;
 mod apis;
+mod attributes;
 mod audit;
 mod auth;
 mod catalog;

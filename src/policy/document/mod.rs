@@ -10,6 +10,7 @@ mod contracts;
 mod cors;
 mod egress;
 mod headers;
+mod one_or_list;
 mod openapi;
 mod plans;
 pub(crate) mod schema;
@@ -33,7 +34,7 @@ pub(crate) use self::audit::{
     Audit, AuditMap, Chain, ElasticsearchSink, FileSink, HttpSink, OtlpSink, Rotate, Sink, Spool, SyslogSink,
 };
 pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer};
-pub(crate) use self::consumers::{Consumer, Identity, Key, KeyRotation};
+pub(crate) use self::consumers::{AttributeValues, Consumer, Identity, Key, KeyRotation};
 pub(crate) use self::contracts::{Content, Mode, Request, Response};
 pub(crate) use self::cors::Cors;
 pub(crate) use self::egress::Egress;
@@ -309,6 +310,11 @@ pub(crate) struct Route {
     pub(crate) public: Option<bool>,
     /// The only consumers that may call the route. Default: no such list.
     pub(crate) only: Option<Vec<String>>,
+    /// What a request names that must be the caller's, else 403 `not_yours`: `path.NAME`, `query.NAME` or `header.NAME`, and
+    /// `caller.ATTRIBUTE`, `caller.consumer` or `caller.user`. Default: not compared; `{}` says that this is meant.
+    #[serde(rename = "where")]
+    #[schemars(extend("propertyNames" = {"pattern": "^(path|query|header)[.]."}))]
+    pub(crate) ownership: Option<BTreeMap<String, String>>,
     /// Accepted proofs of possession, of which the caller needs one. Default: none is needed.
     #[schemars(extend("items" = {"type": "string", "enum": ["certificate", "bound_token", "dpop"]}))]
     pub(crate) proof_of_possession: Option<Vec<String>>,

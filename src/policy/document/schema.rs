@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::openapi::OpenApiMap;
 use super::plans::{Class, ClassMap, Quota, QuotaMap, Quotas};
 use super::store::{Servers, SeveralServers, Store, StoreMap};
-use super::{Audit, AuditMap, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
+use super::{AttributeValues, Audit, AuditMap, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
 use super::{Pins, Retries, RetriesMap, RetryCause, UpstreamMap, Watch, WatchMap, Workers};
 use crate::policy::share::Share;
 use crate::policy::units::{CALENDAR_UNITS, CalendarCount, PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
@@ -149,6 +149,14 @@ fn alternatives(units: &[(&str, u64)], text: fn(&str) -> String) -> Vec<String> 
 
 schema_of!(ClaimNames, "ClaimNames", |_generator| json_schema!({
     "description": "A claim name or JSON pointer (`/realm_access/roles`), or a list: the first that is present counts.",
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+    ],
+}));
+
+schema_of!(AttributeValues, "AttributeValues", |_generator| json_schema!({
+    "description": "A value, or a list: each of them is the consumer's.",
     "anyOf": [
         {"type": "string", "minLength": 1},
         {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},

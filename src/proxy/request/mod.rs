@@ -155,7 +155,7 @@ async fn process(
     let switches = wanted.is_some();
     let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, switches, guard).await?;
     if let Some(wanted) = wanted.filter(|_| forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS) {
-        return upgraded(wanted, forwarded, parts, target, policy);
+        return upgraded(wanted, forwarded, parts, target, (policy, &route));
     }
     checked(forwarded, &route, guard).await
 }
@@ -184,7 +184,7 @@ fn upgraded(
     forwarded: Forwarded,
     parts: &Parts,
     target: RequestTarget<'_>,
-    policy: &Policy,
+    (policy, route): (&Policy, &Route),
 ) -> Result<Processed, Refusal> {
     let Forwarded { head, connection, .. } = forwarded;
     if !wanted.is_answered_by(&head.fields) {
@@ -192,8 +192,9 @@ fn upgraded(
         let refusal = Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail);
         return Err(refusal.cause("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
     }
-    let credentials = [&AUTHORIZATION, &policy.auth().key_header];
-    Ok(Processed::Upgraded(head, wanted.go_on(connection, parts, &credentials, target.certificate)))
+    let mut kept = vec![&AUTHORIZATION, &policy.auth().key_header];
+    kept.extend(route.compared_headers());
+    Ok(Processed::Upgraded(head, wanted.go_on(connection, parts, &kept, target.certificate)))
 }
 
 /// Returns the response after which the connection is a WebSocket.

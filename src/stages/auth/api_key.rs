@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 
 use super::api_key_format;
+use super::attributes::ClaimedAttributes;
 use super::caller::{Caller, Consumer, CredentialKind, Verified};
 use super::claims::{Confirmation, Times, refuse};
 use super::directory::Directory;
@@ -68,6 +69,7 @@ impl Key {
             kind: CredentialKind::ApiKey,
             id: Some(self.id.clone()),
             user: None,
+            attributes: ClaimedAttributes::default(),
             granted,
             revocation_keys: vec![RevocationKey::key(&self.id)],
             issued: self.created.or(self.not_before).map(Timestamp::as_second),

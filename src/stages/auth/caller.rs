@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::header::HeaderValue;
 
+use super::attributes::{Attributes, ClaimedAttributes, Values};
 use super::claims::Confirmation;
 use crate::stages::rate_limit::Plan;
 use crate::state::ledger::{Account, Ledger, Tick};
@@ -52,6 +53,7 @@ pub(crate) struct Consumer {
     ceiling: Option<Box<[Box<str>]>>,
     plan: Option<Arc<Plan>>,
     organization: Option<Box<str>>,
+    attributes: Values,
 }
 
 impl Consumer {
@@ -63,7 +65,13 @@ impl Consumer {
             ceiling: ceiling.map(Vec::into_boxed_slice),
             plan,
             organization: None,
+            attributes: Values::new(),
         }
+    }
+
+    /// Sets its attributes.
+    pub(crate) fn with_attributes(self, attributes: Values) -> Self {
+        Self { attributes, ..self }
     }
 
     /// Sets the organization that it belongs to.
@@ -122,6 +130,8 @@ pub(super) struct Verified {
     pub(super) id: Option<Box<str>>,
     /// The user that the consumer acts for.
     pub(super) user: Option<Box<str>>,
+    /// What it says of the caller beside its scopes.
+    pub(super) attributes: ClaimedAttributes,
     pub(super) granted: Vec<Box<str>>,
     /// The keys by which it can be revoked.
     pub(super) revocation_keys: Vec<RevocationKey>,
@@ -145,6 +155,8 @@ pub(crate) struct Caller {
     user: Option<Box<str>>,
     /// How much that user has used, if users are limited.
     user_account: Option<Arc<Account>>,
+    /// What its credential says of it beside its scopes.
+    attributes: Arc<ClaimedAttributes>,
     kind: CredentialKind,
     credential_id: Option<Box<str>>,
     granted: Box<[Box<str>]>,
@@ -191,6 +203,7 @@ impl Caller {
             account,
             user: verified.user,
             user_account: None,
+            attributes: verified.attributes.into(),
             kind: verified.kind,
             credential_id: verified.id,
             granted,
@@ -213,6 +226,7 @@ impl Caller {
             account: Arc::clone(&self.account),
             user: self.user.clone(),
             user_account: self.user_account.clone(),
+            attributes: Arc::clone(&self.attributes),
             kind: self.kind,
             credential_id: self.credential_id.clone(),
             cut: self.cut.clone(),
@@ -272,6 +286,11 @@ impl Caller {
         self.consumer.organization()
     }
 
+    /// Its attributes.
+    pub(crate) fn attributes(&self) -> Attributes<'_> {
+        Attributes { listed: &self.consumer.attributes, claimed: &self.attributes }
+    }
+
     /// The usage of its limits.
     pub(crate) fn account(&self) -> &Arc<Account> {
         &self.account
@@ -324,6 +343,7 @@ impl Caller {
                 kind: CredentialKind::ApiKey,
                 id: None,
                 user: None,
+                attributes: ClaimedAttributes::default(),
                 granted,
                 revocation_keys: Vec::new(),
                 issued: None,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
+use super::attributes::ClaimedAttributes;
 use super::caller::{Caller, CredentialKind, Verified};
 use super::claims::{Confirmation, refuse};
 use super::client::{Client, ClientCredential, Presented};
@@ -211,6 +212,7 @@ impl KnownClient<'_> {
                 kind: self.kind,
                 id: Some(self.client.id.clone()),
                 user: None,
+                attributes: ClaimedAttributes::default(),
                 granted,
                 revocation_keys: Vec::new(),
                 issued: self.issued,

@@ -1,8 +1,10 @@
 //! Names in `x-bartizan` that the policy must define.
 
+use super::ownership;
 use crate::policy::diagnostic::did_you_mean;
 use crate::policy::document::Document;
 use crate::policy::openapi::Extensions;
+use crate::policy::router::PathName;
 use crate::stages::scope::ProofOfPossession;
 
 /// A name that the policy does not define: what is wrong, and what was probably meant.
@@ -12,8 +14,13 @@ pub(super) struct UnknownName {
 }
 
 /// Returns the names that the policy does not define.
-pub(super) fn unknown(document: &Document, extensions: &Extensions) -> Vec<UnknownName> {
+pub(super) fn unknown(document: &Document, extensions: &Extensions, names: &[PathName]) -> Vec<UnknownName> {
     let mut unknown = Vec::new();
+    if let Some(written) = &extensions.ownership {
+        let (_, problems) = ownership::read(document, written, names);
+        unknown
+            .extend(problems.into_iter().map(|problem| UnknownName { message: problem.message, help: problem.help }));
+    }
     for name in extensions.only.iter().flatten().filter(|name| !document.consumers.contains_key(*name)) {
         let message = format!("there is no consumer `{name}` in the policy");
         let help = did_you_mean(name, document.consumers.keys().map(String::as_str));

@@ -39,8 +39,8 @@ pub(crate) struct Upgraded {
     pub(super) settings: WebSocket,
     pub(super) connection: Box<UpstreamConnection>,
     pub(super) uri: Uri,
-    /// The fields of the request that carry credentials.
-    pub(super) credentials: HeaderMap,
+    /// The fields of the request that decide about it.
+    pub(super) fields: HeaderMap,
     pub(super) certificate: ClientCertificateSource,
 }
 
@@ -76,22 +76,20 @@ impl Wanted {
         matches!((accepts.next(), accepts.next()), (Some((_, accept)), None) if accept.as_bytes() == self.accept)
     }
 
-    /// Goes on with the connection of the response. Of the request, only `credentials` are kept.
+    /// Goes on with the connection of the response. Of the request's fields, those with the names in `kept` are kept.
     pub(super) fn go_on(
         self,
         connection: Box<UpstreamConnection>,
         parts: &Parts,
-        credentials: &[&HeaderName],
+        kept: &[&HeaderName],
         certificate: ClientCertificateSource,
     ) -> Box<Upgraded> {
-        let mut kept = HeaderMap::new();
-        for name in credentials {
-            for value in parts.headers.get_all(*name) {
-                kept.append((*name).clone(), value.clone());
-            }
+        let mut fields = HeaderMap::new();
+        for (name, value) in parts.headers.iter().filter(|(name, _)| kept.contains(name)) {
+            fields.append(name.clone(), value.clone());
         }
         let (settings, uri) = (self.settings, parts.uri.clone());
-        Box::new(Upgraded { settings, connection, uri, credentials: kept, certificate })
+        Box::new(Upgraded { settings, connection, uri, fields, certificate })
     }
 }
 

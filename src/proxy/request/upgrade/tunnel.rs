@@ -71,7 +71,7 @@ pub(in crate::proxy) async fn run(
 }
 
 async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordGuard, finish: &Cell<bool>) -> End {
-    let Upgraded { settings, connection, uri, credentials, certificate } = upgraded;
+    let Upgraded { settings, connection, uri, fields, certificate } = upgraded;
     let epoch = guard.epoch();
     let mut changes = epoch.changes();
     let (upstream, first, _held) = connection.into_stream();
@@ -102,7 +102,7 @@ async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordG
         checked = now;
         guard.exchange.waited();
         // Bytes go on while that waits for an issuer or the store.
-        let check = Box::pin(check(guard, &uri, &credentials, &certificate));
+        let check = Box::pin(check(guard, &uri, &fields, &certificate));
         let checked = tokio::select! {
             biased;
             checked = check => checked,
@@ -125,14 +125,14 @@ async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordG
 async fn check(
     guard: &RecordGuard,
     uri: &Uri,
-    credentials: &HeaderMap,
+    fields: &HeaderMap,
     certificate: &ClientCertificateSource,
 ) -> Result<(), Refusal> {
     let view = guard.view_now();
     let exchange = &guard.exchange;
     let method = exchange.method.as_ref().unwrap_or(&Method::GET);
     let route = view.in_force.policy.route(&exchange.host, method, &exchange.path, uri.query())?;
-    chain::recheck(&view.in_force, route, &view.tokens, &guard.again(uri, credentials, certificate)).await
+    chain::recheck(&view.in_force, route, &view.tokens, &guard.again(uri, fields, certificate)).await
 }
 
 struct Tunnel<'a> {
