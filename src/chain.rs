@@ -19,6 +19,7 @@ use crate::stages::auth::cache::TokenCache;
 use crate::stages::rate_limit::{self, Counting, Now, Subject};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::{Rejected, response};
+use crate::stages::scope;
 use crate::state::registry::UnusualUse;
 
 /// What the chain found out about a request, for the response and the record; set even if the request is refused.
@@ -89,6 +90,9 @@ pub(crate) async fn admit(
             }
         }
     }
+    if let Err(refusal) = scope::permit_client(route.networks.as_ref(), request) {
+        trace.settle(reporting, refusal)?;
+    }
     if let Some(caller) = trace.caller.as_deref() {
         subject = Subject::Consumer(caller.plan(), caller.account(), caller.user_account());
     }
@@ -113,13 +117,15 @@ pub(crate) async fn recheck(
     tokens: &TokenCache,
     request: &Request<'_>,
 ) -> Result<(), Refusal> {
+    let settle = |refusal| Trace::default().settle(route.reporting, refusal);
+    scope::permit_client(route.networks.as_ref(), request).or_else(settle)?;
     let Access::Scoped(requirement) = &route.access else { return Ok(()) };
     let known = match in_force.auth.again(request, tokens).await {
         // `max_age` is about the moment in which it began.
         Ok(known) => requirement.permit(&known, request, request.exchange.at),
         Err(refusal) => Err(refusal),
     };
-    known.or_else(|refusal| Trace::default().settle(route.reporting, refusal))
+    known.or_else(settle)
 }
 
 /// Decides about a response that has a body, and a status that its contract does not have.

@@ -12,6 +12,7 @@ use super::router;
 use super::token_service::OwnEndpoint;
 use super::upgrade::WebSocket;
 use super::upstream::Upstream;
+use crate::exchange::networks::Networks;
 use crate::stages::rate_limit::RouteLimits;
 use crate::stages::{schema, scope};
 
@@ -82,6 +83,8 @@ pub(crate) struct Route {
     pub(super) api: Arc<Api>,
     /// Who may call it.
     pub(crate) access: Access,
+    /// The networks that it may be called from; absent: any.
+    pub(crate) networks: Option<Networks>,
     /// Its own rate, its class and its cost.
     pub(crate) limits: RouteLimits,
     /// What requests must satisfy.

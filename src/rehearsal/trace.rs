@@ -217,9 +217,10 @@ impl RehearsalTrace {
             "route" => passed(format!("{} · {}", route.api().name(), route.name())),
             "auth" if public => not_asked("the route is public"),
             "auth" => passed(self.caller().map(|caller| self.origin.words(caller, now)).unwrap_or_default()),
-            "scope" if public => not_asked("the route is public"),
+            "scope" if public && route.networks.is_none() => not_asked("the route is public"),
+            "scope" if public => passed(format!("the route is public{}", self.network_summary())),
             "scope" if self.caller().is_none() => not_asked("no caller is authenticated, and auth only reports"),
-            "scope" => passed(self.scope_summary() + &self.ownership_summary()),
+            "scope" => passed(self.scope_summary() + &self.network_summary() + &self.ownership_summary()),
             "rate_limit" => match self.limits() {
                 limits if limits.is_empty() => not_asked("neither the route nor a plan has a limit"),
                 limits => passed(limits.join(", ")),
@@ -268,6 +269,12 @@ impl RehearsalTrace {
         }
         let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join("; ")) };
         format!("needs {needs}; has {has}{details}")
+    }
+
+    /// The networks that the route may be called from.
+    fn network_summary(&self) -> String {
+        let networks = self.route.as_ref().and_then(|route| route.networks.as_ref());
+        networks.map(|networks| format!("; from {networks}")).unwrap_or_default()
     }
 
     /// What requests name that must be the caller's, and what the caller has.
@@ -351,6 +358,7 @@ impl CredentialOrigin {
             Some(plan) => format!("plan {}", plan.name()),
             None => "no plan".to_owned(),
         });
+        words.extend(caller.networks().map(|networks| format!("good from {networks}")));
         if let Some(ends) = self.ends {
             let left = SignedDuration::from_secs(ends.as_second().saturating_sub(now.as_second()));
             words.push(format!("{thing} expires in {left:#}"));

@@ -61,6 +61,7 @@ mod media_types;
 mod memory;
 mod monitoring;
 mod names;
+mod networks;
 mod numbers;
 mod oauth_clients;
 mod objects;

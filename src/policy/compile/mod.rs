@@ -23,6 +23,7 @@ mod key_rotations;
 mod limits;
 mod listen;
 mod names;
+mod networks;
 mod own_addresses;
 mod plans;
 mod schemas;
@@ -140,7 +141,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let listeners = listen::listeners(context, document, at);
     let admin = admin::compile(context, document.admin.as_ref(), at.key("admin"));
     own_addresses::listeners(context, document, at);
-    let trusted_proxies = listen::networks(context, &document.trusted_proxies, at.key("trusted_proxies"));
+    let trusted_proxies = listen::trusted_proxies(context, &document.trusted_proxies, at.key("trusted_proxies"));
     let audit = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let shared_limits = store::shared_limits(context, document.store.as_ref(), at.key("store"));

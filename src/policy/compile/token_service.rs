@@ -202,6 +202,7 @@ fn endpoints(context: &mut Context<'_>, written: &document::TokenService, url: &
             name: name.as_str().into(),
             api: Arc::clone(&api),
             access: Access::Public,
+            networks: None,
             limits: RouteLimits { rate, class: None, cost: std::num::NonZeroU32::MIN },
             request: Requirement::new(Bounds { max_size: MAX_BODY, outer_size: MAX_BODY, deadline: DEADLINE }),
             response: None,

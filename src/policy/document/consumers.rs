@@ -20,6 +20,8 @@ pub(crate) struct Consumer {
     pub(crate) plan: Option<String>,
     /// Organization that it belongs to: a plan with `count_by: organization` counts its consumers together.
     pub(crate) organization: Option<String>,
+    /// Networks that its credentials are good from, all kinds of them, such as `203.0.113.0/24`. Default: any.
+    pub(crate) from: Option<Vec<String>>,
     /// What is the consumer's, for `where` of routes: a name, and a value or a list of values.
     pub(crate) attributes: BTreeMap<String, AttributeValues>,
     /// External identities of the consumer.
@@ -65,6 +67,8 @@ pub(crate) struct Key {
     pub(crate) not_before: Option<String>,
     /// Scopes that narrow what the consumer's roles allow. Default: all of them.
     pub(crate) scopes: Option<Vec<String>>,
+    /// Networks that the key is good from, within those of the consumer. Default: these.
+    pub(crate) from: Option<Vec<String>>,
     /// Keys are made here on schedule, and written to the vault, where the consumer reads them. Needs `secrets.vault` and `store`.
     pub(crate) rotate: Option<KeyRotation>,
 }

@@ -310,6 +310,8 @@ pub(crate) struct Route {
     pub(crate) public: Option<bool>,
     /// The only consumers that may call the route. Default: no such list.
     pub(crate) only: Option<Vec<String>>,
+    /// Networks that the client's address must be in, else 403 `network_not_allowed`. Default: any.
+    pub(crate) from: Option<Vec<String>>,
     /// What a request names that must be the caller's, else 403 `not_yours`: `path.NAME`, `query.NAME` or `header.NAME`, and
     /// `caller.ATTRIBUTE`, `caller.consumer` or `caller.user`. Default: not compared; `{}` says that this is meant.
     #[serde(rename = "where")]

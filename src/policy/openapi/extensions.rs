@@ -16,8 +16,8 @@ use crate::policy::source::quote;
 use crate::policy::units::{Period, Rate, Size};
 
 /// The keys of `x-bartizan`.
-const KEYS: [&str; 10] =
-    ["class", "cost", "max_age", "max_size", "mode", "only", "proof_of_possession", "rate", "scopes", "where"];
+const KEYS: [&str; 11] =
+    ["class", "cost", "from", "max_age", "max_size", "mode", "only", "proof_of_possession", "rate", "scopes", "where"];
 
 /// The settings, as a route of the policy has them.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,8 @@ pub(crate) struct Extensions {
     pub(crate) scopes: Option<Vec<String>>,
     /// The only consumers that may call it.
     pub(crate) only: Option<Vec<String>>,
+    /// The networks that it may be called from.
+    pub(crate) from: Option<Vec<String>>,
     /// What a request names that must be the caller's.
     pub(crate) ownership: Option<BTreeMap<String, String>>,
     /// Accepted proofs that the caller holds the key of its credential.
@@ -66,6 +68,7 @@ fn one(key: &str, node: &Node<'_>, all: &mut Extensions, diagnostics: &mut Diagn
         "scopes" => all.scopes = names(node, diagnostics),
         "only" => all.only = names(node, diagnostics),
         "proof_of_possession" => all.proof_of_possession = names(node, diagnostics),
+        "from" => all.from = names(node, diagnostics),
         "where" => all.ownership = pairs(node, diagnostics),
         "class" => all.class = text(node, diagnostics),
         "cost" => all.cost = quantity(node, diagnostics),

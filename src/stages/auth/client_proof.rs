@@ -13,7 +13,7 @@ use super::claims::{Confirmation, refuse};
 use super::client::{Client, ClientCredential, Presented};
 use super::dpop::ProofError;
 use super::token::{Presented as PresentedToken, Token};
-use super::{Authentication, certificate, failed_attempts};
+use super::{Authentication, certificate, failed_attempts, standing};
 use crate::exchange::Request;
 use crate::refusal::{Reason, Refusal};
 use crate::state::registry::entry::{Digest, hex};
@@ -79,6 +79,7 @@ impl Authentication {
             Presented::Id(id) => self.by_own_certificate(id, request)?,
         };
         known.client.check_standing(&self.registry, &[], known.issued, request.now())?;
+        standing::check_networks(known.client.consumer.networks().into_iter(), request.client())?;
         Ok(known)
     }
 
@@ -212,6 +213,7 @@ impl KnownClient<'_> {
                 kind: self.kind,
                 id: Some(self.client.id.clone()),
                 user: None,
+                networks: None,
                 attributes: ClaimedAttributes::default(),
                 granted,
                 revocation_keys: Vec::new(),

@@ -311,6 +311,7 @@ impl Authentication {
                 kind: CredentialKind::Certificate,
                 id: Some(hex::encode(&shown.thumbprint).into()),
                 user: None,
+                networks: None,
                 attributes: ClaimedAttributes::default(),
                 granted: consumer.ceiling().map(<[_]>::to_vec).unwrap_or_default(),
                 revocation_keys: vec![RevocationKey::certificate(&shown.thumbprint)],

@@ -1,7 +1,8 @@
 //! Authorization: decides whether an authenticated caller may use a route.
 //!
 //! The caller needs all scopes of the route (or of one alternative, if it has several), a route with `only` accepts only
-//! approved consumers, and one with `where` only requests for objects of the caller ([`ownership`]). The decision is made for
+//! approved consumers, one with `where` only requests for objects of the caller ([`ownership`]), and one with `from` only those
+//! from its networks. The decision is made for
 //! every request, and is never cached.
 
 pub(crate) mod ownership;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use self::ownership::Condition;
 use super::auth::{Authenticated, Caller, CredentialKind};
 use crate::exchange::Request;
+use crate::exchange::networks::Networks;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 
 /// What a route requires of its callers.
@@ -67,6 +69,19 @@ impl Alternative {
         self.accepts(caller)
             && self.scopes.iter().all(|scope| caller.has(scope))
             && (!self.certificate || authenticated.certificate)
+    }
+}
+
+/// Decides whether a route with these networks, if it has any, may be called from the client's address.
+pub(crate) fn permit_client(networks: Option<&Networks>, request: &Request<'_>) -> Result<(), Refusal> {
+    let client = request.client();
+    match networks.filter(|networks| !networks.contain(client)) {
+        None => Ok(()),
+        Some(networks) => {
+            let detail = "this operation cannot be called from your network; ask the API's owner";
+            let refusal = Refusal::new(Stage::Scope, Reason::NetworkNotAllowed, detail);
+            Err(refusal.cause(format!("{client} is not in {networks}")))
+        }
     }
 }
 

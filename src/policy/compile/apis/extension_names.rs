@@ -1,6 +1,7 @@
 //! Names in `x-bartizan` that the policy must define.
 
 use super::ownership;
+use crate::exchange::networks::{HOW_TO_WRITE, network};
 use crate::policy::diagnostic::did_you_mean;
 use crate::policy::document::Document;
 use crate::policy::openapi::Extensions;
@@ -16,6 +17,13 @@ pub(super) struct UnknownName {
 /// Returns the names that the policy does not define.
 pub(super) fn unknown(document: &Document, extensions: &Extensions, names: &[PathName]) -> Vec<UnknownName> {
     let mut unknown = Vec::new();
+    let wrong = extensions.from.iter().flatten().find(|text| network(text).is_none());
+    if let Some(written) = wrong {
+        let message = format!("`{written}` is not a network");
+        unknown.push(UnknownName { message, help: Some(HOW_TO_WRITE.to_owned()) });
+    } else if extensions.from.as_ref().is_some_and(Vec::is_empty) {
+        unknown.push(UnknownName { message: "an empty `from` lets nobody in".to_owned(), help: None });
+    }
     if let Some(written) = &extensions.ownership {
         let (_, problems) = ownership::read(document, written, names);
         unknown

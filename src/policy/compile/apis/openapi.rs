@@ -239,6 +239,7 @@ impl Described {
             only: known(own.map(|own| own.only.clone()), &extensions.only).filter(|_| good),
             proof_of_possession: known(own.map(|own| own.proof_of_possession.clone()), &extensions.proof_of_possession)
                 .filter(|_| good),
+            from: known(own.map(|own| own.from.clone()), &extensions.from).filter(|_| good),
             ownership: own
                 .and_then(|own| own.ownership.clone())
                 .or_else(|| extensions.ownership.clone().filter(|_| good && public != Some(true))),

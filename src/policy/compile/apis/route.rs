@@ -11,6 +11,7 @@ use super::upgrade;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{self, Defaults};
 use crate::policy::compile::names::check_scopes;
+use crate::policy::compile::networks;
 use crate::policy::compile::schemas::Schemas;
 use crate::policy::document::{self, Document};
 use crate::policy::router::{PathName, Pattern};
@@ -39,6 +40,7 @@ pub(super) fn compile(
     let MergedRoute { name, at, settings, alternatives, request, response, reports_responses, .. } = merged;
     let names = pattern.map(Pattern::names).unwrap_or_default();
     let access = access(context, scope.document, &settings, (alternatives, names), at);
+    let networks = networks::from(context, settings.from.as_ref(), at.key("from"));
     let limits = route_limits::compile(context, scope.document, (scope.api.name(), name), &settings, at);
     let request = contracts::request(context, schemas, &settings, request, names, scope.defaults, at);
     let (response, reports) = match &settings.response {
@@ -64,6 +66,7 @@ pub(super) fn compile(
         name: name.into(),
         api: Arc::clone(scope.api),
         access: access?,
+        networks,
         limits,
         request: request?,
         response,
