@@ -119,6 +119,8 @@ pub(crate) struct InForce {
     loads: Box<[(Arc<str>, Arc<ApiLoad>)]>,
     /// The addresses of all servers, as they are resolved now.
     pub(crate) endpoints: Arc<Published<Endpoints>>,
+    /// The state of these addresses, which outlives policies.
+    pub(crate) known_endpoints: Arc<KnownEndpoints>,
 }
 
 impl InForce {
@@ -159,6 +161,7 @@ impl InForce {
             turns: policy.apis().iter().map(|_| AtomicUsize::new(0)).collect(),
             loads: policy.apis().iter().map(|api| load(api, previous)).collect(),
             endpoints: Arc::new(Published::new(Arc::new(endpoints(&policy, &runtime.known_endpoints, previous)))),
+            known_endpoints: Arc::clone(&runtime.known_endpoints),
             policy,
         }
     }
@@ -225,13 +228,15 @@ fn load(api: &Api, previous: Option<&InForce>) -> (Arc<str>, Arc<ApiLoad>) {
 /// The addresses of servers that have one without resolving a name, or that the previous policy has resolved.
 fn endpoints(policy: &Policy, known: &KnownEndpoints, previous: Option<&InForce>) -> Endpoints {
     let before = previous.map(|previous| previous.endpoints.current());
+    let servers = previous.into_iter().flat_map(|previous| previous.policy.servers());
+    let servers: HashMap<&Arc<str>, usize> = servers.map(|server| (&server.identity, server.index)).collect();
     let of = |server: &Arc<Server>| {
         if let Some(address) = server.literal() {
-            return Resolved { endpoints: [known.endpoint(&server.identity, address)].into(), error: None };
+            let endpoint = known.endpoint(&server.identity, &server.name, address);
+            return Resolved { endpoints: [endpoint].into(), error: None };
         }
-        let mut servers = previous.into_iter().flat_map(|previous| previous.policy.servers());
-        let same = servers.find(|other| other.identity == server.identity);
-        same.zip(before.as_ref()).and_then(|(same, before)| before.0.get(same.index)).cloned().unwrap_or_default()
+        let same = servers.get(&server.identity).zip(before.as_ref());
+        same.and_then(|(index, before)| before.0.get(*index)).cloned().unwrap_or_default()
     };
     Endpoints(policy.servers().iter().map(of).collect())
 }

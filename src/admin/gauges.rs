@@ -1,21 +1,24 @@
 //! The gauges of `/metrics`, collected from their owners when the page is requested.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
 use crate::admin::expiring_keys::{SOON, expiring};
 use crate::admin::process;
 use crate::admin::secrets::{self, MOST_SECRETS};
+use crate::policy::{Api, Server};
 use crate::runtime::InForce;
 use crate::stages::auth::Authentication;
 use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
+use crate::state::endpoint::EndpointState;
 use crate::state::registry::{Health, Registry};
 use crate::telemetry::{
-    AuditNumbers, CertificateNumbers, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, MemoryNumbers, RotationNumbers,
-    SecretNumbers, SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
+    AddressNumbers, AuditNumbers, CertificateNumbers, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, MemoryNumbers,
+    RotationNumbers, SecretNumbers, SharedLimitNumbers, SinkNumbers, StoreNumbers, VaultNumbers,
 };
 
 /// Maximum number of API keys whose expiry a page lists.
@@ -59,6 +62,7 @@ pub(super) fn gauges(in_force: &InForce, now: Timestamp) -> Gauges {
         store,
         vault: vault(in_force, now),
         rotations: rotations(in_force),
+        addresses: addresses(in_force),
         ending,
         endings,
     }
@@ -72,6 +76,18 @@ fn vault(in_force: &InForce, now: Timestamp) -> Option<VaultNumbers> {
         Some(SecretNumbers { secret: secret.to_string(), age, failures: state.failures })
     });
     Some(VaultNumbers { secrets: numbers.collect(), logins: vault.vault.logins() })
+}
+
+fn addresses(in_force: &InForce) -> Vec<AddressNumbers> {
+    let (now, endpoints) = (in_force.ledger.tick(Instant::now()), in_force.endpoints.current());
+    let of_server = |api: &Api, server: &Server| {
+        let resolved = endpoints.0.get(server.index).map(|resolved| &*resolved.endpoints).unwrap_or_default();
+        let count = |state| resolved.iter().filter(|endpoint| endpoint.state(now) == state).count();
+        let states = EndpointState::ALL.map(|state| (state.as_str(), count(state)));
+        AddressNumbers { api: api.name().to_string(), server: server.name.to_string(), states: states.to_vec() }
+    };
+    let apis = in_force.policy.apis().iter();
+    apis.flat_map(|api| api.upstream().servers.iter().map(move |server| of_server(api, server))).collect()
 }
 
 fn rotations(in_force: &InForce) -> Vec<RotationNumbers> {

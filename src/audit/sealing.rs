@@ -60,6 +60,10 @@ pub(super) struct Sealing {
 /// What the last lines of a process may have beyond the size of the spool, in bytes.
 const LAST_LINES: u64 = 64 * 1024;
 
+/// The part of the spool that is left for the records of requests that were let through before it was nearly full: as a divisor of
+/// its size, and at most so many bytes. Otherwise, these records would be in memory alone.
+const RESERVE: (u64, u64) = (16, 16 << 20);
+
 /// What became of lines.
 enum Fate {
     /// They are where they belong.
@@ -256,8 +260,25 @@ impl Sealing {
             }
             wait = (wait * 2).min(RETRY.1);
         }
-        self.unblocked();
+        self.look();
         Fate::Kept
+    }
+
+    /// Looks whether requests may go on, now that everything is kept.
+    fn look(&mut self) {
+        let settings = self.shared.next().unwrap_or_else(|| Arc::clone(&self.outlets)).spool.clone();
+        let bytes = self.appender.as_ref().map_or(0, |appender| appender.spool().bytes());
+        let waits = |settings: &SpoolConfig| settings.on_full != OnFull::DropAndCount;
+        let is_nearly_full =
+            |settings: &SpoolConfig| bytes > settings.size - (settings.size / RESERVE.0).min(RESERVE.1);
+        match settings.filter(|settings| waits(settings) && is_nearly_full(settings)) {
+            Some(settings) => {
+                self.blocked(&AppendError::Full.to_string(), Some(&settings));
+                // No line comes that would show whether there is room again.
+                self.retry = Instant::now().checked_add(RETRY.1);
+            }
+            None => self.unblocked(),
+        }
     }
 
     /// One attempt. Returns why it failed, and the settings that hold then.
@@ -330,7 +351,7 @@ impl Sealing {
             self.begin();
             self.explain();
             if self.sealed.is_empty() {
-                self.unblocked();
+                self.look();
             }
             self.pass_on();
         }
@@ -507,6 +528,42 @@ pub(super) mod tests {
         assert!(sealing.chain.last.sequence > 0 && sealing.shared.error().is_none());
         let written = std::fs::read_to_string(folder.path().join(format!("{:020}.jsonl", 0))).unwrap();
         assert!(written.contains("\"dropped\":1"), "{written}");
+    }
+
+    #[test]
+    fn requests_wait_while_there_is_still_room_for_the_records_of_those_before() {
+        const SIZE: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let outlets = |size, on_full| {
+            let (path, fsync) = (folder.path().to_owned(), Duration::from_secs(1));
+            Arc::new(Outlets { spool: Some(SpoolConfig { path, size, fsync, on_full }), ..Outlets::default() })
+        };
+        let mut sealing = Sealing::new(&"edge-1".into(), "a/1", None, outlets(SIZE, OnFull::Wait), Arc::default());
+        sealing.appender = Some(spool::open(folder.path()).unwrap().appender);
+        let mut lines = Vec::new();
+        for _ in 0..10 {
+            record::write(&mut lines, &sample(), "edge-1", &mut Clock::default());
+        }
+        let batch = Batch { lines: lines.into(), records: 10 };
+        let holds = |sealing: &Sealing| (sealing.shared.holds.load(Relaxed), sealing.shared.refuses.load(Relaxed));
+        let mut taken = 0;
+        while holds(&sealing) == (false, false) {
+            sealing.take([batch.clone()].into());
+            taken += 10;
+        }
+        // What was on its way is kept all the same.
+        for _ in 0..3 {
+            sealing.take([batch.clone()].into());
+        }
+        assert_eq!(sealing.shared.passed_on.load(Relaxed), taken + 30);
+        assert!(sealing.appender.as_ref().unwrap().spool().bytes() <= SIZE && sealing.shared.error().is_some());
+        // A reload has another way, and then a larger spool.
+        sealing.outlets = outlets(SIZE, OnFull::Refuse);
+        sealing.tick(sealing.retry.unwrap(), Timestamp::UNIX_EPOCH);
+        assert_eq!(holds(&sealing), (false, true));
+        sealing.outlets = outlets(2 * SIZE, OnFull::Refuse);
+        sealing.tick(sealing.retry.unwrap(), Timestamp::UNIX_EPOCH);
+        assert_eq!((holds(&sealing), sealing.retry, sealing.shared.error()), ((false, false), None, None));
     }
 
     #[test]

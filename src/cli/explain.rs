@@ -21,6 +21,7 @@ use crate::policy::diagnostic::{Problems, did_you_mean};
 use crate::policy::{Api, Policy, yaml_file};
 use crate::refusal::Reason;
 use crate::rehearsal::Rehearsal;
+use crate::rehearsal::delivery::Delivery;
 use crate::rehearsal::mint::Mint;
 use crate::rehearsal::request::{Moment, RehearsalRequest};
 use crate::rehearsal::trace::{Outcome, RehearsalTrace};
@@ -245,6 +246,12 @@ impl Explained {
         mapped.map(|target| format!(" as {target}")).unwrap_or_default()
     }
 
+    /// What its upstream would do with it.
+    fn delivery(&self) -> Option<Delivery<'_>> {
+        let route = self.trace.route.as_ref()?;
+        Some(Delivery::new(route.api().upstream(), &self.trace.method))
+    }
+
     /// Whether a part of this process answers it.
     fn is_own(&self) -> bool {
         self.trace.route.as_ref().is_some_and(|route| route.own.is_some())
@@ -282,6 +289,9 @@ impl Explained {
                 text.push_str(&format!("→ forwarded to {}{}{with}\n", self.servers().join(" or "), self.mapped()));
                 for (name, value) in headers {
                     text.push_str(&format!("  {name}: {value}\n"));
+                }
+                for (name, fact) in self.delivery().iter().flat_map(Delivery::facts) {
+                    text.push_str(&format!("  {name:<12}{fact}\n"));
                 }
             }
         }
@@ -333,6 +343,7 @@ impl Explained {
                     "upstream",
                     json!({"servers": self.servers(), "target": self.trace.upstream_target(), "headers": headers}),
                 );
+                say("delivery", self.delivery().map_or(Value::Null, |delivery| delivery.to_json()));
             }
         }
         if let Some(note) = self.note {

@@ -131,7 +131,7 @@ fn uuid_at(at: Timestamp) -> Uuid {
 }
 
 /// The path of a request, never with a query.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum RequestPath {
     /// As received: a part of the head.
     AsItCame(PathAndQuery),
@@ -170,6 +170,7 @@ impl Deref for RequestPath {
 pub(crate) struct Tick(pub(crate) u64);
 
 /// What is known of a request as soon as its head has been read.
+#[derive(Clone)]
 pub(crate) struct Exchange {
     /// Id of the request.
     pub(crate) id: RequestId,

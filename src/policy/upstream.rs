@@ -96,6 +96,28 @@ pub(crate) struct Retries {
     pub(crate) on: Vec<StatusCode>,
 }
 
+/// Why a request may be sent once more (RFC 9110 §9.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RetryCause {
+    /// Nothing of it was sent.
+    NotConnected,
+    /// It may have been handled, but no byte of a response came.
+    Unanswered,
+    /// The response has this status.
+    Status(StatusCode),
+}
+
+impl Retries {
+    /// Whether a request is sent once more for this cause. `is_idempotent`: handling it twice is the same as once.
+    pub(crate) fn covers(&self, cause: RetryCause, is_idempotent: bool) -> bool {
+        match cause {
+            RetryCause::NotConnected => self.on_connect,
+            RetryCause::Unanswered => self.on_connect && is_idempotent,
+            RetryCause::Status(status) => is_idempotent && self.on.contains(&status),
+        }
+    }
+}
+
 /// One server, as the policy names it.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -103,7 +125,7 @@ pub(crate) struct Server {
     pub(crate) index: usize,
     /// Its URL, as written.
     pub(crate) name: Arc<str>,
-    /// Name and trusted authorities. If both are equal, connections outlive a reload.
+    /// API, name and trusted authorities. If all are equal, connections and the state of addresses outlive a reload.
     pub(crate) identity: Arc<str>,
     /// Host to connect to: a name or an address.
     pub(crate) host: Box<str>,

@@ -9,6 +9,7 @@
 //! - `connection`: the bytes of a connection, and of an operator; [`parsers`]: single parsers, for fuzz targets.
 
 mod connection;
+pub(crate) mod delivery;
 pub(crate) mod mint;
 pub mod parsers;
 pub(crate) mod persona;

@@ -1,19 +1,21 @@
 //! The addresses of upstream servers, as all workers share them: how busy each is, and whether it may be used.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::exchange::Tick;
 
 /// How long an address that took no connection is only used if there is no other, in nanoseconds.
 const UNREACHABLE: u64 = 1_000_000_000;
 
-/// One address of a server. It outlives policies and resolutions that have it.
+/// One address of a server of an API. It outlives policies and resolutions that have it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
+    /// The name of the server.
+    server: Arc<str>,
     pub(crate) address: SocketAddr,
     in_flight: AtomicUsize,
     /// Failures in a row.
@@ -23,19 +25,23 @@ pub(crate) struct Endpoint {
     /// Until this tick, others are better: it took no connection.
     unreachable_until: AtomicU64,
     unhealthy: AtomicBool,
+    /// The answers to health checks in a row, and whether they were good (the lowest bit).
+    answers: AtomicU32,
     drained: AtomicBool,
 }
 
 impl Endpoint {
-    fn new(address: SocketAddr) -> Self {
+    fn new(server: &Arc<str>, address: SocketAddr, is_drained: bool) -> Self {
         Self {
+            server: Arc::clone(server),
             address,
             in_flight: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             unreachable_until: AtomicU64::new(0),
             unhealthy: AtomicBool::new(false),
-            drained: AtomicBool::new(false),
+            answers: AtomicU32::new(0),
+            drained: AtomicBool::new(is_drained),
         }
     }
 
@@ -91,14 +97,24 @@ impl Endpoint {
         self.unhealthy.swap(!is_healthy, Relaxed) == is_healthy
     }
 
+    /// Notes an answer to a health check. Returns how many like it there were in a row.
+    pub(crate) fn answered(&self, is_good: bool) -> u32 {
+        let before = self.answers.load(Relaxed);
+        let length = if before & 1 == u32::from(is_good) { (before >> 1).saturating_add(1) } else { 1 };
+        let length = length.min(u32::MAX >> 1);
+        self.answers.store(length << 1 | u32::from(is_good), Relaxed);
+        length
+    }
+
+    /// Forgets the answers to health checks: there are none any more.
+    pub(crate) fn unchecked(&self) {
+        self.answers.store(0, Relaxed);
+        self.unhealthy.store(false, Relaxed);
+    }
+
     /// Whether it says that it is healthy, or was never asked.
     pub(crate) fn is_healthy(&self) -> bool {
         !self.unhealthy.load(Relaxed)
-    }
-
-    /// Takes it out of use, or into use again. Returns whether that is new.
-    pub(crate) fn set_drained(&self, is_drained: bool) -> bool {
-        self.drained.swap(is_drained, Relaxed) != is_drained
     }
 
     /// Whether an operator took it out of use.
@@ -106,9 +122,46 @@ impl Endpoint {
         self.drained.load(Relaxed)
     }
 
+    /// What keeps it from being chosen, if anything does.
+    pub(crate) fn state(&self, now: Tick) -> EndpointState {
+        if self.is_drained() {
+            EndpointState::Drained
+        } else if !self.is_healthy() {
+            EndpointState::Unhealthy
+        } else if self.is_ejected(now) {
+            EndpointState::Ejected
+        } else {
+            EndpointState::Available
+        }
+    }
+
     /// Whether it may be chosen.
     pub(crate) fn is_available(&self, now: Tick) -> bool {
-        !self.is_drained() && self.is_healthy() && !self.is_ejected(now)
+        self.state(now) == EndpointState::Available
+    }
+}
+
+/// Whether an address may be chosen, and why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndpointState {
+    Available,
+    Unhealthy,
+    Ejected,
+    Drained,
+}
+
+impl EndpointState {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Available, Self::Unhealthy, Self::Ejected, Self::Drained];
+
+    /// Its name.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+            Self::Drained => "drained",
+        }
     }
 }
 
@@ -122,24 +175,69 @@ impl Drop for EndpointPermit {
     }
 }
 
-/// The addresses in use, by the identity of their server.
+/// The addresses in use, and which of them an operator took out of use.
 #[derive(Debug, Default)]
-pub(crate) struct KnownEndpoints(Mutex<HashMap<EndpointKey, Weak<Endpoint>>>);
+pub(crate) struct KnownEndpoints(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    endpoints: HashMap<EndpointKey, Weak<Endpoint>>,
+    /// By the name of a server, and its address; absent: all of its addresses, those that it may get included.
+    drains: BTreeSet<(Arc<str>, Option<SocketAddr>)>,
+}
 
 /// The identity of a server, and one of its addresses.
 type EndpointKey = (Arc<str>, SocketAddr);
 
 impl KnownEndpoints {
-    /// The state of an address: the one in use, or a new one.
-    pub(crate) fn endpoint(&self, server: &Arc<str>, address: SocketAddr) -> Arc<Endpoint> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(endpoint) = known.get(&(Arc::clone(server), address)).and_then(Weak::upgrade) {
+    /// The state of an address of the server with this identity and name: the one in use, or a new one.
+    pub(crate) fn endpoint(&self, identity: &Arc<str>, name: &Arc<str>, address: SocketAddr) -> Arc<Endpoint> {
+        let mut known = self.lock();
+        if let Some(endpoint) = known.endpoints.get(&(Arc::clone(identity), address)).and_then(Weak::upgrade) {
             return endpoint;
         }
-        known.retain(|_, endpoint| endpoint.strong_count() > 0);
-        let endpoint = Arc::new(Endpoint::new(address));
-        known.insert((Arc::clone(server), address), Arc::downgrade(&endpoint));
+        known.endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
+        let endpoint = Arc::new(Endpoint::new(name, address, known.is_drained(name, address)));
+        known.endpoints.insert((Arc::clone(identity), address), Arc::downgrade(&endpoint));
         endpoint
+    }
+
+    /// Takes the server of this name, or one of its addresses, out of use, or into use again, for all APIs that have it. That
+    /// holds for addresses that its name gets later, too.
+    pub(crate) fn drain(&self, name: &Arc<str>, address: Option<SocketAddr>, is_drained: bool) {
+        let mut known = self.lock();
+        let endpoints: Vec<_> = known.endpoints.values().filter_map(Weak::upgrade).collect();
+        let endpoints: Vec<_> = endpoints.into_iter().filter(|endpoint| endpoint.server == *name).collect();
+        match (address, is_drained) {
+            (_, true) => drop(known.drains.insert((Arc::clone(name), address))),
+            (None, false) => known.drains.retain(|(server, _)| server != name),
+            (Some(address), false) => {
+                known.drains.remove(&(Arc::clone(name), Some(address)));
+                if known.drains.remove(&(Arc::clone(name), None)) {
+                    // Its other addresses stay out of use.
+                    let others = endpoints.iter().map(|endpoint| endpoint.address).filter(|other| *other != address);
+                    known.drains.extend(others.map(|other| (Arc::clone(name), Some(other))));
+                }
+            }
+        }
+        for endpoint in endpoints {
+            endpoint.drained.store(known.is_drained(name, endpoint.address), Relaxed);
+        }
+    }
+
+    /// Forgets what was said of servers that there are no longer.
+    pub(crate) fn retain(&self, is_server: impl Fn(&str) -> bool) {
+        self.lock().drains.retain(|(server, _)| is_server(server));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn is_drained(&self, name: &Arc<str>, address: SocketAddr) -> bool {
+        [None, Some(address)].into_iter().any(|address| self.drains.contains(&(Arc::clone(name), address)))
     }
 }
 
@@ -161,6 +259,8 @@ pub(crate) struct ApiLoad {
     in_flight: AtomicUsize,
     /// In millionths of a retry.
     retries: AtomicU64,
+    /// Held while it is decided whether an address is ejected, so that no more are than may be.
+    ejecting: Mutex<()>,
 }
 
 /// One retry in the unit of the budget.
@@ -170,7 +270,7 @@ const BUDGET: u64 = 20 * RETRY;
 
 impl Default for ApiLoad {
     fn default() -> Self {
-        Self { in_flight: AtomicUsize::new(0), retries: AtomicU64::new(BUDGET) }
+        Self { in_flight: AtomicUsize::new(0), retries: AtomicU64::new(BUDGET), ejecting: Mutex::default() }
     }
 }
 
@@ -181,6 +281,11 @@ impl ApiLoad {
         // Dropping it counts it off again.
         let permit = ApiPermit(Arc::clone(self));
         most.is_none_or(|most| before < most).then_some(permit)
+    }
+
+    /// Decides about an ejection. One after the other does.
+    pub(crate) fn ejecting(&self) -> MutexGuard<'_, ()> {
+        self.ejecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds the share of a request to the budget, in millionths.
@@ -215,19 +320,54 @@ mod tests {
     }
 
     #[test]
-    fn an_address_keeps_its_state_while_anybody_uses_it() {
+    fn an_address_keeps_its_state_while_it_is_in_use() {
         let (known, name) = (KnownEndpoints::default(), Arc::from("http://a"));
-        let first = known.endpoint(&name, address());
-        assert!(Arc::ptr_eq(&first, &known.endpoint(&name, address())));
-        assert!(!Arc::ptr_eq(&first, &known.endpoint(&Arc::from("http://b"), address())));
-        first.set_drained(true);
+        let endpoint = |identity: &str| known.endpoint(&identity.into(), &name, address());
+        let first = endpoint("one http://a");
+        assert!(Arc::ptr_eq(&first, &endpoint("one http://a")));
+        assert!(!Arc::ptr_eq(&first, &endpoint("two http://a")), "each API has its own");
+        first.set_healthy(false);
         drop(first);
-        assert!(!known.endpoint(&name, address()).is_drained());
+        assert!(endpoint("one http://a").is_healthy());
+    }
+
+    #[test]
+    fn what_is_out_of_use_stays_so_whatever_becomes_of_its_name() {
+        let (known, name, other) = (KnownEndpoints::default(), Arc::from("http://a"), Arc::from("http://b"));
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let drained =
+            |name: &Arc<str>, port| known.endpoint(&format!("api {name}").into(), name, at(port)).is_drained();
+        let kept = known.endpoint(&"api http://a".into(), &name, at(1));
+        known.drain(&name, Some(at(1)), true);
+        known.drain(&name, Some(at(2)), true);
+        // The second one was not known then.
+        assert!(kept.is_drained() && drained(&name, 2) && !drained(&name, 3) && !drained(&other, 1));
+        known.drain(&name, None, true);
+        assert!(kept.is_drained() && drained(&name, 3));
+        let third = known.endpoint(&"api http://a".into(), &name, at(3));
+        known.drain(&name, Some(at(1)), false);
+        assert!(!kept.is_drained() && third.is_drained() && drained(&name, 2));
+        known.drain(&name, None, false);
+        assert!(!third.is_drained() && !drained(&name, 2));
+        known.drain(&name, None, true);
+        known.retain(|server| server == "http://b");
+        drop((kept, third));
+        assert!(!drained(&name, 1));
+    }
+
+    #[test]
+    fn answers_to_health_checks_count_in_a_row() {
+        let endpoint = Endpoint::new(&"http://a".into(), address(), false);
+        let counts = [false, false, true, true, true, false].map(|good| endpoint.answered(good));
+        assert_eq!(counts, [1, 2, 1, 2, 3, 1]);
+        endpoint.set_healthy(false);
+        endpoint.unchecked();
+        assert!(endpoint.is_healthy() && endpoint.answered(false) == 1);
     }
 
     #[test]
     fn failures_count_in_a_row() {
-        let endpoint = Endpoint::new(address());
+        let endpoint = Endpoint::new(&"http://a".into(), address(), false);
         assert_eq!([(); 3].map(|()| endpoint.failed(3)), [false, false, true]);
         assert_eq!([(); 2].map(|()| endpoint.failed(3)), [false, false]);
         endpoint.succeeded();

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::series::{Series, counter, gauge};
+use super::upstream::{AddressNumbers, register_addresses};
 
 /// An issuer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,6 +72,8 @@ pub(crate) struct Gauges {
     pub(crate) process: Option<ProcessNumbers>,
     /// API keys that are made on schedule.
     pub(crate) rotations: Vec<RotationNumbers>,
+    /// The addresses of upstream servers.
+    pub(crate) addresses: Vec<AddressNumbers>,
     /// API keys that expire soon, soonest first; bounded in number.
     pub(crate) ending: Vec<KeyNumbers>,
     /// Total number of API keys that expire soon.
@@ -291,6 +294,7 @@ impl Gauges {
         let endings = gauge(self.endings.try_into().unwrap_or(i64::MAX));
         registry.register("api_keys_expiring", "API keys that expire within 30 days", endings);
         register_rotations(self.rotations, registry);
+        register_addresses(self.addresses, registry);
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) use self::gauges::{
 };
 use self::series::{Series, counter};
 use self::upstream::register_servers;
-pub(crate) use self::upstream::{OpenConnection, ServerMetrics};
+pub(crate) use self::upstream::{AddressNumbers, OpenConnection, ServerMetrics};
 use crate::error_text::without_codes;
 
 /// The outcome of a reload that changed nothing because of an error.

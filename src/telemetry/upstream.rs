@@ -16,6 +16,22 @@ struct ServerLabels {
     server: String,
 }
 
+/// The addresses of a server that are in the same state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AddressLabels {
+    api: String,
+    server: String,
+    state: &'static str,
+}
+
+/// How many addresses of an API's server are in each state.
+#[derive(Debug)]
+pub(crate) struct AddressNumbers {
+    pub(crate) api: String,
+    pub(crate) server: String,
+    pub(crate) states: Vec<(&'static str, usize)>,
+}
+
 /// How requests to a server ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServerEndLabels {
@@ -31,6 +47,7 @@ pub(crate) struct ServerMetrics {
     connections: AtomicI64,
     retries: AtomicU64,
     ejections: AtomicU64,
+    last_resorts: AtomicU64,
 }
 
 /// One connection to a server, counted as open until this is dropped.
@@ -46,6 +63,7 @@ impl ServerMetrics {
             connections: AtomicI64::new(0),
             retries: AtomicU64::new(0),
             ejections: AtomicU64::new(0),
+            last_resorts: AtomicU64::new(0),
         })
     }
 
@@ -69,6 +87,11 @@ impl ServerMetrics {
         self.ejections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a request that was sent to it because no server of the API is healthy.
+    pub(crate) fn last_resort(&self) {
+        self.last_resorts.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a connection that is being opened.
     pub(crate) fn opens(self: &Arc<Self>) -> OpenConnection {
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -85,7 +108,8 @@ impl Drop for OpenConnection {
 pub(super) fn register_servers<'a>(servers: impl Iterator<Item = &'a ServerMetrics>, registry: &mut Registry) {
     // Several APIs may use the same server: it has one series.
     let servers: BTreeMap<&str, &ServerMetrics> = servers.map(|server| (&*server.name, server)).collect();
-    let (mut ends, mut connections, mut retries, mut ejections) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ends, mut connections) = (Vec::new(), Vec::new());
+    let (mut retries, mut ejections, mut last_resorts) = (Vec::new(), Vec::new(), Vec::new());
     for (name, server) in servers {
         let counts = server.ends.counts();
         ends.extend(counts.map(|(code, count)| (ServerEndLabels { server: name.to_owned(), code }, counter(count))));
@@ -94,6 +118,7 @@ pub(super) fn register_servers<'a>(servers: impl Iterator<Item = &'a ServerMetri
         connections.push((labels(), open));
         retries.push((labels(), counter(server.retries.load(Ordering::Relaxed))));
         ejections.push((labels(), counter(server.ejections.load(Ordering::Relaxed))));
+        last_resorts.push((labels(), counter(server.last_resorts.load(Ordering::Relaxed))));
     }
     registry.register(
         "upstream_requests",
@@ -114,5 +139,22 @@ pub(super) fn register_servers<'a>(servers: impl Iterator<Item = &'a ServerMetri
         "upstream_ejections",
         "How often an address of the upstream server was left alone because it had failed",
         Series(ejections),
+    );
+    registry.register(
+        "upstream_last_resorts",
+        "Requests that were sent to the upstream server although it was unhealthy or ejected, because no other was left",
+        Series(last_resorts),
+    );
+}
+
+pub(super) fn register_addresses(numbers: Vec<AddressNumbers>, registry: &mut Registry) {
+    let rows = numbers.into_iter().flat_map(|AddressNumbers { api, server, states }| {
+        let labels = move |state| AddressLabels { api: api.clone(), server: server.clone(), state };
+        states.into_iter().map(move |(state, count)| (labels(state), gauge(i64::try_from(count).unwrap_or(i64::MAX))))
+    });
+    registry.register(
+        "upstream_addresses",
+        "Addresses of upstream servers, by the API that uses them and their state",
+        Series(rows.collect()),
     );
 }

@@ -112,6 +112,61 @@ GET /v1/orders/7?q=1
     assert!(!world.folder.path().join("state").exists(), "the store is left alone");
 }
 
+#[test]
+fn it_says_which_server_would_get_it_and_what_would_be_tried_again() {
+    const TWO: &str = "\"http://127.0.0.1:9000\", \"http://127.0.0.1:9001\"";
+    const KEPT: &str = "always once if a kept connection turns out to be closed";
+    let full = "balance: least_requests, health: { path: /healthz }, eject: { after: 3, for: 10s }, none_left: refuse, \
+                retries: { most: 2, on: [connect, 503] }";
+    let full_choice = "of two addresses at random, the one with fewer requests; none that is unhealthy; none for 10s that has \
+                       failed 3 times in a row; 503 if none is left";
+    let full_retries = format!(
+        "2 at most, if no connection could be opened or if the connection broke before a response or after 503; {KEPT}"
+    );
+    for (servers, settings, method, choice, retries) in [
+        ("\"http://127.0.0.1:9000\"", "", "GET", None, format!("none; {KEPT}")),
+        ("\"http://127.0.0.1:9000\"", "", "POST", None, "none".to_owned()),
+        (TWO, "", "GET", Some("one address after the other"), format!("none; {KEPT}")),
+        ("\"http://orders.test\"", "", "GET", Some("one address after the other"), format!("none; {KEPT}")),
+        (TWO, full, "GET", Some(full_choice), full_retries),
+        (
+            TWO,
+            "retries: 1",
+            "POST",
+            Some("one address after the other"),
+            "1 at most, only if no connection could be opened, because it is not idempotent".to_owned(),
+        ),
+        (
+            TWO,
+            "retries: { on: [503] }, eject: {}",
+            "POST",
+            Some("one address after the other; none for 30s that has failed 5 times in a row; any if none is left"),
+            "none: POST is not idempotent".to_owned(),
+        ),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let policy = format!(
+            "version: 1\nlisten: [{{ address: \"127.0.0.1:0\" }}]\napis: {{ a: {{ upstream: {{ servers: [{servers}], {settings} }}, \
+             routes: {{ GET /x: {{ public: true }}, POST /x: {{ public: true }} }} }} }}\naudit: none\n"
+        );
+        std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+        let world = World { folder, issuer: issuer() };
+        let said = world.explain(&[method, "/x"]).out;
+        let fact = |name: &str| {
+            let line = said.lines().find_map(|line| line.trim_start().strip_prefix(name));
+            line.map(|fact| fact.trim_start().to_owned())
+        };
+        assert_eq!(fact("server  "), choice.map(str::to_owned), "{said}");
+        assert_eq!(fact("retries  "), Some(retries), "{said}");
+    }
+    let world = world();
+    let json: Value =
+        serde_json::from_str(&world.explain(&["GET", "/v1/orders/7", "--key", KEY, "--format", "json"]).out).unwrap();
+    let delivery =
+        json!({"balance": "round_robin", "ejects": false, "none_left": "try", "retries": 0, "retries_on": []});
+    assert_eq!(json["delivery"], delivery, "{json}");
+}
+
 /// F36
 #[test]
 fn a_request_to_the_proxy_itself_goes_nowhere() {

@@ -34,6 +34,7 @@ mod early_answers;
 mod ecs;
 mod egress;
 mod elk;
+mod event_streams;
 mod exemptions;
 mod expiry;
 mod explain;

@@ -88,6 +88,7 @@ fn a_status_is_tried_again_elsewhere_if_the_policy_says_so() {
     for _ in 0..4 {
         client.get("/x").send().is(200);
     }
+    assert_eq!(busy.connections(), 1, "the connection of a response that is not used is");
     // The response to what is not idempotent is the client's.
     let posts = [(); 2].map(|()| client.post("/x", "{}").send().status);
     assert!(posts.contains(&503) && posts.contains(&200), "{posts:?}");
@@ -234,6 +235,109 @@ fn an_operator_takes_a_server_out_of_use_and_back() {
         .map(|record| record["event"]["action"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(actions, ["upstream_drained", "upstream_drained", "upstream_resumed"]);
+}
+
+#[test]
+fn what_is_out_of_use_stays_so_under_another_api_and_after_a_reload() {
+    let upstream = upstream().start();
+    let url = upstream.url();
+    let policy = |resolve: &str| {
+        let other = format!("apis:\n  other: {{ upstream: \"{url}/\", routes: {{ GET /y: {{ public: true }} }} }}");
+        before(&[&url], resolve).yaml().replace("apis:", &other)
+    };
+    let mut proxy = proxy().text(&policy("")).start();
+    let drain = json!({"server": format!("{url}/")}).to_string();
+    let drained = operator(&proxy).post("/v1/upstreams/drain", drain).bearer(ADMIN_TOKEN).send().json();
+    let items = drained["items"].as_array().unwrap();
+    assert_eq!(items.iter().map(|item| &item["api"]).collect::<Vec<_>>(), ["orders", "other"]);
+    assert!(items.iter().all(|item| item["state"] == "drained"), "{drained}");
+    // The API has another name now.
+    let next = policy("").replace("orders:", "renamed:");
+    assert_eq!(proxy.reload_to(|policy| policy.text(&next)), proxy::Reloaded::Loaded);
+    for path in ["/x", "/y"] {
+        client(&proxy).get(path).send().refused(503, "overloaded");
+    }
+    proxy.done();
+}
+
+#[test]
+fn a_server_that_is_asked_no_longer_is_not_unhealthy() {
+    let upstream = upstream()
+        .does(|call| {
+            let status = if call.head.word(1) == "/healthz" { 500 } else { 200 };
+            call.body()?;
+            call.answer(status, &[], "")
+        })
+        .start();
+    let health = "health: { path: /healthz, unhealthy_after: 1 }; none_left: refuse";
+    let mut proxy = before(&[&upstream.url()], health).start();
+    proxy.stderr.wait("the upstream server is not healthy", 1);
+    client(&proxy).get("/x").send().refused(503, "overloaded");
+    let unasked = before(&[&upstream.url()], "");
+    assert_eq!(proxy.reload_to(|_| unasked), proxy::Reloaded::Loaded);
+    client(&proxy).get("/x").send().is(200);
+    proxy.done();
+}
+
+#[test]
+fn a_server_at_its_most_connections_has_not_failed_and_others_are_asked() {
+    let (gate, open) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(AtomicUsize::new(0)));
+    let (held, count) = (Arc::clone(&gate), Arc::clone(&open));
+    let slow = upstream()
+        .does(move |call| {
+            count.fetch_add(1, Ordering::SeqCst);
+            drop(held.1.wait_timeout_while(held.0.lock().unwrap(), DEADLINE, |open| !*open).unwrap());
+            call.answer(200, &[], "slow")
+        })
+        .start();
+    let other = upstream().answers(200, "other").start();
+    let settings = "connections: { most: 1 }; eject: { after: 1, for: 1h, most: 100% }";
+    let of_one_worker = |servers: &[&str]| {
+        let yaml = before(servers, settings).yaml().replace("workers: 2", "workers: 1");
+        proxy().text(&yaml).start()
+    };
+    let (alone, two) = (of_one_worker(&[&slow.url()]), of_one_worker(&[&slow.url(), &other.url()]));
+    thread::scope(|scope| {
+        let waiting = [&alone, &two].map(|proxy| scope.spawn(|| client(proxy).get("/x").send().is(200).text()));
+        eventually("both are with the server", || (open.load(Ordering::SeqCst) == 2).then_some(()));
+        let refused = client(&alone).get("/x").send();
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        refused.refused(503, "overloaded");
+        for _ in 0..4 {
+            assert_eq!(client(&two).get("/x").send().is(200).text(), "other");
+        }
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        waiting.into_iter().for_each(|one| assert_eq!(one.join().unwrap(), "slow"));
+    });
+    // It was not ejected.
+    assert_eq!(client(&alone).get("/x").send().is(200).text(), "slow");
+    alone.done();
+    two.done();
+}
+
+#[test]
+fn metrics_say_that_no_server_was_left() {
+    let upstream = upstream()
+        .does(|call| {
+            let status = if call.head.word(1) == "/healthz" { 500 } else { 200 };
+            call.body()?;
+            call.answer(status, &[], "")
+        })
+        .start();
+    let proxy = before(&[&upstream.url()], "health: { path: /healthz, unhealthy_after: 1 }").start();
+    proxy.stderr.wait("the upstream server is not healthy", 1);
+    client(&proxy).get("/x").send().is(200);
+    let metrics = operator(&proxy).get("/metrics").send().text();
+    let url = upstream.url();
+    for line in [
+        format!("bartizan_upstream_last_resorts_total{{server=\"{url}\"}} 1"),
+        format!("bartizan_upstream_addresses{{api=\"orders\",server=\"{url}\",state=\"unhealthy\"}} 1"),
+        format!("bartizan_upstream_addresses{{api=\"orders\",server=\"{url}\",state=\"available\"}} 0"),
+    ] {
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+    proxy.done();
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::state::endpoint::Endpoint;
 struct Listed {
     server: Arc<str>,
     endpoint: Option<Arc<Endpoint>>,
-    apis: Vec<Arc<str>>,
+    api: Arc<str>,
     /// Why its name could not be resolved when that was last tried.
     error: Option<Arc<str>>,
 }
@@ -25,16 +25,9 @@ struct Listed {
 impl Listed {
     fn view(&self, id: &str, now: Tick) -> Value {
         let endpoint = self.endpoint.as_deref();
-        let state = match endpoint {
-            None => "unresolved",
-            Some(endpoint) if endpoint.is_drained() => "drained",
-            Some(endpoint) if !endpoint.is_healthy() => "unhealthy",
-            Some(endpoint) if endpoint.is_ejected(now) => "ejected",
-            Some(_) => "available",
-        };
-        let apis: Vec<&str> = self.apis.iter().map(|api| &**api).collect();
+        let state = endpoint.map_or("unresolved", |endpoint| endpoint.state(now).as_str());
         json!({
-            "id": id, "server": &*self.server, "address": endpoint.map(|endpoint| endpoint.address), "apis": apis,
+            "id": id, "api": &*self.api, "server": &*self.server, "address": endpoint.map(|endpoint| endpoint.address),
             "state": state, "in_flight": endpoint.map_or(0, Endpoint::in_flight), "error": self.error.as_deref(),
         })
     }
@@ -51,30 +44,29 @@ impl Operation<'_> {
     pub(super) fn drain_upstream(&self) -> Result<Completed> {
         let written: input::Drain = input::read(self.body)?;
         let reason = text(written.reason)?;
+        let name = written.server.trim_end_matches('/');
         let is_meant = |one: &Listed| {
             let address = one.endpoint.as_ref().map(|endpoint| endpoint.address);
-            *one.server == *written.server && written.address.is_none_or(|wanted| address == Some(wanted))
+            *one.server == *name && written.address.is_none_or(|wanted| address == Some(wanted))
         };
         let mut meant = self.addresses();
-        meant.retain(|_, one| is_meant(one) && one.endpoint.is_some());
+        meant.retain(|_, one| is_meant(one));
         if meant.is_empty() {
             return Err(missing("no upstream server has this URL and address"));
         }
-        for endpoint in meant.values().filter_map(|one| one.endpoint.as_ref()) {
-            endpoint.set_drained(written.drained);
-        }
+        self.in_force.known_endpoints.drain(&name.into(), written.address, written.drained);
         let now = self.in_force.ledger.tick(Instant::now());
         let shown = json!({ "items": meant.iter().map(|(id, one)| one.view(id, now)).collect::<Vec<_>>() });
         let action = if written.drained { "upstream_drained" } else { "upstream_resumed" };
         let target = match written.address {
-            None => format!("server {}", written.server),
-            Some(address) => format!("server {} at {address}", written.server),
+            None => format!("server {name}"),
+            Some(address) => format!("server {name} at {address}"),
         };
         let details = Details { reason, ..Details::default() };
         Ok(Completed::changed(StatusCode::OK, shown, action, target).with(details))
     }
 
-    /// By server and address. A server that several APIs have is one: they share its addresses.
+    /// By API, server and address.
     fn addresses(&self) -> BTreeMap<String, Listed> {
         let endpoints = self.in_force.endpoints.current();
         let mut listed: BTreeMap<String, Listed> = BTreeMap::new();
@@ -86,14 +78,9 @@ impl Operation<'_> {
                     false => resolved.endpoints.iter().cloned().map(Some).collect(),
                 };
                 for endpoint in addresses {
-                    let address = endpoint.as_ref().map(|endpoint| endpoint.address);
-                    let one = listed.entry(id(&server.name, address)).or_insert_with(|| Listed {
-                        server: Arc::clone(&server.name),
-                        endpoint,
-                        apis: Vec::new(),
-                        error: resolved.error.clone(),
-                    });
-                    one.apis.push(Arc::clone(api.name()));
+                    let id = id(api.name(), &server.name, endpoint.as_ref().map(|endpoint| endpoint.address));
+                    let (api, server) = (Arc::clone(api.name()), Arc::clone(&server.name));
+                    listed.insert(id, Listed { server, endpoint, api, error: resolved.error.clone() });
                 }
             }
         }
@@ -101,6 +88,9 @@ impl Operation<'_> {
     }
 }
 
-fn id(server: &str, address: Option<SocketAddr>) -> String {
-    address.map_or_else(|| server.to_owned(), |address| format!("{server} {address}"))
+fn id(api: &str, server: &str, address: Option<SocketAddr>) -> String {
+    match address {
+        None => format!("{api} {server}"),
+        Some(address) => format!("{api} {server} {address}"),
+    }
 }

@@ -9,9 +9,9 @@ use crate::audit::FIELDS;
 use crate::policy::Rights;
 use crate::refusal::{Reason, Stage};
 use crate::telemetry::{
-    AuditNumbers, CertificateNumbers, End, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, Metrics, ProcessNumbers,
-    RotationNumbers, RouteMetrics, SecretNumbers, ServerMetrics, SharedLimitNumbers, SinkNumbers, StoreNumbers,
-    VaultNumbers,
+    AddressNumbers, AuditNumbers, CertificateNumbers, End, Gauges, InputNumbers, IssuerNumbers, KeyNumbers, Metrics,
+    ProcessNumbers, RotationNumbers, RouteMetrics, SecretNumbers, ServerMetrics, SharedLimitNumbers, SinkNumbers,
+    StoreNumbers, VaultNumbers,
 };
 
 /// Lays rows out in columns; the last one may be of any width.
@@ -91,6 +91,7 @@ fn sample_page() -> String {
             failures: 0,
             next: Some(0),
         }],
+        addresses: vec![AddressNumbers { api: String::new(), server: String::new(), states: vec![("", 0)] }],
         ending: vec![KeyNumbers { consumer: String::new(), key: String::new(), end: 0 }],
         ..Gauges::default()
     };

@@ -1,7 +1,5 @@
 //! Asks the addresses of servers whether they are healthy: by GET, over a connection of its own each time.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +10,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
@@ -24,59 +23,45 @@ use crate::state::endpoint::Endpoint;
 /// What requests say of us.
 const AGENT: &str = concat!("bartizan/", env!("CARGO_PKG_VERSION"));
 
-/// The last answers of one address.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Row {
-    good: bool,
-    /// How many in a row.
-    length: u32,
-}
+/// Most checks at once, of all servers: each has a descriptor of the reserve.
+pub(super) const MOST: usize = 32;
 
-impl Row {
-    fn add(&mut self, good: bool) {
-        let length = if self.good == good { self.length.saturating_add(1) } else { 1 };
-        *self = Self { good, length };
-    }
-
-    /// What the row says of the address, if it is long enough to say anything.
-    fn verdict(self, check: &HealthCheck) -> Option<bool> {
-        let needed = if self.good { check.healthy_after } else { check.unhealthy_after };
-        (self.length >= needed).then_some(self.good)
-    }
+/// What so many answers in a row say of an address, if anything.
+fn verdict(check: &HealthCheck, is_good: bool, in_a_row: u32) -> Option<bool> {
+    let needed = if is_good { check.healthy_after } else { check.unhealthy_after };
+    (in_a_row >= needed).then_some(is_good)
 }
 
 /// Never returns.
-pub(super) async fn keep_asking(in_force: &InForce, server: &Arc<Server>) {
+pub(super) async fn keep_asking(in_force: &InForce, server: &Arc<Server>, turns: &Arc<Semaphore>) {
     let Some(check) = &server.health else { return };
-    let mut rows: HashMap<SocketAddr, Row> = HashMap::new();
     loop {
         let endpoints = in_force.endpoints.current();
         let endpoints =
             endpoints.0.get(server.index).map(|resolved| Arc::clone(&resolved.endpoints)).unwrap_or_default();
-        rows.retain(|address, _| endpoints.iter().any(|endpoint| endpoint.address == *address));
         let mut asking = JoinSet::new();
         for endpoint in endpoints.iter() {
-            let (server, endpoint) = (Arc::clone(server), Arc::clone(endpoint));
+            let (server, endpoint, turns) = (Arc::clone(server), Arc::clone(endpoint), Arc::clone(turns));
             asking.spawn_local(async move {
+                let _turn = turns.acquire().await;
                 let asked = ask(&server, &endpoint).await;
                 (endpoint, asked)
             });
         }
         while let Some(done) = asking.join_next().await {
             let Ok((endpoint, asked)) = done else { continue };
-            let row = rows.entry(endpoint.address).or_default();
-            row.add(asked.is_ok());
-            if let Some(healthy) = row.verdict(check)
+            let in_a_row = endpoint.answered(asked.is_ok());
+            if let Some(healthy) = verdict(check, asked.is_ok(), in_a_row)
                 && endpoint.set_healthy(healthy)
             {
-                told(server, &endpoint, asked.err().as_deref());
+                log(server, &endpoint, asked.err().as_deref());
             }
         }
         tokio::time::sleep(jittered(check.every)).await;
     }
 }
 
-fn told(server: &Server, endpoint: &Endpoint, why: Option<&str>) {
+fn log(server: &Server, endpoint: &Endpoint, why: Option<&str>) {
     let (server, address) = (&*server.name, endpoint.address);
     match why {
         None => tracing::info!(server, %address, "the upstream server is healthy"),
@@ -134,11 +119,9 @@ mod tests {
             healthy_after: 2,
             unhealthy_after: 3,
         };
-        let mut row = Row::default();
-        let verdicts = [false, false, true, false, false, false, true, true, true].map(|good| {
-            row.add(good);
-            row.verdict(&check)
-        });
+        let answers =
+            [(false, 1), (false, 2), (true, 1), (false, 1), (false, 2), (false, 3), (true, 1), (true, 2), (true, 3)];
+        let verdicts = answers.map(|(is_good, in_a_row)| verdict(&check, is_good, in_a_row));
         let expected = [None, None, None, None, None, Some(false), None, Some(true), Some(true)];
         assert_eq!(verdicts, expected);
     }

@@ -2,12 +2,15 @@
 
 mod health;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::egress::jittered;
@@ -28,6 +31,10 @@ const SOON: Duration = Duration::from_secs(1);
 pub(super) struct KeptUpstreams {
     tasks: JoinSet<()>,
     known: Arc<KnownEndpoints>,
+    /// When the name of each server was last resolved, by the server's identity: frequent reloads do not put it off.
+    resolved: Rc<RefCell<HashMap<Arc<str>, Instant>>>,
+    /// Turns of health checks.
+    checks: Arc<Semaphore>,
 }
 
 /// Resolves the names that have no address yet. What cannot be resolved now is tried again while the policy is in force.
@@ -47,35 +54,55 @@ pub(super) async fn prepare(in_force: &Arc<InForce>, known: &Arc<KnownEndpoints>
 impl KeptUpstreams {
     /// No task yet.
     pub(super) fn new(known: &Arc<KnownEndpoints>) -> Self {
-        Self { tasks: JoinSet::new(), known: Arc::clone(known) }
+        Self {
+            tasks: JoinSet::new(),
+            known: Arc::clone(known),
+            resolved: Rc::default(),
+            checks: Arc::new(Semaphore::new(health::MOST)),
+        }
     }
 
     /// Resolves and asks the servers of this policy from now on.
     pub(super) fn commit(&mut self, in_force: &Arc<InForce>) {
         self.tasks = JoinSet::new();
-        for server in in_force.policy.servers() {
-            let (in_force, known) = (Arc::clone(in_force), Arc::clone(&self.known));
+        let servers = in_force.policy.servers();
+        let identities: HashSet<&str> = servers.iter().map(|server| &*server.identity).collect();
+        self.resolved.borrow_mut().retain(|identity, _| identities.contains(&**identity));
+        let names: HashSet<&str> = servers.iter().map(|server| &*server.name).collect();
+        self.known.retain(|name| names.contains(name));
+        for server in servers {
             if server.literal().is_none() {
-                let (in_force, server) = (Arc::clone(&in_force), Arc::clone(server));
-                self.tasks.spawn_local(async move { keep_resolved(&in_force, &known, &server).await });
+                let (in_force, known, server) = (Arc::clone(in_force), Arc::clone(&self.known), Arc::clone(server));
+                let resolved = Rc::clone(&self.resolved);
+                self.tasks.spawn_local(async move { keep_resolved(&in_force, &known, &server, &resolved).await });
             }
             if server.health.is_some() {
-                let server = Arc::clone(server);
-                self.tasks.spawn_local(async move { health::keep_asking(&in_force, &server).await });
+                let (in_force, server, checks) = (Arc::clone(in_force), Arc::clone(server), Arc::clone(&self.checks));
+                self.tasks.spawn_local(async move { health::keep_asking(&in_force, &server, &checks).await });
+            } else if let Some(resolved) = in_force.endpoints.current().0.get(server.index) {
+                // The policy before may have asked it.
+                resolved.endpoints.iter().for_each(|endpoint| endpoint.unchecked());
             }
         }
     }
 }
 
 /// Never returns.
-async fn keep_resolved(in_force: &InForce, known: &KnownEndpoints, server: &Arc<Server>) {
+async fn keep_resolved(
+    in_force: &InForce,
+    known: &KnownEndpoints,
+    server: &Arc<Server>,
+    resolved: &RefCell<HashMap<Arc<str>, Instant>>,
+) {
     loop {
         let endpoints = in_force.endpoints.current();
         let has_any = endpoints.0.get(server.index).is_some_and(|resolved| !resolved.endpoints.is_empty());
         let pause = if has_any { server.resolve } else { server.resolve.min(SOON) };
+        let last = *resolved.borrow_mut().entry(Arc::clone(&server.identity)).or_insert_with(Instant::now);
         // Nodes do not ask all at once, and none later than the policy says.
-        tokio::time::sleep(jittered(pause)).await;
+        tokio::time::sleep(jittered(pause).saturating_sub(last.elapsed())).await;
         resolve(in_force, known, server).await;
+        resolved.borrow_mut().insert(Arc::clone(&server.identity), Instant::now());
     }
 }
 
@@ -110,7 +137,7 @@ fn publish(
                 );
             }
             let addresses = found.iter().take(MOST);
-            let endpoints = addresses.map(|address| known.endpoint(&server.identity, *address)).collect();
+            let endpoints = addresses.map(|address| known.endpoint(&server.identity, &server.name, *address)).collect();
             Resolved { endpoints, error: None }
         }
         Err(error) => Resolved { endpoints: Arc::clone(&before.endpoints), error: Some(error.into()) },

@@ -216,7 +216,7 @@ impl Context<'_> {
         }
     }
 
-    /// Whom to trust when calling a server by TLS, and which certificate to present.
+    /// Which authorities to trust when calling a server by TLS, and which certificate to present.
     pub(super) fn client_tls(&mut self, written: &ClientTls<'_>, at: At<'_>) -> Option<Trust> {
         let (certificate, key) = match (written.certificate, written.key) {
             (None, None) => return self.trust(written.ca, at),

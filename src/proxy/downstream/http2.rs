@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::client::ClientConnection;
 use super::deadlines::{Command, run_until_deadline};
-use super::rewind::Rewind;
+use super::rewind::{Rewind, Socket};
 use super::stream_counter::StreamCounter;
 use super::stream_deadline::StreamDeadline;
 use super::worker::Worker;
@@ -47,7 +47,8 @@ pub(super) async fn serve(
     let policy = &worker.view().in_force.policy;
     let (limits, timeouts) = (policy.limits(), policy.timeouts());
     let requests = Requests { worker: &worker, client: &client, counter: Rc::default(), handled: Cell::new(0) };
-    let stream = Rewind::new(stream, Rc::clone(&client), prefix, Rc::clone(&requests.counter));
+    let socket = Socket::new(stream, Rc::clone(&client));
+    let stream = Rewind::new(&socket, prefix, Rc::clone(&requests.counter));
     let executor = StreamExecutor::default();
     let opened = Rc::clone(&executor.opened);
     // Cloned for every stream that runs.
@@ -59,15 +60,10 @@ pub(super) async fn serve(
         let (parts, body) = request.into_parts();
         let source = Source::client(RequestBody { body, max_trailers: limits.headers }, strip_trailers);
         let response = handle(&worker, Rc::clone(&client), parts, source);
-        async move { Ok::<_, Infallible>(begun(response.await).await.map(|body| deadline.watch(body))) }
+        // Boxed, because hyper moves it around many times before it is polled.
+        Box::pin(async move { Ok::<_, Infallible>(begun(response.await).await.map(|body| deadline.watch(body))) })
     });
-    let mut builder = http2::Builder::new(executor);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(header_list_size(limits))
-        .max_send_buf_size(SEND_BUFFER);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(protocol(executor, limits).serve_connection(TokioIo::new(stream), service));
     // How many requests the client had begun when it was told to send no more of them.
     let mut begun_before = u64::MAX;
     let ended = run_until_deadline(&client, timeouts, drain, |cx, command| {
@@ -76,10 +72,12 @@ pub(super) async fn serve(
             connection.as_mut().graceful_shutdown();
         }
         let polled = connection.as_mut().poll(cx);
+        socket.borrow_mut().end_turn(cx);
         // With no stream running and no write pending, HTTP/2 has decided about every request received so far.
         if polled.is_pending() && Rc::strong_count(&running) == 1 && client.stalled().is_none() {
             let received = requests.counter.borrow().received();
             requests.record_unhandled(received.min(begun_before), None);
+            socket.borrow_mut().rest();
         }
         polled
     })
@@ -93,6 +91,16 @@ pub(super) async fn serve(
     if !requests.record_unhandled(begun.min(begun_before), violation.as_deref()) && violation.is_some() {
         requests.record(violation.as_deref());
     }
+}
+
+fn protocol(executor: StreamExecutor, limits: Limits) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(header_list_size(limits))
+        .max_send_buf_size(SEND_BUFFER);
+    builder
 }
 
 /// Returns a limit above which a list of headers exceeds `limits`, by the measure of HTTP/2, unless it has very many short

@@ -24,7 +24,7 @@ const IPV6_SIZE: usize = 36;
 /// What a header says of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// The proxy itself opened it, for a health check, or does not know for whom.
+    /// The proxy itself opened it, for a health check, or does not know the client.
     Proxy,
     /// It was opened for this client.
     Client(SocketAddr),

@@ -47,7 +47,7 @@ impl ResponseFields {
         }
     }
 
-    /// Sets what browsers are told of pages, in place of what the upstream says (Fetch standard §3.3).
+    /// Sets the CORS fields, in place of the upstream's (Fetch standard §3.3).
     pub(crate) fn set_cors(&mut self, fields: Vec<(HeaderName, HeaderValue)>) {
         self.0.retain(|(name, _)| !name.as_str().starts_with("access-control-"));
         self.0.extend(fields);

@@ -60,25 +60,31 @@ pub(super) async fn serve(
     finish: &Cell<bool>,
 ) -> Served {
     loop {
-        if let Err(served) = exchange(worker, client, wire, finish).await {
+        let head = poll_fn(|cx| {
+            let head = wire.borrow_mut().poll_head(cx);
+            let idle = head.is_pending() && finish.get() && !wire.borrow().is_mid_head();
+            if idle { Poll::Ready(Err(End::Closed)) } else { head }
+        });
+        let head = match head.await {
+            Ok(head) => head,
+            Err(end) => return end.into(),
+        };
+        // Boxed, so that a connection that waits for its next request takes no room for it.
+        if let Err(served) = Box::pin(exchange(worker, client, wire, finish, head)).await {
             return served;
         }
     }
 }
 
-/// Reads, handles and answers one request. Returns an error when no other may follow.
+/// Handles and answers one request. Returns an error when no other may follow.
 async fn exchange(
     worker: &Rc<Worker>,
     client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
     finish: &Cell<bool>,
+    head: RequestHead,
 ) -> Result<(), Served> {
-    let head = poll_fn(|cx| {
-        let head = wire.borrow_mut().poll_head(cx);
-        let idle = head.is_pending() && finish.get() && !wire.borrow().is_mid_head();
-        if idle { Poll::Ready(Err(End::Closed)) } else { head }
-    });
-    let RequestHead { method, uri, version, headers, keep_alive, takes_trailers, .. } = head.await?;
+    let RequestHead { method, uri, version, headers, keep_alive, takes_trailers, .. } = head;
     let http_10 = version == Version::HTTP_10;
     let mut framing = response::RequestFraming { head: method == Method::HEAD, http_10, takes_trailers, keep_alive };
     let (mut parts, ()) = Request::new(()).into_parts();

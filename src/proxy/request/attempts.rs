@@ -1,27 +1,18 @@
 //! Whether a request is sent once more, and when (RFC 9110 §9.2.2).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode};
+use http::Method;
 
 use crate::egress::jittered;
-use crate::policy::upstream::Retries;
+use crate::policy::upstream::{Retries, RetryCause};
 use crate::state::endpoint::ApiLoad;
 
 /// Longest pause.
 const LONGEST: Duration = Duration::from_secs(5);
-
-/// Why a request may be sent once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// Nothing of it was sent.
-    NotConnected,
-    /// It may have been handled, but no byte of a response came.
-    Unanswered,
-    /// The response has this status.
-    Status(StatusCode),
-}
+/// Most further addresses that are tried, whatever the policy says of retries, because one took no connection.
+const FURTHER: u32 = 2;
 
 /// The attempts to send one request.
 pub(super) struct Attempts<'a> {
@@ -31,15 +22,31 @@ pub(super) struct Attempts<'a> {
     load: &'a Arc<ApiLoad>,
     /// The positions of the addresses that failed.
     tried: Vec<usize>,
+    /// How many of these were others of which nothing is known: the one before took no connection.
+    further: u32,
+    /// When the response has to begin. No attempt begins later, and what it may take is what is left.
+    end: Instant,
 }
 
 impl<'a> Attempts<'a> {
-    /// Before the first one. It earns its share of the budget.
-    pub(super) fn new(retries: Option<&'a Retries>, method: &Method, load: &'a Arc<ApiLoad>) -> Self {
+    /// Before the first one, at `begun`. It earns its share of the budget. `limit`: how long the upstream may take.
+    pub(super) fn new(
+        retries: Option<&'a Retries>,
+        method: &Method,
+        load: &'a Arc<ApiLoad>,
+        begun: Instant,
+        limit: Duration,
+    ) -> Self {
         if let Some(retries) = retries {
             load.earn(retries.budget.0);
         }
-        Self { retries, is_idempotent: method.is_idempotent(), load, tried: Vec::new() }
+        let is_idempotent = method.is_idempotent();
+        Self { retries, is_idempotent, load, tried: Vec::new(), further: 0, end: begun + limit }
+    }
+
+    /// The load of the API.
+    pub(super) fn load(&self) -> &'a ApiLoad {
+        self.load
     }
 
     /// The number of the current one, from 1.
@@ -52,38 +59,48 @@ impl<'a> Attempts<'a> {
         &self.tried
     }
 
-    /// Whether there is another attempt, which is taken from the budget.
-    pub(super) fn may_repeat(&self, cause: Cause) -> bool {
-        let Some(retries) = self.retries else { return false };
-        let is_covered = match cause {
-            Cause::NotConnected => retries.on_connect,
-            Cause::Unanswered => retries.on_connect && self.is_idempotent,
-            Cause::Status(status) => self.is_idempotent && retries.on.contains(&status),
-        };
-        is_covered && self.number() <= retries.most && self.load.spend()
+    /// How long the response to the current one may take, which is this `limit` for the first.
+    pub(super) fn limit(&self, limit: Duration, now: impl FnOnce() -> Instant) -> Duration {
+        if self.tried.is_empty() { limit } else { limit.min(self.end.saturating_duration_since(now())) }
     }
 
-    /// Whether the name of a server has another address than this one, which took no connection, and those before. As with
-    /// every client, all are tried, without a pause and whatever the policy says of retries. `servers`: the server of each
-    /// address, and whether it may be chosen. One that may not would not be, and those that were tried would be tried for ever.
+    /// Whether there is another attempt, which is taken from the budget.
+    pub(super) fn may_repeat(&self, cause: RetryCause, now: impl FnOnce() -> Instant) -> bool {
+        let Some(retries) = self.retries else { return false };
+        retries.covers(cause, self.is_idempotent)
+            && self.repeated() < retries.most
+            && now() < self.end
+            && self.load.spend()
+    }
+
+    /// How often it was sent once more because the policy says so.
+    fn repeated(&self) -> u32 {
+        self.number() - 1 - self.further
+    }
+
+    /// Whether it goes on to another address than this one, which took no connection, and those before: as with every client,
+    /// without a pause, and whatever the policy says of retries. `others`: for each address, whether it may be chosen and is worth
+    /// trying. One that may not be chosen would not be, and those that were tried would be tried for ever.
     pub(super) fn has_another_address(
         &mut self,
         position: usize,
-        servers: impl Iterator<Item = (usize, bool)> + Clone,
+        others: impl Iterator<Item = bool>,
+        now: impl FnOnce() -> Instant,
     ) -> bool {
-        self.tried.push(position);
-        let own = servers.clone().nth(position).map(|(server, _)| server);
-        let mut others = servers.enumerate().filter(|(_, (server, usable))| *usable && Some(*server) == own);
-        let has_another = others.any(|(other, _)| !self.tried.contains(&other));
-        if !has_another {
-            self.tried.pop();
+        let is_new = |other: usize| other != position && !self.tried.contains(&other);
+        let has_another = self.further < FURTHER
+            && others.enumerate().any(|(other, is_usable)| is_usable && is_new(other))
+            && now() < self.end;
+        if has_another {
+            self.tried.push(position);
+            self.further += 1;
         }
         has_another
     }
 
     /// Waits before the next attempt; this address failed.
     pub(super) async fn pause(&mut self, position: usize) {
-        let doubled = 1_u32.checked_shl(self.number() - 1).unwrap_or(u32::MAX);
+        let doubled = 1_u32.checked_shl(self.repeated()).unwrap_or(u32::MAX);
         self.tried.push(position);
         let backoff = self.retries.map(|retries| retries.backoff.saturating_mul(doubled).min(LONGEST));
         tokio::time::sleep(jittered(backoff.unwrap_or_default())).await;
@@ -92,13 +109,19 @@ impl<'a> Attempts<'a> {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
     use crate::policy::share::Share;
 
+    fn attempts<'a>(retries: Option<&'a Retries>, method: &Method, load: &'a Arc<ApiLoad>) -> Attempts<'a> {
+        Attempts::new(retries, method, load, Instant::now(), Duration::from_secs(3600))
+    }
+
     #[test]
     fn what_may_have_been_handled_is_repeated_only_if_that_is_harmless() {
-        let unavailable = Cause::Status(StatusCode::SERVICE_UNAVAILABLE);
-        let failed = Cause::Status(StatusCode::INTERNAL_SERVER_ERROR);
+        let unavailable = RetryCause::Status(StatusCode::SERVICE_UNAVAILABLE);
+        let failed = RetryCause::Status(StatusCode::INTERNAL_SERVER_ERROR);
         let all = Retries {
             most: 1,
             budget: Share(200_000),
@@ -108,53 +131,75 @@ mod tests {
         };
         let statuses = Retries { on_connect: false, ..all.clone() };
         for (retries, method, cause, expected) in [
-            (Some(&all), Method::GET, Cause::NotConnected, true),
-            (Some(&all), Method::POST, Cause::NotConnected, true),
-            (Some(&all), Method::GET, Cause::Unanswered, true),
-            (Some(&all), Method::PUT, Cause::Unanswered, true),
-            (Some(&all), Method::POST, Cause::Unanswered, false),
-            (Some(&all), Method::PATCH, Cause::Unanswered, false),
+            (Some(&all), Method::GET, RetryCause::NotConnected, true),
+            (Some(&all), Method::POST, RetryCause::NotConnected, true),
+            (Some(&all), Method::GET, RetryCause::Unanswered, true),
+            (Some(&all), Method::PUT, RetryCause::Unanswered, true),
+            (Some(&all), Method::POST, RetryCause::Unanswered, false),
+            (Some(&all), Method::PATCH, RetryCause::Unanswered, false),
             (Some(&all), Method::GET, unavailable, true),
             (Some(&all), Method::POST, unavailable, false),
             (Some(&all), Method::GET, failed, false),
-            (Some(&statuses), Method::GET, Cause::NotConnected, false),
-            (Some(&statuses), Method::GET, Cause::Unanswered, false),
+            (Some(&statuses), Method::GET, RetryCause::NotConnected, false),
+            (Some(&statuses), Method::GET, RetryCause::Unanswered, false),
             (Some(&statuses), Method::GET, unavailable, true),
-            (None, Method::GET, Cause::NotConnected, false),
+            (None, Method::GET, RetryCause::NotConnected, false),
         ] {
             let load = Arc::default();
-            let attempts = Attempts::new(retries, &method, &load);
-            assert_eq!(attempts.may_repeat(cause), expected, "{method} {cause:?}");
+            let attempts = attempts(retries, &method, &load);
+            assert_eq!(attempts.may_repeat(cause, Instant::now), expected, "{method} {cause:?}");
         }
     }
 
     #[test]
-    fn every_address_that_may_be_chosen_is_tried_once_and_no_other() {
+    fn others_that_may_be_chosen_are_tried_once_each_and_two_at_most() {
         let load = Arc::default();
-        let mut attempts = Attempts::new(None, &Method::GET, &load);
-        // Of server 7: the second is drained. The last is another server's.
-        let all = [(7, true), (7, false), (7, true), (8, true)];
-        assert!(attempts.has_another_address(0, all.into_iter()));
-        assert!(!attempts.has_another_address(2, all.into_iter()));
-        assert_eq!(attempts.tried(), [0]);
-        // All others are drained: the request ends instead of going round and round.
-        let mut attempts = Attempts::new(None, &Method::GET, &load);
-        assert!(!attempts.has_another_address(0, [(7, true), (7, false)].into_iter()));
+        let mut trying = attempts(None, &Method::GET, &load);
+        let mut next = |position, others: &[bool]| {
+            (trying.has_another_address(position, others.iter().copied(), Instant::now), trying.tried().to_vec())
+        };
+        let all = [true, false, true, true, true];
+        assert_eq!(next(0, &all), (true, vec![0]));
+        assert_eq!(next(2, &all), (true, vec![0, 2]));
+        assert_eq!(next(3, &all), (false, vec![0, 2]));
+        // All others may not be chosen: the request ends instead of going round and round.
+        for others in [&[true, false][..], &[true]] {
+            assert!(!attempts(None, &Method::GET, &load).has_another_address(0, others.iter().copied(), Instant::now));
+        }
+    }
+
+    #[test]
+    fn all_attempts_together_have_the_time_of_one() {
+        let retries = Retries { most: 5, budget: Share(0), backoff: Duration::ZERO, on_connect: true, on: Vec::new() };
+        let (load, begun, limit) = (Arc::default(), Instant::now(), Duration::from_secs(15));
+        let at = |second| move || begun + Duration::from_secs(second);
+        let mut attempts = Attempts::new(Some(&retries), &Method::GET, &load, begun, limit);
+        assert_eq!(attempts.limit(limit, at(4)), limit, "what comes before the first does not count");
+        assert!(
+            attempts.may_repeat(RetryCause::NotConnected, at(14))
+                && !attempts.may_repeat(RetryCause::NotConnected, at(15))
+        );
+        assert!(!attempts.has_another_address(0, [true, true].into_iter(), at(15)));
+        assert!(attempts.has_another_address(0, [true, true].into_iter(), at(14)));
+        assert_eq!(attempts.limit(limit, at(14)), Duration::from_secs(1));
+        assert_eq!(attempts.limit(limit, at(16)), Duration::ZERO);
     }
 
     #[tokio::test]
     async fn attempts_are_limited_by_their_number_and_by_the_budget() {
         let retries = Retries { most: 2, budget: Share(0), backoff: Duration::ZERO, on_connect: true, on: Vec::new() };
         let load = Arc::default();
-        let mut attempts = Attempts::new(Some(&retries), &Method::GET, &load);
-        for (number, position) in [(1, 5), (2, 6)] {
-            assert_eq!(attempts.number(), number);
-            assert!(attempts.may_repeat(Cause::NotConnected));
-            attempts.pause(position).await;
+        let mut trying = attempts(Some(&retries), &Method::GET, &load);
+        // Another address is no retry.
+        assert!(trying.has_another_address(4, [true; 9].into_iter(), Instant::now));
+        for (number, position) in [(2, 5), (3, 6)] {
+            assert_eq!(trying.number(), number);
+            assert!(trying.may_repeat(RetryCause::NotConnected, Instant::now));
+            trying.pause(position).await;
         }
-        assert!(!attempts.may_repeat(Cause::NotConnected));
-        assert_eq!(attempts.tried(), [5, 6]);
+        assert!(!trying.may_repeat(RetryCause::NotConnected, Instant::now));
+        assert_eq!(trying.tried(), [4, 5, 6]);
         while load.spend() {}
-        assert!(!Attempts::new(Some(&retries), &Method::GET, &load).may_repeat(Cause::NotConnected));
+        assert!(!attempts(Some(&retries), &Method::GET, &load).may_repeat(RetryCause::NotConnected, Instant::now));
     }
 }

@@ -11,21 +11,21 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 
-use super::attempts::{Attempts, Cause};
+use super::attempts::Attempts;
 use super::record_guard::RecordGuard;
 use super::target::RequestTarget;
 use crate::body::{Body, Progress};
 use crate::chain::Admitted;
 use crate::error_text;
 use crate::exchange::{Exchange, Tick};
-use crate::policy::upstream::ForwardedHost;
+use crate::policy::upstream::{ForwardedHost, RetryCause};
 use crate::policy::{Api, Route, Server, Upstream};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::headers::{Origin, UpstreamHeaders};
 use crate::proxy::upstream::{
-    Choice, ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection, choose, outlier,
+    Choice, Chosen, ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection, choose, outlier,
 };
-use crate::refusal::{Reason, Refusal, Stage};
+use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::runtime::InForce;
 use crate::state::endpoint::ApiPermit;
 
@@ -83,7 +83,8 @@ pub(crate) async fn forward(
         }
         connection.switches = switches;
     };
-    let attempts = Attempts::new(upstream.retries.as_ref(), &method, load);
+    let (retries, limit) = (upstream.retries.as_ref(), upstream.response_timeout);
+    let attempts = Attempts::new(retries, &method, load, Instant::now(), limit);
     let mut forwarded = Sending { in_force, api, pools: &pools, begin, attempts }.send(body, permit, guard).await?;
     let server = &*forwarded.pool.server;
     let host = sent_host(upstream, server, target.host.as_ref()).as_bytes();
@@ -115,27 +116,23 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
     async fn send(mut self, mut body: Body, permit: ApiPermit, guard: &mut RecordGuard) -> Result<Forwarded, Refusal> {
         let candidates = self.pools.of(self.api);
         loop {
-            let now = self.in_force.ledger.tick(Instant::now());
-            let position = self.choose(candidates, now);
-            let Some((position, pool)) = position.and_then(|position| Some((position, candidates.get(position)?)))
-            else {
+            let chosen = self.choose(candidates);
+            let Some((position, pool)) = chosen.and_then(|position| Some((position, candidates.get(position)?))) else {
                 return Err(none_left(candidates.is_empty()));
             };
             guard.sent_to(&pool.server, self.attempts.number());
             let in_flight = pool.endpoint.begin();
-            let sent = self.attempt(pool, body, guard).await;
-            let is_good = sent.as_ref().is_ok_and(|(_, head, _)| !outlier::is_failure(head.status));
-            let own = match &sent {
-                // If the client's body ended early, the refusal says so: it is not the upstream's fault.
-                Err(Failure::Refused(_)) => guard.counter.failure(),
-                _ => None,
-            };
-            outlier::note(self.api.upstream(), candidates, pool, is_good || own.is_some(), now);
-            let failure = match sent {
+            let failure = match self.attempt(pool, body, guard).await {
                 Ok((mut connection, head, after)) => {
-                    let cause = Cause::Status(head.status);
-                    match connection.take_request().filter(|_| self.attempts.may_repeat(cause)) {
-                        Some(again) => Failure::Unwanted(again),
+                    self.note(candidates, pool, !outlier::is_failure(head.status));
+                    let cause = RetryCause::Status(head.status);
+                    match connection.take_request().filter(|_| self.attempts.may_repeat(cause, Instant::now)) {
+                        Some(again) => {
+                            if connection.discard_body() {
+                                pool.put(connection);
+                            }
+                            Failure::Unwanted(again)
+                        }
                         None => {
                             guard.responding(head.status, after);
                             connection.count((in_flight, permit));
@@ -146,11 +143,20 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
                 Err(failure) => failure,
             };
             drop(in_flight);
-            let servers = candidates.iter().map(|pool| (pool.server.index, pool.endpoint.is_available(now)));
-            if let Failure::NotConnected(..) = failure {
-                pool.endpoint.unreachable(now);
+            if let Failure::Refused(refusal) = failure {
+                // If the client's body ended early, the refusal says so: it is not the upstream's fault, nor to its credit.
+                return Err(guard.counter.failure().unwrap_or_else(|| {
+                    self.note(candidates, pool, false);
+                    refusal
+                }));
             }
-            body = match self.again(failure, position, servers) {
+            if failure.is_of_the_server() {
+                self.note(candidates, pool, false);
+            }
+            if let Failure::NotConnected(..) = failure {
+                pool.endpoint.unreachable(self.tick());
+            }
+            body = match self.again(failure, candidates, position) {
                 Ok(Again { body, pauses }) => {
                     pool.retried();
                     if pauses {
@@ -158,41 +164,61 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
                     }
                     body
                 }
-                Err(refusal) => return Err(own.or_else(|| guard.counter.failure()).unwrap_or(refusal)),
+                Err(refusal) => return Err(guard.counter.failure().unwrap_or(refusal)),
             };
         }
     }
 
-    fn choose(&self, candidates: &[Rc<Pool>], now: Tick) -> Option<usize> {
+    fn tick(&self) -> Tick {
+        self.in_force.ledger.tick(Instant::now())
+    }
+
+    /// Notes whether the server of an address has failed.
+    fn note(&self, candidates: &[Rc<Pool>], pool: &Pool, is_good: bool) {
+        match is_good {
+            true => pool.endpoint.succeeded(),
+            false => outlier::failed(self.api.upstream(), self.attempts.load(), candidates, pool, self.tick()),
+        }
+    }
+
+    fn choose(&self, candidates: &[Rc<Pool>]) -> Option<usize> {
         let upstream = self.api.upstream();
         let choice = Choice {
             balance: upstream.balance,
             turn: self.in_force.turn(self.api),
-            now,
+            now: self.tick(),
             tried: self.attempts.tried(),
             refuses_if_none_left: upstream.refuses_if_none_left,
         };
-        choose(candidates, |pool| &pool.endpoint, choice)
+        let Chosen { position, is_last_resort } = choose(candidates, |pool| &pool.endpoint, choice)?;
+        if is_last_resort {
+            candidates.get(position)?.last_resort();
+        }
+        Some(position)
     }
 
     /// What is sent once more after a failure; otherwise the refusal.
-    fn again(
-        &mut self,
-        failure: Failure,
-        position: usize,
-        servers: impl Iterator<Item = (usize, bool)> + Clone,
-    ) -> Result<Again, Refusal> {
+    fn again(&mut self, failure: Failure, candidates: &[Rc<Pool>], position: usize) -> Result<Again, Refusal> {
+        let now = self.tick();
+        let own = candidates.get(position).map(|pool| pool.server.index);
+        let mut has_another = |is_of_any_server: bool| {
+            let is_worth_trying = |pool: &Rc<Pool>| {
+                pool.endpoint.is_available(now) && (is_of_any_server || Some(pool.server.index) == own)
+            };
+            self.attempts.has_another_address(position, candidates.iter().map(is_worth_trying), Instant::now)
+        };
         let (cause, refusal, body) = match failure {
             Failure::Unwanted(body) => return Ok(Again { body, pauses: true }),
-            Failure::NotConnected(_, body) if self.attempts.has_another_address(position, servers) => {
+            Failure::Full { body, is_of_address: true, .. } if has_another(true) => {
                 return Ok(Again { body, pauses: false });
             }
-            Failure::NotConnected(refusal, body) => (Cause::NotConnected, refusal, Some(body)),
-            Failure::Unsent(body) => (Cause::NotConnected, unreachable(), Some(body)),
-            Failure::Unanswered { refusal, body, .. } => (Cause::Unanswered, refusal, body),
-            Failure::Refused(refusal) => return Err(refusal),
+            Failure::Full { refusal, .. } | Failure::Refused(refusal) => return Err(refusal),
+            Failure::NotConnected(_, body) if has_another(false) => return Ok(Again { body, pauses: false }),
+            Failure::NotConnected(refusal, body) => (RetryCause::NotConnected, refusal, Some(body)),
+            Failure::Unsent(body) => (RetryCause::NotConnected, unreachable(), Some(body)),
+            Failure::Unanswered { refusal, body, .. } => (RetryCause::Unanswered, refusal, body),
         };
-        let body = body.filter(|_| self.attempts.may_repeat(cause)).ok_or(refusal)?;
+        let body = body.filter(|_| self.attempts.may_repeat(cause, Instant::now)).ok_or(refusal)?;
         Ok(Again { body, pauses: true })
     }
 
@@ -204,14 +230,14 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
         mut body: Body,
         guard: &RecordGuard,
     ) -> Result<(Box<UpstreamConnection>, Head, Duration), Failure> {
-        let limit = self.api.upstream().response_timeout;
+        let limit = self.attempts.limit(self.api.upstream().response_timeout, Instant::now);
         let mut only_new = false;
         loop {
             let mut connection = match pool.take().filter(|_| !only_new) {
                 Some(connection) => connection,
-                None => match connect(self.pools, pool).await {
+                None => match self.pools.connect(pool).await {
                     Ok(connection) => connection,
-                    Err(refusal) => return Err(Failure::NotConnected(refusal, body)),
+                    Err(error) => return Err(not_connected(&error, body)),
                 },
             };
             (self.begin)(&mut connection, &pool.server, body);
@@ -242,6 +268,12 @@ enum Failure {
     Unwanted(Body),
     /// There is no connection.
     NotConnected(Refusal, Body),
+    /// There are as many connections as there may be: to the address, or of the process.
+    Full {
+        refusal: Refusal,
+        is_of_address: bool,
+        body: Body,
+    },
     /// No byte was sent: the request may be sent on another connection.
     Unsent(Body),
     /// No byte of a response came, but the request may have been handled. The body, unless it was streaming.
@@ -251,6 +283,17 @@ enum Failure {
         body: Option<Body>,
     },
     Refused(Refusal),
+}
+
+impl Failure {
+    /// Whether it counts against the server.
+    fn is_of_the_server(&self) -> bool {
+        match self {
+            // Its status has been noted, or nothing was asked of it.
+            Self::Unwanted(_) | Self::Full { .. } => false,
+            Self::NotConnected(..) | Self::Unsent(_) | Self::Unanswered { .. } | Self::Refused(_) => true,
+        }
+    }
 }
 
 /// Sends the request that was begun and waits for the head of the response. `limit` counts from when the client has
@@ -299,19 +342,20 @@ fn waited_since(sent: Progress, begun: Instant, stalled: Option<Instant>, now: I
     }
 }
 
-async fn connect(pools: &Pools, pool: &Pool) -> Result<Box<UpstreamConnection>, Refusal> {
-    pools.connect(pool).await.map_err(|error| {
-        let refusal = match &error {
-            ConnectError::Timeout => timeout("the upstream did not accept a connection in time; try again later"),
-            ConnectError::TooMany | ConnectError::TooManyHere => too_many(),
-            ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable(),
-        };
-        refusal.cause(error.to_string())
-    })
+fn not_connected(error: &ConnectError, body: Body) -> Failure {
+    let is_of_address = matches!(error, ConnectError::TooManyHere);
+    let refusal = match error {
+        ConnectError::TooMany | ConnectError::TooManyHere => {
+            return Failure::Full { refusal: too_many().cause(error.to_string()), is_of_address, body };
+        }
+        ConnectError::Timeout => timeout("the upstream did not accept a connection in time; try again later"),
+        ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable(),
+    };
+    Failure::NotConnected(refusal.cause(error.to_string()), body)
 }
 
 fn too_many() -> Refusal {
-    Refusal::new(Stage::Forward, Reason::Overloaded, "too many requests wait for the upstream; try again later")
+    overloaded("too many requests wait for the upstream; try again later")
 }
 
 /// No address may be used: none is known, or all are drained or unhealthy.
@@ -320,8 +364,13 @@ fn none_left(unknown: bool) -> Refusal {
     if unknown {
         return unreachable().cause("no address of the API's servers is known");
     }
-    let detail = "no server of this API is available; try again later";
-    Refusal::new(Stage::Forward, Reason::Overloaded, detail).cause("all servers are drained, unhealthy or ejected")
+    overloaded("no server of this API is available; try again later")
+        .cause("all servers are drained, unhealthy or ejected")
+}
+
+fn overloaded(detail: &'static str) -> Refusal {
+    Refusal::new(Stage::Forward, Reason::Overloaded, detail)
+        .members(Members { retry_after: Some(1), ..Members::default() })
 }
 
 fn timeout(detail: &'static str) -> Refusal {

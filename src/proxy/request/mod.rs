@@ -6,6 +6,7 @@ pub(super) mod client_response;
 mod forward;
 pub(crate) mod mapped_target;
 pub(crate) mod path;
+pub(super) mod permission;
 pub(crate) mod preflight;
 pub(super) mod record_guard;
 mod redirect;
@@ -20,13 +21,14 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderName, LOCATION, MAX_FORWARDS, TRAILER};
+use http::header::{HeaderName, LOCATION, MAX_FORWARDS, TRAILER};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, Version};
 use hyper::body::Body as _;
 
 use self::client_response::ClientResponse;
 use self::forward::Forwarded;
+use self::permission::Credentials;
 use self::record_guard::RecordGuard;
 use self::response_body::ResponseBody;
 use self::target::RequestTarget;
@@ -36,7 +38,7 @@ use crate::chain;
 use crate::exchange::Exchange;
 use crate::policy::cors::{self, Preflight};
 use crate::policy::token_service::OwnEndpoint;
-use crate::policy::{Policy, Route};
+use crate::policy::{Access, Policy, Route};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{PolicyTrailers, ResponseFields};
@@ -77,13 +79,13 @@ async fn respond(
             answer_alone(StatusCode::PERMANENT_REDIRECT, vec![(LOCATION, location)], guard)
         }
         Ok(Processed::Own(answer)) => answer_own(*answer, guard),
-        Ok(Processed::Forwarded(Forwarded { head, connection, pool }, prefix)) => {
+        Ok(Processed::Forwarded(Forwarded { head, connection, pool }, prefix, credentials)) => {
             let Head { status, reason, mut fields, .. } = head;
             guard.finish(&mut fields, true);
             // The upstream's fields with these names are not forwarded.
             fields.push(X_REQUEST_ID, guard.exchange.id.to_header());
             fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
-            let body = ResponseBody::upstream(connection, pool, prefix, guard);
+            let body = ResponseBody::upstream(connection, pool, prefix, credentials, guard);
             ClientResponse { status, reason, fields, body, upgraded: None }
         }
         Ok(Processed::Upgraded(head, upgraded)) => answer_upgraded(head, upgraded, guard),
@@ -101,8 +103,9 @@ enum Processed {
     Redirected(HeaderValue),
     /// A part of this process answered it.
     Own(Box<Answer>),
-    /// It was sent on. Beside the response, the part of its body that was read for its check.
-    Forwarded(Forwarded, Pieces),
+    /// It was sent on. Beside the response, the part of its body that was read for its check, and what is needed to decide about
+    /// the request again, if the rest is still to come.
+    Forwarded(Forwarded, Pieces, Option<Box<Credentials>>),
     /// The upstream has switched to WebSocket.
     Upgraded(Head, Box<Upgraded>),
 }
@@ -157,13 +160,21 @@ async fn process(
     if let Some(wanted) = wanted.filter(|_| forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS) {
         return upgraded(wanted, forwarded, parts, target, (policy, &route));
     }
-    checked(forwarded, &route, guard).await
+    let (forwarded, held) = checked(forwarded, &route, guard).await?;
+    let is_limited = matches!(route.access, Access::Scoped(_)) || route.networks.is_some();
+    let lasts = is_limited && !forwarded.connection.has_arrived();
+    let credentials = lasts.then(|| Box::new(Credentials::of(parts, policy, &route, target.certificate)));
+    Ok(Processed::Forwarded(forwarded, held, credentials))
 }
 
 /// Passes a response through the check of its route, if it has one.
-async fn checked(forwarded: Forwarded, route: &Arc<Route>, guard: &mut RecordGuard) -> Result<Processed, Refusal> {
+async fn checked(
+    forwarded: Forwarded,
+    route: &Arc<Route>,
+    guard: &mut RecordGuard,
+) -> Result<(Forwarded, Pieces), Refusal> {
     match &route.response {
-        None => Ok(Processed::Forwarded(forwarded, Pieces::new())),
+        None => Ok((forwarded, Pieces::new())),
         Some(requirement) => {
             let headers = forwarded.head.fields.to_map();
             let checked = response_check::check(forwarded, route, requirement, &headers, guard);
@@ -172,7 +183,7 @@ async fn checked(forwarded: Forwarded, route: &Arc<Route>, guard: &mut RecordGua
                 // Its trailers were not part of what was checked, and are gone.
                 forwarded.head.fields.remove(&TRAILER);
             }
-            Ok(Processed::Forwarded(forwarded, held))
+            Ok((forwarded, held))
         }
     }
 }
@@ -192,9 +203,8 @@ fn upgraded(
         let refusal = Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail);
         return Err(refusal.cause("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
     }
-    let mut kept = vec![&AUTHORIZATION, &policy.auth().key_header];
-    kept.extend(route.compared_headers());
-    Ok(Processed::Upgraded(head, wanted.go_on(connection, parts, &kept, target.certificate)))
+    let credentials = Credentials::of(parts, policy, route, target.certificate);
+    Ok(Processed::Upgraded(head, wanted.go_on(connection, credentials)))
 }
 
 /// Returns the response after which the connection is a WebSocket.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::permission::{CHECK, Credentials};
 use super::record_guard::RecordGuard;
 use crate::body::Pieces;
 use crate::proxy::headers::strip_trailers;
@@ -24,6 +25,17 @@ pub(crate) struct ResponseBody {
     interruption: Option<Refusal>,
     /// All of it was sent.
     completed: bool,
+    watch: Watch,
+}
+
+/// What becomes of a response whose caller may no longer have it.
+enum Watch {
+    /// Everybody may have it, or it has come whole.
+    None,
+    /// It is looked at after a while: most responses are over soon.
+    Later(Box<Credentials>),
+    /// It ends then.
+    Now(Pin<Box<dyn Future<Output = Refusal>>>),
 }
 
 enum Source {
@@ -63,21 +75,40 @@ impl ResponseBody {
         Self::new(Source::Local(Some(bytes).filter(|bytes| !bytes.is_empty())), guard)
     }
 
-    /// Creates a body streamed from the upstream: `held` has been read already, the rest follows on `connection`.
+    /// Creates a body streamed from the upstream: `held` has been read already, the rest follows on `connection`. With
+    /// `credentials`, it ends early when the caller may no longer have it.
     pub(crate) fn upstream(
         connection: Box<UpstreamConnection>,
         pool: Rc<Pool>,
         mut held: Pieces,
+        credentials: Option<Box<Credentials>>,
         guard: Box<RecordGuard>,
     ) -> Self {
         held.retain(|piece| !piece.is_empty());
         let connection = Some(connection);
-        Self::new(Source::Upstream(Upstream { held, beginning: None, connection, pool, waiting_since: None }), guard)
+        let upstream = Upstream { held, beginning: None, connection, pool, waiting_since: None };
+        let mut body = Self::new(Source::Upstream(upstream), guard);
+        body.watch = credentials.map_or(Watch::None, Watch::Later);
+        body
     }
 
     fn new(source: Source, guard: Box<RecordGuard>) -> Self {
         let completed = false;
-        Self { source, guard, interruption: None, completed }
+        Self { source, guard, interruption: None, completed, watch: Watch::None }
+    }
+
+    /// Ready once the caller may no longer have the response.
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Refusal> {
+        self.watch = match std::mem::replace(&mut self.watch, Watch::None) {
+            Watch::Later(credentials) if self.guard.exchange.begun.elapsed() >= CHECK => {
+                Watch::Now(Box::pin(self.guard.permission(*credentials).lost()))
+            }
+            watch => watch,
+        };
+        let Watch::Now(lost) = &mut self.watch else { return Poll::Pending };
+        let refusal = ready!(lost.as_mut().poll(cx));
+        self.watch = Watch::None;
+        Poll::Ready(refusal)
     }
 
     /// Returns the maximum time that the upstream may take for the next piece.
@@ -94,7 +125,7 @@ impl ResponseBody {
             && upstream.held.is_empty()
             && upstream.beginning.is_none()
         {
-            match upstream.poll(cx, &self.guard) {
+            match upstream.poll(cx, &self.watch, &self.guard) {
                 Poll::Ready(Some(Ok(frame))) => upstream.beginning = Some(Box::new(frame)),
                 Poll::Ready(Some(Err(refusal))) => self.interruption = Some(refusal),
                 Poll::Ready(None) | Poll::Pending => {}
@@ -156,7 +187,12 @@ impl ResponseBody {
 }
 
 impl Upstream {
-    fn poll(&mut self, cx: &mut Context<'_>, guard: &RecordGuard) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        watch: &Watch,
+        guard: &RecordGuard,
+    ) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         if let Some(piece) = self.held.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
@@ -170,7 +206,9 @@ impl Upstream {
                 let idle = self.pool.idle_timeout();
                 let since = *self.waiting_since.get_or_insert_with(|| {
                     let now = Instant::now();
-                    connection.deadline.not_after(now + idle);
+                    // Woken then, it looks whether the caller may have the rest.
+                    let wakes = if matches!(watch, Watch::Later(_)) { idle.min(CHECK) } else { idle };
+                    connection.deadline.not_after(now + wakes);
                     now
                 });
                 ready!(connection.deadline.poll(cx, |_| since + idle));
@@ -228,9 +266,16 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let this = self.get_mut();
+        let lost = this.poll_lost(cx);
         let frame = match &mut this.source {
             Source::Local(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            Source::Upstream(upstream) => ready!(upstream.poll(cx, &this.guard)),
+            Source::Upstream(upstream) => match lost {
+                Poll::Ready(refusal) => {
+                    upstream.connection = None;
+                    Some(Err(refusal))
+                }
+                Poll::Pending => ready!(upstream.poll(cx, &this.watch, &this.guard)),
+            },
         };
         this.release();
         Poll::Ready(match frame {

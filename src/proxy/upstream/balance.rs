@@ -17,46 +17,50 @@ pub(crate) struct Choice<'a> {
     pub(crate) refuses_if_none_left: bool,
 }
 
-/// Chooses one of these; returns its position. `None`: none may be used.
-pub(crate) fn choose<T>(all: &[T], endpoint: impl Fn(&T) -> &Endpoint, choice: Choice<'_>) -> Option<usize> {
-    let Choice { now, tried, refuses_if_none_left, .. } = choice;
-    let may =
-        |position: &usize, is: &dyn Fn(&Endpoint) -> bool| all.get(*position).is_some_and(|one| is(endpoint(one)));
-    let available = |position: &usize| may(position, &|endpoint| endpoint.is_available(now));
-    let pick = |is: &dyn Fn(&usize) -> bool| {
-        let busy = |position: usize| all.get(position).map_or(0, |one| endpoint(one).in_flight());
-        pick(all.len(), choice, is, busy)
-    };
-    let preferred = |position: &usize| may(position, &|endpoint| endpoint.is_preferred(now));
-    pick(&|position| !tried.contains(position) && preferred(position)).or_else(|| {
-        let other = pick(&|position| !tried.contains(position) && available(position));
-        let again = other.or_else(|| if tried.is_empty() { None } else { pick(&available) });
-        // Servers that all seem to be unhealthy may be so by a fault of the check.
-        let any = || pick(&|position| may(position, &|endpoint| !endpoint.is_drained()));
-        again.or_else(|| if refuses_if_none_left { None } else { any() })
-    })
+/// The address that is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) position: usize,
+    /// None may be used: all seem to be unhealthy or are ejected, and the policy says that one is tried all the same.
+    pub(crate) is_last_resort: bool,
 }
 
-fn pick(
-    count: usize,
-    choice: Choice<'_>,
-    may: &dyn Fn(&usize) -> bool,
-    busy: impl Fn(usize) -> usize,
-) -> Option<usize> {
-    // The first that may be used, from this position on.
-    let from = |start: usize| (0..count).filter_map(|step| (start.wrapping_add(step)).checked_rem(count)).find(may);
-    match choice.balance {
-        Balance::RoundRobin => from(choice.turn.checked_rem(count)?),
+/// Chooses one of these. `None`: none may be used.
+pub(crate) fn choose<T>(all: &[T], endpoint: impl Fn(&T) -> &Endpoint, choice: Choice<'_>) -> Option<Chosen> {
+    let Choice { now, tried, refuses_if_none_left, .. } = choice;
+    let pick = |may: &dyn Fn(usize, &Endpoint) -> bool| {
+        let usable = || all.iter().enumerate().filter(|(position, one)| may(*position, endpoint(one)));
+        let nth = |number: usize| usable().nth(number).map(|(position, one)| (position, endpoint(one).in_flight()));
+        pick(usable().count(), nth, choice)
+    };
+    let is_untried = |position: usize| !tried.contains(&position);
+    let usable = pick(&|position, endpoint| is_untried(position) && endpoint.is_preferred(now))
+        .or_else(|| pick(&|position, endpoint| is_untried(position) && endpoint.is_available(now)))
+        .or_else(|| if tried.is_empty() { None } else { pick(&|_, endpoint| endpoint.is_available(now)) });
+    match usable {
+        Some(position) => Some(Chosen { position, is_last_resort: false }),
+        None if refuses_if_none_left => None,
+        // Servers that all seem to be unhealthy may be so by a fault of the check.
+        None => pick(&|_, endpoint| !endpoint.is_drained()).map(|position| Chosen { position, is_last_resort: true }),
+    }
+}
+
+/// Chooses one of so many; `nth` gives its position, and how busy it is.
+fn pick(count: usize, nth: impl Fn(usize) -> Option<(usize, usize)>, choice: Choice<'_>) -> Option<usize> {
+    let chosen = match choice.balance {
+        Balance::RoundRobin => nth(choice.turn.checked_rem(count)?),
         Balance::LeastRequests => {
             let random = mixed(choice.turn as u64);
             let first = usize::try_from(random >> 32).unwrap_or_default().checked_rem(count)?;
             // Another one, if there is another.
             let step =
-                usize::try_from(random & 0xffff_ffff).unwrap_or_default().checked_rem(count - 1).unwrap_or(0) + 1;
-            let (one, other) = (from(first)?, from(first + step)?);
-            Some(if busy(other) < busy(one) { other } else { one })
+                usize::try_from(random & 0xffff_ffff).unwrap_or_default().checked_rem(count - 1).map(|step| step + 1);
+            let one = nth(first)?;
+            let other = step.and_then(|step| nth((first + step) % count));
+            other.filter(|(_, busy)| *busy < one.1).or(Some(one))
         }
-    }
+    };
+    chosen.map(|(position, _)| position)
 }
 
 /// Spreads consecutive numbers over all 64 bits (the finaliser of SplitMix64).
@@ -76,7 +80,7 @@ mod tests {
 
     fn endpoints(count: u16) -> Vec<Arc<Endpoint>> {
         let (known, name) = (KnownEndpoints::default(), Arc::from("http://a"));
-        (1..=count).map(|port| known.endpoint(&name, ([127, 0, 0, 1], port).into())).collect()
+        (1..=count).map(|port| known.endpoint(&name, &name, ([127, 0, 0, 1], port).into())).collect()
     }
 
     fn at(balance: Balance, turn: usize) -> Choice<'static> {
@@ -84,29 +88,35 @@ mod tests {
     }
 
     fn chosen(all: &[Arc<Endpoint>], choice: Choice<'_>) -> Option<usize> {
-        choose(all, |one| one, choice)
+        choose(all, |one| one, choice).map(|chosen| chosen.position)
     }
 
     #[test]
     fn one_after_the_other_without_those_that_may_not_be_used() {
-        let all = endpoints(4);
-        let round = || (0..8).map(|turn| chosen(&all, at(Balance::RoundRobin, turn)).unwrap()).collect::<Vec<_>>();
-        assert_eq!(round(), [0, 1, 2, 3, 0, 1, 2, 3]);
+        let known = KnownEndpoints::default();
+        let names: Vec<Arc<str>> = (0..4).map(|number| format!("http://{number}").into()).collect();
+        let all: Vec<_> = names.iter().map(|name| known.endpoint(name, name, ([127, 0, 0, 1], 80).into())).collect();
+        let round = || (0..6).map(|turn| chosen(&all, at(Balance::RoundRobin, turn)).unwrap()).collect::<Vec<_>>();
+        assert_eq!(round(), [0, 1, 2, 3, 0, 1]);
+        // Those that are left share what the others would have got.
         all[1].set_healthy(false);
+        assert_eq!(round(), [0, 2, 3, 0, 2, 3]);
         all[2].unreachable(Tick(100));
-        assert_eq!(round(), [0, 3, 3, 3, 0, 3, 3, 3]);
+        assert_eq!(round(), [0, 3, 0, 3, 0, 3]);
         all[2].eject(Tick(101));
-        assert_eq!(round(), [0, 3, 3, 3, 0, 3, 3, 3]);
-        all[3].set_drained(true);
-        assert_eq!(round(), [0; 8]);
+        assert_eq!(round(), [0, 3, 0, 3, 0, 3]);
+        known.drain(&names[3], None, true);
+        assert_eq!(round(), [0; 6]);
         let again = Choice { tried: &[0], ..at(Balance::RoundRobin, 0) };
         assert_eq!(chosen(&all, again), Some(0), "it failed, and there is no other");
         all[0].set_healthy(false);
         // Drained ones alone are never tried.
-        assert_eq!(round(), [0, 1, 2, 0, 0, 1, 2, 0]);
+        assert_eq!(round(), [0, 1, 2, 0, 1, 2]);
+        let last = choose(&all, |one| one, at(Balance::RoundRobin, 0));
+        assert_eq!(last, Some(Chosen { position: 0, is_last_resort: true }));
         let refusing = Choice { refuses_if_none_left: true, ..at(Balance::RoundRobin, 0) };
         assert_eq!(chosen(&all, refusing), None);
-        assert!(all.iter().filter(|one| one.set_drained(true)).count() == 3);
+        names.iter().for_each(|name| known.drain(name, None, true));
         assert_eq!(chosen(&all, at(Balance::RoundRobin, 0)), None);
         assert_eq!(chosen(&[], at(Balance::RoundRobin, 0)), None);
         assert_eq!(chosen(&[], at(Balance::LeastRequests, 0)), None);
@@ -126,6 +136,9 @@ mod tests {
         for part in count(3000) {
             assert!((850..=1150).contains(&part), "{part}");
         }
+        all[0].set_healthy(false);
+        let [out, one, other]: [u32; 3] = count(3000);
+        assert!(out == 0 && one.abs_diff(other) < 300, "{one} {other}");
         let one = endpoints(1);
         assert_eq!(chosen(&one, at(Balance::LeastRequests, 7)), Some(0));
     }

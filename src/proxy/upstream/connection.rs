@@ -22,6 +22,9 @@ use crate::proxy::http1::writer::{MessageWriter, SendError};
 use crate::proxy::stream::Stream;
 use crate::state::endpoint::{ApiPermit, EndpointPermit};
 
+/// Most bytes of a body that are read in order to keep a connection.
+const DISCARDED: usize = 64 << 10;
+
 /// A connection to an upstream server.
 pub(crate) struct UpstreamConnection {
     stream: Stream,
@@ -193,6 +196,21 @@ impl UpstreamConnection {
         self.retry_body.take()
     }
 
+    /// Reads and drops the body of the response, if it has come whole and is short. Returns whether it has ended.
+    pub(crate) fn discard_body(&mut self) -> bool {
+        let mut left = DISCARDED;
+        loop {
+            match self.poll_body(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(None) => return true,
+                Poll::Ready(Some(Ok(frame))) => match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                    Some(less) => left = less,
+                    None => return false,
+                },
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return false,
+            }
+        }
+    }
+
     /// Takes the stream, and what was read beyond the head, of a connection that has switched protocols, and what counts it.
     pub(crate) fn into_stream(self) -> (Stream, Bytes, Held) {
         let Self { stream, mut read_buffer, counted, _permit: permit, _open: open, .. } = self;
@@ -202,6 +220,12 @@ impl UpstreamConnection {
     /// Whether the whole body of the response has been read.
     pub(crate) fn has_ended(&self) -> bool {
         self.decoder.has_ended()
+    }
+
+    /// Whether the whole body of the response is known to have arrived.
+    pub(crate) fn has_arrived(&self) -> bool {
+        let here = self.read_buffer.input.len() as u64;
+        self.has_ended() || self.decoder.size_hint().exact().is_some_and(|left| left <= here)
     }
 
     /// Returns the remaining size of the response's body.
@@ -238,9 +262,11 @@ impl UpstreamConnection {
             Poll::Ready(Err(SendError::Broken)) => {
                 (self.may_go_on, self.body) = (false, None);
                 let writer = std::mem::take(&mut self.writer);
-                match self.retry_body.take() {
-                    Some(body) if self.used && writer.sent == 0 => Err(ResponseError::Unsent(body)),
-                    _ => Ok(()),
+                // What TLS has taken of a failed write, nobody can say.
+                let is_unsent = self.used && writer.sent == 0 && matches!(self.stream, Stream::Plain(_));
+                match self.retry_body.take_if(|_| is_unsent) {
+                    Some(body) => Err(ResponseError::Unsent(body)),
+                    None => Ok(()),
                 }
             }
             Poll::Ready(Ok(())) | Poll::Pending => {

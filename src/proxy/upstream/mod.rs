@@ -15,7 +15,7 @@ mod limit;
 pub(crate) mod outlier;
 mod pool;
 
-pub(crate) use balance::{Choice, choose};
+pub(crate) use balance::{Choice, Chosen, choose};
 pub(crate) use connection::UpstreamConnection;
 pub(crate) use error::ResponseError;
 pub(crate) use head::{Head, Interims, MAX_HEADERS, read as read_head};

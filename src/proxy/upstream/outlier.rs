@@ -8,21 +8,20 @@ use super::pool::Pool;
 use crate::exchange::Tick;
 use crate::policy::Upstream;
 use crate::policy::upstream::Ejection;
+use crate::state::endpoint::ApiLoad;
 
 /// Whether a response counts as a failure of its server.
 pub(crate) fn is_failure(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
-/// Notes how a request to an address ended. `all` are those of the API.
-pub(crate) fn note(upstream: &Upstream, all: &[Rc<Pool>], pool: &Pool, is_good: bool, now: Tick) {
-    if is_good {
-        return pool.endpoint.succeeded();
-    }
+/// Notes that a request to an address failed. `all` are those of the API, whose load this is.
+pub(crate) fn failed(upstream: &Upstream, load: &ApiLoad, all: &[Rc<Pool>], pool: &Pool, now: Tick) {
     let Some(Ejection { after, lasts, most }) = upstream.eject else { return };
     if !pool.endpoint.failed(after) {
         return;
     }
+    let _one_after_the_other = load.ejecting();
     let ejected = all.iter().filter(|one| one.endpoint.is_ejected(now)).count();
     if !may_eject(all.len(), ejected, most.0) {
         return;

@@ -1,6 +1,7 @@
 //! Pools of connections to upstream servers: one per worker and address, last in, first out.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -35,12 +36,11 @@ impl Pools {
         limit: &UpstreamLimit,
         previous: Option<&Self>,
     ) -> Self {
-        let kept = |server: &Server, endpoint: &Arc<Endpoint>| {
-            let mut pools = previous.into_iter().flat_map(|previous| &previous.all);
-            pools.find(|pool| pool.server.identity == server.identity && Arc::ptr_eq(&pool.endpoint, endpoint))
-        };
+        let pools = previous.into_iter().flat_map(|previous| &previous.all);
+        // An address belongs to one server, so its state tells which pool is its own.
+        let kept: HashMap<_, _> = pools.map(|pool| (Arc::as_ptr(&pool.endpoint), pool)).collect();
         let pool = |(server, metrics): (&Arc<Server>, &Arc<ServerMetrics>), endpoint: &Arc<Endpoint>| {
-            let idle = match kept(server, endpoint) {
+            let idle = match kept.get(&Arc::as_ptr(endpoint)) {
                 Some(pool) if pool.server.connections == server.connections => return Rc::clone(pool),
                 Some(pool) => pool.idle.take(),
                 None => Vec::new(),
@@ -136,6 +136,11 @@ impl Pool {
     /// Counts that the address gets no requests for a while.
     pub(super) fn ejected(&self) {
         self.metrics.ejected();
+    }
+
+    /// Counts a request that was sent here although the server is unhealthy or ejected, as all are.
+    pub(crate) fn last_resort(&self) {
+        self.metrics.last_resort();
     }
 
     /// Counts that a request which failed here is sent once more.

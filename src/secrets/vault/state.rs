@@ -84,7 +84,7 @@ impl Vault {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// Notes the version of a key that is to be used. Another than before counts as a change, whoever asked for it.
+    /// Notes the version of a key that is to be used. Another one than before counts as a change.
     pub(super) fn remember_version(&self, name: &TransitName, version: &KeyVersion) {
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         if versions.insert(name.clone(), version.clone()).is_some_and(|before| before != *version) {

@@ -68,7 +68,7 @@ pub(crate) struct Introspection {
     cache_ttl: i64,
     /// Most introspections at once.
     concurrent: usize,
-    /// Whom to trust when calling it.
+    /// Which authorities to trust when calling it.
     trust: Trust,
     egress: Arc<Egress>,
     /// Answers in place of the endpoint, in a rehearsal.

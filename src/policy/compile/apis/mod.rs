@@ -69,7 +69,8 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
     for (name, written) in &document.apis {
         let at = at.key("apis").key(name);
         let hosts = hosts(context, &written.hosts, at.key("hosts"));
-        let upstream = upstream::compile(context, written.upstream.as_ref(), &mut apis.servers, at.key("upstream"));
+        let upstream =
+            upstream::compile(context, written.upstream.as_ref(), name, &mut apis.servers, at.key("upstream"));
         let described =
             written.openapi.as_ref().map(|openapi| openapi::read(context, &catalog, openapi, at.key("openapi")));
         if written.routes.is_empty() && described.is_none() {

@@ -41,6 +41,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 pub(super) fn compile(
     context: &mut Context<'_>,
     written: Option<&document::Upstream>,
+    api: &str,
     all: &mut Vec<Arc<Server>>,
     at: At<'_>,
 ) -> Upstream {
@@ -60,14 +61,13 @@ pub(super) fn compile(
     let mut servers = Vec::new();
     for (position, url) in written.servers.iter().enumerate() {
         let place = if *short { at } else { at.key("servers").index(position) };
-        if let Some((host, port, name, identity, authority, base, tls)) = server(context, url, &mut trusted, at, place)
-        {
+        if let Some((host, port, name, trusted, authority, base, tls)) = server(context, url, &mut trusted, at, place) {
             let health =
                 health.clone().map(|health| HealthCheck { path: format!("{base}{}", health.path).into(), ..health });
             let server = Arc::new(Server {
                 index: all.len(),
+                identity: format!("{api} {name} {trusted}").into(),
                 name,
-                identity,
                 host,
                 port,
                 authority,
@@ -209,15 +209,8 @@ fn at_least(
 }
 
 /// The parts of a server that its URL and the trust in it give.
-type Parts = (
-    Box<str>,
-    u16,
-    Arc<str>,
-    Arc<str>,
-    HeaderValue,
-    Box<str>,
-    Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
-);
+type Parts =
+    (Box<str>, u16, Arc<str>, String, HeaderValue, Box<str>, Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>);
 
 fn server(context: &mut Context<'_>, url: &str, trust: &mut Trusted<'_>, at: At<'_>, place: At<'_>) -> Option<Parts> {
     let parsed = match HttpUrl::parse(url, Form::UPSTREAM) {
@@ -232,8 +225,8 @@ fn server(context: &mut Context<'_>, url: &str, trust: &mut Trusted<'_>, at: At<
     let tls = if parsed.is_https() { Some(trust.server(context, &host, at.key("tls"), place)?) } else { None };
     let port = parsed.port();
     own_addresses::upstream(context, &host, port, place);
-    let trusted = tls.as_ref().map_or("", |tls| &tls.identity);
-    let (name, identity) = (url.trim_end_matches('/').into(), format!("{url} {trusted}").into());
+    let trusted = tls.as_ref().map(|tls| tls.identity.clone()).unwrap_or_default();
+    let name = url.trim_end_matches('/').into();
     let authority = HeaderValue::from_str(parsed.authority()).ok()?;
-    Some((host.into(), port, name, identity, authority, base, tls.map(|tls| (tls.name, tls.config))))
+    Some((host.into(), port, name, trusted, authority, base, tls.map(|tls| (tls.name, tls.config))))
 }

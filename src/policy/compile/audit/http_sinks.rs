@@ -173,7 +173,7 @@ pub(super) fn http(
     let headers = fields(context, &written.headers, at.key("headers"));
     let endpoint = (written.url.as_ref(), "url", Form::COLLECTOR, "write `url: https://collect.example.com/ndjson`");
     let mut common = common!("http", written, rejected);
-    // Splunk and Loki are known to decompress; whoever takes lines may not.
+    // Splunk and Loki are known to decompress; other receivers of lines may not.
     common.gzip = written.gzip.or(Some(format != HttpFormat::Ndjson));
     let endpoint = endpoint_of(context, endpoint, headers, &common, at)?;
     Some(SinkConfig::Http(HttpConfig { endpoint, format }))

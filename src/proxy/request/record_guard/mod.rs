@@ -10,15 +10,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
-use super::target::ClientCertificateSource;
+use super::permission::{Credentials, Permission};
 use crate::audit::{
     CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, Outcome, REQUEST, Record, UpstreamFields, WEBSOCKET_OPENED,
 };
 use crate::body::Counter;
 use crate::chain::Trace;
-use crate::exchange::{Exchange, Request, RequestId, is_tracestate};
+use crate::exchange::{Exchange, RequestId, is_tracestate};
 use crate::policy::{Api, Route, Server};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
@@ -26,7 +26,6 @@ use crate::proxy::headers::{ResponseFields, TRACESTATE, UpstreamTrace};
 use crate::proxy::upstream::Interims;
 use crate::refusal::{Reason, Refusal, Violation};
 use crate::stages::auth::Caller;
-use crate::state::epoch::Epoch;
 use crate::telemetry::{ENDS, End};
 use crate::traces::{FinishedRequest, UpstreamCall, bounded, known_method};
 
@@ -128,32 +127,14 @@ impl RecordGuard {
         })
     }
 
-    /// What tells of changes to what callers may do.
-    pub(super) fn epoch(&self) -> &Epoch {
-        &self.worker.shared.epoch
-    }
-
-    /// The view that is in force now.
-    pub(super) fn view_now(&self) -> Rc<WorkerView> {
-        self.worker.view()
-    }
-
-    /// The request, to be decided about once more, by the time that the exchange has now.
-    pub(super) fn again<'a>(
-        &'a self,
-        uri: &'a Uri,
-        headers: &'a HeaderMap,
-        certificate: &'a ClientCertificateSource,
-    ) -> Request<'a> {
-        Request {
-            exchange: &self.exchange,
-            certificate: certificate.of(&self.client.peer),
-            headers,
+    /// The permission of the request, to be watched while it goes on.
+    pub(super) fn permission(&self, credentials: Credentials) -> Permission {
+        Permission {
+            worker: Rc::clone(&self.worker),
+            client: Rc::clone(&self.client),
+            exchange: self.exchange.clone(),
             scheme: self.scheme,
-            authority: &self.exchange.host,
-            received_path: uri.path(),
-            query: uri.query(),
-            tick: self.view.in_force.ledger.tick(self.exchange.decided()),
+            credentials,
         }
     }
 
@@ -365,7 +346,7 @@ impl RecordGuard {
         self.sampled = Some(tracer.samples(&self.exchange.trace, trusted_peer, self.exchange.begun));
     }
 
-    /// What the upstream is told of the trace. Absent: what the caller says of it.
+    /// The trace fields for the upstream. Absent: those of the caller are forwarded.
     pub(super) fn upstream_trace(&self, headers: &HeaderMap) -> Option<UpstreamTrace> {
         let (sampled, context) = (self.sampled?, &self.exchange.trace);
         // Where none is exported, the span that is in the record.

@@ -12,9 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
-use super::target::{ClientCertificateSource, malformed};
+use super::permission::Credentials;
+use super::target::malformed;
 use crate::policy::upgrade::WebSocket;
 use crate::proxy::headers::ResponseFields;
 use crate::proxy::upstream::UpstreamConnection;
@@ -38,10 +39,7 @@ pub(super) struct Wanted {
 pub(crate) struct Upgraded {
     pub(super) settings: WebSocket,
     pub(super) connection: Box<UpstreamConnection>,
-    pub(super) uri: Uri,
-    /// The fields of the request that decide about it.
-    pub(super) fields: HeaderMap,
-    pub(super) certificate: ClientCertificateSource,
+    pub(super) credentials: Credentials,
 }
 
 /// Returns what a request asks for, on a route with these settings. Whatever asks for no WebSocket, or not in the way that
@@ -76,20 +74,9 @@ impl Wanted {
         matches!((accepts.next(), accepts.next()), (Some((_, accept)), None) if accept.as_bytes() == self.accept)
     }
 
-    /// Goes on with the connection of the response. Of the request's fields, those with the names in `kept` are kept.
-    pub(super) fn go_on(
-        self,
-        connection: Box<UpstreamConnection>,
-        parts: &Parts,
-        kept: &[&HeaderName],
-        certificate: ClientCertificateSource,
-    ) -> Box<Upgraded> {
-        let mut fields = HeaderMap::new();
-        for (name, value) in parts.headers.iter().filter(|(name, _)| kept.contains(name)) {
-            fields.append(name.clone(), value.clone());
-        }
-        let (settings, uri) = (self.settings, parts.uri.clone());
-        Box::new(Upgraded { settings, connection, uri, fields, certificate })
+    /// Goes on with the connection of the response. Of the request, only `credentials` are kept.
+    pub(super) fn go_on(self, connection: Box<UpstreamConnection>, credentials: Credentials) -> Box<Upgraded> {
+        Box::new(Upgraded { settings: self.settings, connection, credentials })
     }
 }
 

@@ -1,32 +1,25 @@
 //! An open WebSocket: bytes are copied both ways until it ends.
 //!
-//! It lasts no longer than the permission to open it. That is decided anew whenever something has changed that may matter (a
-//! revocation, a suspension, a grant, a key, the policy), and every second for what ends by itself (a token, a key, a grant).
+//! It lasts no longer than the permission to open it, `idle` and `lifetime`.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Method, Uri};
 use tokio::io::AsyncWrite;
 
 use super::Upgraded;
 use super::frames::{self, Frames};
-use crate::chain;
 use crate::proxy::http1::read_buffer::ReadBuffer;
 use crate::proxy::http1::wire::{Wire, WireWriter};
 use crate::proxy::request::record_guard::RecordGuard;
 use crate::proxy::request::response_body::ResponseBody;
-use crate::proxy::request::target::ClientCertificateSource;
 use crate::proxy::stream::Stream;
 use crate::refusal::Refusal;
-
-/// How often it is decided whether the permission still holds, if nothing has changed.
-const CHECK: Duration = Duration::from_secs(1);
 
 /// How an open WebSocket ended.
 enum End {
@@ -52,6 +45,7 @@ const STOPPING: &str = "stopping";
 /// Status codes of Close frames (RFC 6455 §7.4.1).
 const GOING_AWAY: u16 = 1001;
 const POLICY_VIOLATION: u16 = 1008;
+const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Copies bytes between the client and the upstream until one of them closes, or it is over. Once `finish` is set, it is.
 pub(in crate::proxy) async fn run(
@@ -71,68 +65,31 @@ pub(in crate::proxy) async fn run(
 }
 
 async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordGuard, finish: &Cell<bool>) -> End {
-    let Upgraded { settings, connection, uri, fields, certificate } = upgraded;
-    let epoch = guard.epoch();
-    let mut changes = epoch.changes();
+    let Upgraded { settings, connection, credentials } = upgraded;
+    let mut lost = pin!(guard.permission(credentials).lost());
     let (upstream, first, _held) = connection.into_stream();
     let begun = Instant::now();
     let mut tunnel = Tunnel::new(wire, upstream, first, begun);
-    let mut checked = begun;
-    let mut timer = pin!(tokio::time::sleep(CHECK));
+    let mut timer = pin!(tokio::time::sleep(settings.idle));
     let end = loop {
-        let due = (begun + settings.lifetime).min(tunnel.active.get() + settings.idle).min(checked + CHECK);
-        timer.as_mut().reset(due.into());
-        let ended = tokio::select! {
-            ended = poll_fn(|cx| tunnel.poll(cx, finish)) => Some(ended),
-            // An error means that the process ends.
-            _ = changes.changed() => None,
-            () = timer.as_mut() => None,
-        };
-        if let Some(end) = ended {
-            break end;
+        let (lifetime, idle) = (begun + settings.lifetime, tunnel.active.get() + settings.idle);
+        timer.as_mut().reset(lifetime.min(idle).into());
+        tokio::select! {
+            ended = poll_fn(|cx| tunnel.poll(cx, finish)) => break ended,
+            refusal = &mut lost => break End::Refused(refusal),
+            () = timer.as_mut() => {}
         }
         let now = Instant::now();
-        if now >= begun + settings.lifetime {
+        if now >= lifetime {
             break End::Over(LIFETIME);
         }
         if now >= tunnel.active.get() + settings.idle {
             break End::Over(IDLE);
         }
-        changes.mark_unchanged();
-        checked = now;
-        guard.exchange.waited();
-        // Bytes go on while that waits for an issuer or the store.
-        let check = Box::pin(check(guard, &uri, &fields, &certificate));
-        let checked = tokio::select! {
-            biased;
-            checked = check => checked,
-            end = poll_fn(|cx| tunnel.poll(cx, finish)) => break end,
-        };
-        if let Err(refusal) = checked {
-            break End::Refused(refusal);
-        }
     };
-    match &end {
-        End::Closed(_) => {}
-        End::Over(word) => tunnel.close(GOING_AWAY, word),
-        End::Refused(refusal) => tunnel.close(POLICY_VIOLATION, refusal.reason().code()),
-    }
+    tunnel.close(&end);
     guard.tunnelled(tunnel.to_upstream.count, tunnel.to_client.count);
     end
-}
-
-/// Decides whether the request would still be let through, by what is in force now.
-async fn check(
-    guard: &RecordGuard,
-    uri: &Uri,
-    fields: &HeaderMap,
-    certificate: &ClientCertificateSource,
-) -> Result<(), Refusal> {
-    let view = guard.view_now();
-    let exchange = &guard.exchange;
-    let method = exchange.method.as_ref().unwrap_or(&Method::GET);
-    let route = view.in_force.policy.route(&exchange.host, method, &exchange.path, uri.query())?;
-    chain::recheck(&view.in_force, route, &view.tokens, &guard.again(uri, fields, certificate)).await
 }
 
 struct Tunnel<'a> {
@@ -239,7 +196,16 @@ impl<'a> Tunnel<'a> {
     }
 
     /// Tells the client why it ends, if no frame is under way. It does not wait: what ends, ends now.
-    fn close(&mut self, code: u16, reason: &str) {
+    fn close(&mut self, end: &End) {
+        let (code, reason) = match end {
+            End::Closed(_) => return,
+            End::Over(word) => (GOING_AWAY, *word),
+            // What could not be decided is no fault of the caller's.
+            End::Refused(refusal) if refusal.reason().status().is_server_error() => {
+                (TRY_AGAIN_LATER, refusal.reason().code())
+            }
+            End::Refused(refusal) => (POLICY_VIOLATION, refusal.reason().code()),
+        };
         if !self.to_client.frames.is_between() || !self.to_client.buffer.input.is_empty() {
             return;
         }

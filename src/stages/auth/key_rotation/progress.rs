@@ -29,6 +29,8 @@ struct State {
     retry: Option<(Timestamp, i64)>,
     /// When it was last looked into the vault.
     checked: Option<Timestamp>,
+    /// When this process first saw each key that is not delivered, by number.
+    seen: BTreeMap<u64, Timestamp>,
 }
 
 /// A key that was made here and that the vault does not have yet. It is nowhere else.
@@ -78,6 +80,20 @@ impl Progress {
 
     pub(super) fn hold(&self, rotation: &str, held: Option<HeldKey>) {
         self.with(rotation, |state| state.held = held);
+    }
+
+    /// Notes these keys, which are not delivered, and forgets all others. Returns when each was first seen.
+    pub(super) fn pending(
+        &self,
+        rotation: &str,
+        numbers: impl Iterator<Item = u64>,
+        now: Timestamp,
+    ) -> BTreeMap<u64, Timestamp> {
+        self.with(rotation, |state| {
+            let known = std::mem::take(&mut state.seen);
+            state.seen = numbers.map(|number| (number, known.get(&number).copied().unwrap_or(now))).collect();
+            state.seen.clone()
+        })
     }
 
     /// Whether it is time to try again after a failure. A clock that was set back ends the wait.

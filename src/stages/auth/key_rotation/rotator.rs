@@ -1,5 +1,6 @@
 //! Does what is to be done for a rotation: makes keys, writes them to the vault, ends those before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,7 +107,9 @@ impl<V: KeyVault> Rotator<'_, V> {
             return Outcome::Nothing;
         }
         keys.sort_by_key(|key| number(key));
-        let known: Vec<KnownKey> = keys.iter().filter_map(|key| self.known(key, now)).collect();
+        let pending = keys.iter().filter(|key| is_pending(key)).map(|key| number(key));
+        let seen = progress.pending(id, pending, now);
+        let known: Vec<KnownKey> = keys.iter().filter_map(|key| self.known(key, &seen, now)).collect();
         let held = progress.held(id);
         let of_held = held.as_ref().and_then(|held| keys.iter().find(|key| key.sha256 == held.sha256));
         let facts = Facts {
@@ -320,7 +323,9 @@ impl<V: KeyVault> Rotator<'_, V> {
             rotation: before.rotation.clone().map(|rotation| Rotation { asked: None, ..rotation }),
             ..before.clone()
         };
-        let mut changes = vec![Change::Put(Entry::Key(with(key, |rotation| rotation.delivered = Some(now))))];
+        // As it is now: an operator may have changed it while the vault was written.
+        let Some(latest) = registry.key_by_id(&key.id) else { return Ok(None) };
+        let mut changes = vec![Change::Put(Entry::Key(with(&latest, |rotation| rotation.delivered = Some(now))))];
         let mut before = None;
         for other in keys.iter().filter(|other| other.id != key.id) {
             if !is_pending(other) {
@@ -370,19 +375,23 @@ impl<V: KeyVault> Rotator<'_, V> {
                 continue;
             }
             let marked = with(key, |rotation| rotation.ended = true);
-            match self.registry.change(vec![Change::Put(Entry::Key(marked))]).await {
+            // What an operator has changed meanwhile is looked at again in the next round.
+            let is_same = || self.registry.key_by_id(&key.id).is_some_and(|latest| latest == *key);
+            match self.registry.change_if(is_same, vec![Change::Put(Entry::Key(marked))]).await {
                 Ok(()) => ended.push(Arc::clone(key)),
+                Err(StoreError::Exists) => {}
                 Err(error) => tracing::warn!(%error, key = &*key.id, "the end of an API key could not be noted"),
             }
         }
         ended
     }
 
-    fn known(&self, key: &Key, now: Timestamp) -> Option<KnownKey> {
+    fn known(&self, key: &Key, seen: &BTreeMap<u64, Timestamp>, now: Timestamp) -> Option<KnownKey> {
         let rotation = key.rotation.as_ref()?;
         Some(KnownKey {
             number: rotation.number,
             created: key.created,
+            seen: seen.get(&rotation.number).copied().unwrap_or(now),
             delivered: rotation.delivered,
             asked: rotation.asked.is_some(),
             accepted: self.accepts(key, now),

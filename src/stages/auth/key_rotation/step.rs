@@ -13,6 +13,8 @@ const LOST: SignedDuration = SignedDuration::from_mins(5);
 pub(super) struct KnownKey {
     pub(super) number: u64,
     pub(super) created: Timestamp,
+    /// When this process first saw it. The clock of the process that made it may be another one's.
+    pub(super) seen: Timestamp,
     /// Since when the vault has it.
     pub(super) delivered: Option<Timestamp>,
     /// An operator wants the next one.
@@ -65,7 +67,7 @@ pub(super) fn next_step(keys: &[KnownKey], facts: Facts) -> Step {
     let is_wanted = |key: &&KnownKey| key.accepted && newest.is_none_or(|newest| newest > now || key.created >= newest);
     match keys.iter().rev().find(|key| key.delivered.is_some() || is_wanted(key)) {
         Some(KnownKey { number, delivered: None, .. }) if held == Some(*number) => Step::Deliver(*number),
-        Some(KnownKey { delivered: None, created, .. }) if is_shared && now.duration_since(*created).abs() < CLAIM => {
+        Some(KnownKey { delivered: None, seen, .. }) if is_shared && now.duration_since(*seen).abs() < CLAIM => {
             Step::Wait
         }
         Some(KnownKey { delivered: Some(delivered), accepted: true, asked: false, .. })
@@ -93,12 +95,20 @@ mod tests {
     }
 
     fn key(number: u64, created: i64, delivered: Option<i64>) -> KnownKey {
-        KnownKey { number, created: at(created), delivered: delivered.map(at), asked: false, accepted: true }
+        KnownKey {
+            number,
+            created: at(created),
+            seen: at(created),
+            delivered: delivered.map(at),
+            asked: false,
+            accepted: true,
+        }
     }
 
     #[test]
     fn what_is_to_be_done_follows_from_the_keys_and_the_time() {
         let revoked = |key: KnownKey| KnownKey { accepted: false, ..key };
+        let seen = |key: KnownKey, when: i64| KnownKey { seen: at(when), ..key };
         let asked = |key: KnownKey| KnownKey { asked: true, ..key };
         let (one, two) = (key(1, 0, Some(1)), key(2, 30 * DAY, Some(30 * DAY)));
         let undelivered = key(2, 100, None);
@@ -111,6 +121,9 @@ mod tests {
             ("it is made elsewhere", vec![key(1, 0, None)], None, true, 59, Step::Wait),
             ("by a clock that is ahead", vec![key(1, 59, None)], None, true, 0, Step::Wait),
             ("its process is out of time", vec![key(1, 0, None)], None, true, 60, Step::Create),
+            ("by a clock that is far ahead", vec![seen(key(1, 900, None), 0)], None, true, 59, Step::Wait),
+            ("or far behind", vec![seen(key(1, -900, None), 0)], None, true, 59, Step::Wait),
+            ("and is out of time", vec![seen(key(1, 900, None), 0)], None, true, 60, Step::Create),
             ("there are no other processes", vec![key(1, 0, None)], None, false, 1, Step::Create),
             ("it is in its time", vec![one], None, true, 30 * DAY, Step::Check),
             ("its time is over", vec![one], None, true, 30 * DAY + 1, Step::Create),

@@ -418,7 +418,7 @@ async fn a_node_that_does_not_finish_is_replaced_and_comes_too_late() {
     one.does_nothing(&vault, &[due]).await;
     let opened = vault.open(&one.rotation.deliver).await.unwrap();
     let late = one.progress.held("acme").unwrap().secret;
-    two.does_nothing(&vault, &[due + 60]).await;
+    two.does_nothing(&vault, &[due, due + 60]).await;
     assert_eq!(vault.write(&one.rotation.deliver, opened, &late).await, Ok(true));
     assert_eq!(&*two.finds(&vault, due + 60).unwrap().id, "acme-3", "what the vault has is accepted");
     let Delivered { key, before } = two.delivers(&vault, due + 61).await;

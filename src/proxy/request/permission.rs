@@ -1,0 +1,102 @@
+//! Whether what a caller was permitted lasts: WebSockets, and responses that take long, end with the permission.
+//!
+//! It is decided anew whenever something has changed that may matter (a revocation, a suspension, a grant, a key, the policy), and
+//! every second for what ends by itself (a token, a key, a grant). Many changes in a row are decided about together: the cost of a
+//! change grows with the number of those that wait for it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, Method, Uri};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::target::ClientCertificateSource;
+use crate::chain;
+use crate::exchange::{Exchange, Request};
+use crate::policy::{Policy, Route};
+use crate::proxy::downstream::client::ClientConnection;
+use crate::proxy::downstream::worker::Worker;
+use crate::refusal::Refusal;
+
+/// How often it is decided whether the permission still holds, if nothing has changed.
+pub(super) const CHECK: Duration = Duration::from_secs(1);
+
+/// How long it is at least from one decision to the next, whatever changes.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What is kept of a request to decide about it again.
+pub(in crate::proxy) struct Credentials {
+    uri: Uri,
+    /// The fields that carry credentials, and those that are compared with what the caller has.
+    fields: HeaderMap,
+    certificate: ClientCertificateSource,
+}
+
+impl Credentials {
+    /// Those of this request to a route of this policy.
+    pub(super) fn of(parts: &Parts, policy: &Policy, route: &Route, certificate: ClientCertificateSource) -> Self {
+        let is_kept = |name: &HeaderName| {
+            *name == AUTHORIZATION
+                || *name == policy.auth().key_header
+                || route.compared_headers().any(|one| one == name)
+        };
+        let mut fields = HeaderMap::new();
+        for (name, value) in parts.headers.iter().filter(|(name, _)| is_kept(name)) {
+            fields.append(name.clone(), value.clone());
+        }
+        Self { uri: parts.uri.clone(), fields, certificate }
+    }
+}
+
+/// The permission of a request that goes on after it was let through.
+pub(super) struct Permission {
+    pub(super) worker: Rc<Worker>,
+    pub(super) client: Rc<ClientConnection>,
+    pub(super) exchange: Exchange,
+    pub(super) scheme: &'static str,
+    pub(super) credentials: Credentials,
+}
+
+impl Permission {
+    /// Returns once the request would no longer be let through.
+    pub(super) async fn lost(mut self) -> Refusal {
+        let mut changes = self.worker.shared.epoch.changes();
+        // Something may have changed since it was let through.
+        changes.mark_changed();
+        loop {
+            let pause_ends = Instant::now() + PAUSE;
+            tokio::select! {
+                // An error means that the process ends.
+                _ = changes.changed() => sleep_until(pause_ends).await,
+                () = sleep(CHECK) => {}
+            }
+            changes.mark_unchanged();
+            self.exchange.waited();
+            // Boxed: rare, and large beside the wait for it.
+            if let Err(refusal) = Box::pin(self.check()).await {
+                return refusal;
+            }
+        }
+    }
+
+    /// Decides whether the request would still be let through, by what is in force now.
+    async fn check(&self) -> Result<(), Refusal> {
+        let (view, exchange, Credentials { uri, fields, certificate }) =
+            (self.worker.view(), &self.exchange, &self.credentials);
+        let method = exchange.method.as_ref().unwrap_or(&Method::GET);
+        let route = view.in_force.policy.route(&exchange.host, method, &exchange.path, uri.query())?;
+        let request = Request {
+            exchange,
+            certificate: certificate.of(&self.client.peer),
+            headers: fields,
+            scheme: self.scheme,
+            authority: &exchange.host,
+            received_path: uri.path(),
+            query: uri.query(),
+            tick: view.in_force.ledger.tick(exchange.decided()),
+        };
+        chain::recheck(&view.in_force, route, &view.tokens, &request).await
+    }
+}
