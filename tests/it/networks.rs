@@ -247,7 +247,7 @@ fn check_reports_networks_that_are_none() {
     let checked = |consumer: &str, route: &str| {
         let folder = tempfile::TempDir::new().unwrap();
         let policy = proxy().server("http://127.0.0.1:9");
-        let policy = policy.with(&format!("consumers: {{ acme: {{ plan: free, roles: [], {consumer} }} }}"));
+        let policy = policy.with(&format!("consumers: {{ acme: {{ plan: free, roles: [], identities: [{{ certificate_san: a.example }}], {consumer} }} }}"));
         let path = policy.route("GET /x", &format!("public: true, {route}")).write(folder.path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
         let output = command.env_remove("BARTIZAN_POLICY").arg("check").arg(path).output().unwrap();

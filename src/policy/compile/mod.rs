@@ -21,6 +21,7 @@ mod json_groups;
 mod json_schemas;
 mod key_rotations;
 mod limits;
+mod lint;
 mod listen;
 mod names;
 mod networks;
@@ -152,6 +153,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
     let parts = (&*apis.apis, &*apis.routes);
     let headers = headers::compile(context, document, &rules.key_header, parts, at.key("headers"));
+    lint::check(context, document, apis.routes.iter().map(|route| &**route), apis.catalog(), at);
     let traces = telemetry::compile(context, &document.telemetry, &headers, at.key("telemetry"));
 
     Policy {

@@ -70,6 +70,9 @@ pub(crate) struct Document {
     /// Whether every warning is an error.
     #[schemars(extend("default" = false))]
     pub(crate) strict: Option<bool>,
+    /// Warnings of `check` that are meant: `unused_role`, `unused_plan`, `unused_class`, `unused_schema`, `no_credential`,
+    /// `ungranted_scope` or `two_names`; and after a space, the only name that is meant: `unused_role auditor`.
+    pub(crate) allow: Vec<String>,
     /// Addresses that accept requests. Required.
     pub(crate) listen: Vec<Listen>,
     /// Networks whose `X-Forwarded-For` is trusted, such as `10.0.0.0/8`.

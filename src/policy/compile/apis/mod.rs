@@ -27,6 +27,7 @@ use super::contracts::Defaults;
 use super::headers;
 use super::limits;
 use super::schemas::Schemas;
+use crate::policy::catalog::Catalog;
 use crate::policy::document::{self, Document};
 use crate::policy::openapi::Operation;
 use crate::policy::router::{Closed, Conflict, Pattern, Router};
@@ -48,6 +49,13 @@ pub(super) struct Apis {
     pub(super) router: Router<Arc<Route>>,
     pub(super) servers: Vec<Arc<Server>>,
     schemas: Schemas,
+}
+
+impl Apis {
+    /// `catalog`, and what was found by it.
+    pub(super) fn catalog(&self) -> &Catalog {
+        self.schemas.catalog()
+    }
 }
 
 /// `apis`.
