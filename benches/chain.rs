@@ -15,7 +15,7 @@ use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaPublicKeyComponents,
 };
-use bartizan::rehearsal::{Rehearsal, Verdict};
+use bartizan::rehearsal::{Rehearsal, Verdict, parsers};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -327,6 +327,18 @@ fn whole_chain_good_body_by_tree(bencher: Bencher<'_, '_>) {
 fn whole_chain_64_kib(bencher: Bencher<'_, '_>) {
     let world = World::new();
     world.bench(bencher, post_to(&world, "/lots", "application/json", order_of(970, 1)), None);
+}
+
+/// What hiding two fields of each element costs: an answer of about so many bytes.
+#[divan::bench(args = [1 << 10, 64 << 10])]
+fn mask(bencher: Bencher<'_, '_>, size: usize) {
+    let one = json!({"id": "c-1001", "name": "Acme Lanterns", "iban": "DE02120300000000202051", "city": "Berlin",
+        "addresses": [{"street": "Elm 1", "city": "Berlin"}], "balance": 1200.5});
+    let count = size / one.to_string().len();
+    let body = json!({"items": vec![one; count]}).to_string();
+    let paths = [("/items/*/iban", "keep_last 4"), ("/items/*/addresses/*/street", "remove")];
+    assert!(!parsers::mask(&paths, body.as_bytes()).unwrap().windows(3).any(|text| text == b"Elm"));
+    bencher.bench_local(|| parsers::mask(&paths, body.as_bytes()));
 }
 
 /// What parsing alone costs: the same 1 KiB, by serde_json, into a tree.

@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::runtime::InForce;
 use crate::stages::auth::Caller;
 use crate::stages::auth::cache::TokenCache;
+use crate::stages::mask::Hidden;
 use crate::stages::rate_limit::{self, Counting, Now, Subject};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::{Rejected, response};
@@ -136,6 +137,24 @@ pub(crate) fn release_undescribed(
     trace: &mut Trace,
 ) -> Result<(), Refusal> {
     requirement.undescribed(status).map_or(Ok(()), |refusal| trace.settle(route.reporting, refusal))
+}
+
+/// Hides what the caller may not see of a response that was read whole; `None`: that is only reported, and the response goes to
+/// the client as it is.
+pub(crate) async fn hide(
+    in_force: &InForce,
+    route: &Route,
+    requirement: &response::Requirement,
+    hidden: Hidden,
+    headers: &HeaderMap,
+    body: Result<Bytes, Refusal>,
+    trace: &mut Trace,
+) -> Result<Option<Bytes>, Refusal> {
+    let masked = match body {
+        Ok(body) => requirement.hide(hidden, headers, body, &in_force.memory).await,
+        Err(refusal) => Err(refusal),
+    };
+    masked.map(Some).or_else(|refusal| trace.settle(route.reporting, refusal).map(|()| None))
 }
 
 /// Checks a response that was held back before it goes to the client. `body` is an error when it could not be read whole.

@@ -12,6 +12,7 @@ use crate::policy::{Access, Policy, Route};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::token::{Presented, Token};
 use crate::stages::auth::{Caller, CredentialKind};
+use crate::stages::mask::Hidden;
 
 /// The trace of one request.
 pub(crate) struct RehearsalTrace {
@@ -132,6 +133,13 @@ impl RehearsalTrace {
         Some(cors.allows(self.page.as_ref()?))
     }
 
+    /// The paths of what the caller does not see of responses.
+    pub(crate) fn hidden(&self) -> Vec<String> {
+        let mask = self.route.as_ref().and_then(|route| route.response.as_ref()?.mask());
+        let hidden = mask.and_then(|mask| mask.hidden(|scope| self.caller().is_some_and(|caller| caller.has(scope))));
+        hidden.iter().flat_map(Hidden::paths).map(str::to_owned).collect()
+    }
+
     /// Path and query that the upstream gets, with the base path of its first server; `None` if it gets nothing.
     pub(crate) fn upstream_target(&self) -> Option<String> {
         let (route, mapped) = (self.route.as_ref()?, self.mapped.as_ref()?);
@@ -192,6 +200,11 @@ impl RehearsalTrace {
             let may = if may_read { "may" } else { "may not" };
             let why = format!("pages of {} {may} read the response", String::from_utf8_lossy(origin.as_bytes()));
             steps.push(Step { name: "cors", outcome: Outcome::Passed, why });
+        }
+        let hidden = self.hidden();
+        if self.end.is_ok() && !hidden.is_empty() {
+            let why = format!("the caller does not see {}", hidden.join(", "));
+            steps.push(Step { name: "mask", outcome: Outcome::Passed, why });
         }
         steps
     }

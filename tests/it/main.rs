@@ -58,6 +58,7 @@ mod leaks;
 mod limits;
 mod log;
 mod mapping;
+mod masks;
 mod media_types;
 mod memory;
 mod monitoring;

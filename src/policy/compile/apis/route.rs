@@ -48,7 +48,8 @@ pub(super) fn compile(
         // The description's contract, with the route's own bounds.
         Some(written) if response.is_some() => {
             let reports = written.mode.as_ref().map(|_| contracts::only_reports(context, written, at));
-            (response, reports.unwrap_or(reports_responses))
+            let mask = contracts::mask(context, written, at.key("response"));
+            (response.map(|described| described.masked_by(mask)), reports.unwrap_or(reports_responses))
         }
         Some(written) => (
             contracts::response(context, schemas, written, at.key("response")),
