@@ -112,6 +112,7 @@ mod users;
 mod vault;
 mod walks;
 mod watch;
+mod websocket_clients;
 mod websockets;
 mod words;
 mod xml;

@@ -59,11 +59,9 @@ fn xml_that_keeps_to_its_schema_goes_on_as_it_came() {
     assert!(errors[1]["detail"].as_str().unwrap().contains("line 3"), "{errors}");
     assert!(!answer.text().contains("secret-value"));
     client.post("/invoices", "{}").send().refused(415, "unsupported_media_type");
-    client
-        .post("/invoices", &good)
-        .header("content-type", "text/xml; charset=utf-16")
-        .send()
-        .refused(415, "unsupported_media_type");
+    let mut said_to_be = |kind: &str| client.post("/invoices", &good).header("content-type", kind).send();
+    said_to_be("text/xml; charset=utf-16").refused(400, "malformed_body");
+    said_to_be("text/xml; charset=utf-7").refused(415, "unsupported_media_type");
     proxy.done();
 }
 
@@ -143,6 +141,42 @@ fn checked(catalog: &str, files: &[(&str, &[u8])]) -> (Option<i32>, String) {
     }
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan")).arg("check").arg(&path).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_body_in_another_encoding_is_judged_as_text_and_goes_on_as_it_came() {
+    const NAME: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="name"><xs:simpleType>
+        <xs:restriction base="xs:string"><xs:maxLength value="3"/></xs:restriction></xs:simpleType></xs:element></xs:schema>"#;
+    let upstream = upstream().start();
+    let proxy = proxy()
+        .before(&upstream)
+        .file("name.xsd", NAME)
+        .route("POST /names", "public: true, request: { xml: name.xsd }")
+        .start();
+    let mut client = client(&proxy);
+    let mut sent = |media: &str, body: &[u8]| client.post("/names", body).header("content-type", media).send();
+    let latin = |name: &[u8]| [b"<?xml version='1.0' encoding='ISO-8859-1'?><name>", name, b"</name>"].concat();
+    let utf16 = |name: &str| -> Vec<u8> {
+        let text = format!("\u{feff}<name>{name}</name>");
+        text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    };
+    for (media, body) in [
+        ("text/xml", latin(b"Zo\xeb")),
+        ("text/xml; charset=ISO-8859-1", latin(b"Zo\xeb")),
+        ("application/xml; charset=utf-16", utf16("Zoë")),
+        ("application/xml", utf16("Zoë")),
+    ] {
+        sent(media, &body).is(200);
+        assert_eq!(upstream.seen().last().unwrap().body, body, "{media}");
+    }
+    sent("text/xml", &latin(b"Zo\xeb!")).refused(422, "schema_violation");
+    sent("text/xml", &utf16("Zoë!")).refused(422, "schema_violation");
+    // The upstream might read something else than was judged.
+    sent("text/xml; charset=utf-8", &latin(b"Zo\xeb")).refused(400, "malformed_body");
+    sent("text/xml; charset=iso-8859-1", b"<name>Zo\xc3\xab</name>").refused(400, "malformed_body");
+    sent("text/xml; charset=utf-7", b"<name>Zoe</name>").refused(415, "unsupported_media_type");
+    assert_eq!(upstream.seen().len(), 4);
+    proxy.done();
 }
 
 #[test]

@@ -11,8 +11,8 @@ use super::json::{self, JsonSchema};
 use super::media_type::{self, MediaRange};
 use super::offload::offload;
 use super::text_encoding::without_mark;
-use super::xml::XmlSchema;
-use crate::budget::Steps;
+use super::xml::{Charset, XmlSchema};
+use crate::budget::{MemoryBudget, Steps};
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// JSON bodies and forms up to this size in bytes are checked on the worker, in about a millisecond; larger ones are
@@ -102,8 +102,7 @@ impl Contents {
         if matches!(content, Content::Unchecked) && narrower.any(|(range, _)| range.has_type(&media)) {
             return None;
         }
-        let text = content.is_text();
-        (!text || media_type::is_utf8(&media)).then_some((content, media))
+        content.may_be(&media).then_some((content, media))
     }
 
     /// Refuses a message of another media type.
@@ -134,17 +133,24 @@ async fn in_steps(
 }
 
 impl Content {
-    fn is_text(&self) -> bool {
+    /// Whether a body may be in the encoding that its media type says.
+    fn may_be(&self, media: &MediaType<'_>) -> bool {
         match self {
-            Self::Unchecked => false,
-            Self::Graded(both) => both.0.is_text(),
+            Self::Unchecked => true,
+            Self::Graded(both) => both.0.may_be(media),
+            Self::Xml(_) => Charset::of(media).is_ok(),
             // Django decodes the parts of a form as the form says.
-            Self::Json(_) | Self::Xml(_) | Self::Form(_) | Self::Multipart(_) => true,
+            Self::Json(_) | Self::Form(_) | Self::Multipart(_) => media_type::is_utf8(media),
         }
     }
 
-    /// Checks that a body parses and conforms to its schema.
-    pub(super) async fn check(&self, media: &MediaType<'_>, body: &Bytes) -> Result<(), Refusal> {
+    /// Checks that a body parses and conforms to its schema. What has to be made for that takes its bytes from `memory`.
+    pub(super) async fn check(
+        &self,
+        media: &MediaType<'_>,
+        body: &Bytes,
+        memory: &MemoryBudget,
+    ) -> Result<(), Refusal> {
         match self {
             Self::Json(schema) => {
                 let at_once = if body.len() > AT_ONCE { None } else { schema.check_at_once(without_mark(body)) };
@@ -155,10 +161,13 @@ impl Content {
                 // Boxed: rare and large, and it would be a part of every request's future.
                 Box::pin(offload(move || schema.check(without_mark(&body)))).await
             }
-            Self::Xml(schema) => match schema.check_at_once(body) {
-                Some(checked) => checked,
-                None => Box::pin(schema.check(body)).await,
-            },
+            Self::Xml(schema) => {
+                let charset = Charset::of(media).unwrap_or_default();
+                match schema.check_at_once(body, charset, memory) {
+                    Some(checked) => checked,
+                    None => Box::pin(schema.check(body, charset, memory)).await,
+                }
+            }
             Self::Form(form) => {
                 let (form, whole) = (Arc::clone(form), body.clone());
                 in_steps(body.len(), move |steps| form.check_within(steps, &whole)).await
@@ -167,8 +176,10 @@ impl Content {
                 let (form, boundary, whole) = (Arc::clone(form), form::boundary(media)?, body.clone());
                 in_steps(body.len(), move |steps| form.check_within(steps, &boundary, &whole)).await
             }
-            Self::Graded(both) => match Box::pin(both.0.check(media, body)).await {
-                Err(refusal) if Box::pin(both.1.check(media, body)).await.is_ok() => Err(refusal.only_reported()),
+            Self::Graded(both) => match Box::pin(both.0.check(media, body, memory)).await {
+                Err(refusal) if Box::pin(both.1.check(media, body, memory)).await.is_ok() => {
+                    Err(refusal.only_reported())
+                }
                 checked => checked,
             },
             Self::Unchecked => Ok(()),

@@ -1,10 +1,11 @@
 //! XML bodies, alone or in a SOAP envelope: judged by XSD 1.0 in one pass, without a tree.
 //!
-//! Only UTF-8 and XML 1.0. No DOCTYPE, and so no custom entities, no external resources and no default attributes; no
+//! Only XML 1.0. No DOCTYPE, and so no custom entities, no external resources and no default attributes; no
 //! processing instructions but before the root element. Depth, attributes, names and namespaces are bounded; everything else
 //! by the size of the body, which the work and the memory that it may take follow. A violation names the place and what is
 //! wrong there, never the value.
 
+mod encoding;
 mod soap;
 
 use std::collections::HashSet;
@@ -12,16 +13,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(super) use self::encoding::Charset;
 pub(crate) use self::soap::Soap;
 use self::soap::{Envelope, EnvelopeError};
 use super::json::violated;
 use super::malformed::malformed;
 use super::offload::offload;
-use crate::budget::Steps;
+use crate::budget::{MemoryBudget, Steps};
 use crate::refusal::{Refusal, Violation};
 use crate::xsd::compile::compile;
 use crate::xsd::components::documents::{Found, Resolver};
-use crate::xsd::document::decode::declared;
 use crate::xsd::document::malformed::{Lines, Malformed};
 use crate::xsd::document::tokens::Accepts;
 use crate::xsd::instance::{Bounds, Rejection, Surroundings, WholeDocument, judge};
@@ -80,27 +81,44 @@ impl XmlSchema {
         Self { soap: Some(soap), ..self.clone() }
     }
 
-    /// Judges a body if that takes little time, and is `None` otherwise.
-    pub(super) fn check_at_once(&self, body: &[u8]) -> Option<Result<(), Refusal>> {
+    /// Judges a body if that takes little time, and is `None` otherwise. `charset` is what its media type says.
+    pub(super) fn check_at_once(
+        &self,
+        body: &[u8],
+        charset: Option<Charset>,
+        memory: &MemoryBudget,
+    ) -> Option<Result<(), Refusal>> {
         if body.len() > AT_ONCE {
             return None;
         }
-        self.judge(body, Steps::new(STEPS_AT_ONCE))
+        self.judge(body, charset, memory, Steps::new(STEPS_AT_ONCE))
     }
 
     /// Judges a body on another thread.
-    pub(super) async fn check(&self, body: &Bytes) -> Result<(), Refusal> {
-        let (schema, body) = (self.clone(), body.clone());
+    pub(super) async fn check(
+        &self,
+        body: &Bytes,
+        charset: Option<Charset>,
+        memory: &MemoryBudget,
+    ) -> Result<(), Refusal> {
+        let (schema, body, memory) = (self.clone(), body.clone(), memory.clone());
         let steps = Steps::new(STEPS.saturating_add(STEPS_PER_BYTE.saturating_mul(body.len() as u64)));
-        offload(move || schema.judge(&body, steps).unwrap_or_else(|| Err(too_complex()))).await
+        offload(move || schema.judge(&body, charset, &memory, steps).unwrap_or_else(|| Err(too_complex()))).await
     }
 
     /// Decides whether a body is acceptable XML, and valid. `None` if the steps are too few.
-    fn judge(&self, body: &[u8], steps: Steps) -> Option<Result<(), Refusal>> {
-        let text = match text(body) {
+    fn judge(
+        &self,
+        body: &[u8],
+        charset: Option<Charset>,
+        memory: &MemoryBudget,
+        steps: Steps,
+    ) -> Option<Result<(), Refusal>> {
+        let (text, _taken) = match encoding::text(body, charset, memory) {
             Ok(text) => text,
-            Err(message) => return Some(Err(malformed(format!("the body is not acceptable XML: {message}")))),
+            Err(refusal) => return Some(Err(refusal)),
         };
+        let text = &*text;
         match self.soap {
             None => self.judge_in(text, &mut WholeDocument, steps),
             Some(soap) => {
@@ -135,17 +153,6 @@ impl XmlSchema {
                 Some(Err(violated("the body", found.into_iter().map(violation).collect())))
             }
         }
-    }
-}
-
-/// A body as text, without its byte order mark.
-fn text(body: &[u8]) -> Result<&str, String> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let text = std::str::from_utf8(body)
-        .map_err(|error| format!("it is not UTF-8: byte {} is not", error.valid_up_to().saturating_add(1)))?;
-    match declared(body) {
-        Some(label) if !label.eq_ignore_ascii_case("utf-8") => Err("only UTF-8 is accepted".to_owned()),
-        _ => Ok(text),
     }
 }
 

@@ -161,6 +161,7 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::MemoryBudget;
     use crate::stages::schema::xml::XmlSchema;
     use crate::xsd::components::documents::Found;
 
@@ -169,7 +170,7 @@ mod tests {
         let schema = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="a"/><xs:element name="Fault"/></xs:schema>"#;
         let main = Found { file: "main.xsd".into(), bytes: schema.as_bytes().into() };
         let schema = XmlSchema::new(main, &mut |_| Ok(None)).unwrap().in_envelope(Soap { fault });
-        let result = schema.check_at_once(text.as_bytes()).unwrap();
+        let result = schema.check_at_once(text.as_bytes(), None, &MemoryBudget::new(0)).unwrap();
         result.map_err(|refusal| refusal.violations().first().map_or("malformed".to_owned(), |v| v.pointer.clone()))
     }
 

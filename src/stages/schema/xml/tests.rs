@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Soap, XmlSchema};
-use crate::budget::Steps;
+use crate::budget::{MemoryBudget, Steps};
 use crate::refusal::{Reason, Refusal};
 use crate::xsd::components::documents::{Found, Reference};
 use crate::xsd::names::XML;
@@ -44,7 +44,7 @@ fn steps(length: usize) -> u64 {
 
 fn check(schema: &XmlSchema, body: impl AsRef<[u8]>) -> Result<(), Refusal> {
     let body = body.as_ref();
-    schema.judge(body, Steps::new(steps(body.len()))).expect("within the budget")
+    schema.judge(body, None, &MemoryBudget::new(0), Steps::new(steps(body.len()))).expect("within the budget")
 }
 
 fn in_schema(attributes: &str, content: &str) -> String {
@@ -203,8 +203,7 @@ fn hostile_and_broken_bodies_are_no_xml_to_us() {
         ("XML declaration", any("<?xml version='1.0'?>")),
         ("XML 1.0", b"<?xml version='1.1'?><any xmlns='urn:o'/>".to_vec()),
         ("XML declaration", b"<?xml encoding='utf-8'?><any xmlns='urn:o'/>".to_vec()),
-        ("UTF-8", b"<?xml version='1.0' encoding='ISO-8859-1'?><any xmlns='urn:o'/>".to_vec()),
-        ("UTF-8", b"<?xml version='1.0' encoding='UTF-7'?><any xmlns='urn:o'/>".to_vec()),
+        ("encoding", b"<?xml version='1.0' encoding='UTF-7'?><any xmlns='urn:o'/>".to_vec()),
         (
             "UTF-8",
             "<any xmlns='urn:o'/>"
@@ -517,10 +516,11 @@ fn what_takes_too_much_is_refused_in_words() {
     let schema = schema(&in_schema("", nested));
     let body = format!("<r>{}</r>", (0..100).map(|n| format!("<a i='{n}'/>")).collect::<String>());
     assert_eq!(check(&schema, &body), Ok(()));
+    let memory = MemoryBudget::new(0);
     // Judged on the worker, then on another thread, then not at all.
-    assert_eq!(schema.judge(body.as_bytes(), Steps::new(100)), None);
-    assert_eq!(schema.check_at_once(body.as_bytes()), Some(Ok(())));
-    assert_eq!(schema.check_at_once(&[b' '; 100_000]), None);
+    assert_eq!(schema.judge(body.as_bytes(), None, &memory, Steps::new(100)), None);
+    assert_eq!(schema.check_at_once(body.as_bytes(), None, &memory), Some(Ok(())));
+    assert_eq!(schema.check_at_once(&[b' '; 100_000], None, &memory), None);
     let refusal = super::too_complex();
     assert_eq!((refusal.reason(), &*refusal.violations()[0].pointer), (Reason::SchemaViolation, "/"));
 }
