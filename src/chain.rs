@@ -154,7 +154,7 @@ pub(crate) async fn hide(
         Ok(body) => requirement.hide(hidden, headers, body, &in_force.memory).await,
         Err(refusal) => Err(refusal),
     };
-    masked.map(Some).or_else(|refusal| trace.settle(route.reporting, refusal).map(|()| None))
+    masked.map(Some).or_else(|refusal| trace.settle(route.mask_reporting, refusal).map(|()| None))
 }
 
 /// Checks a response that was held back before it goes to the client. `body` is an error when it could not be read whole.

@@ -93,6 +93,8 @@ pub(crate) struct Route {
     pub(crate) response: Option<schema::response::Requirement>,
     /// The stages that only report.
     pub(crate) reporting: Reporting,
+    /// The same for what is hidden of responses: a contract that is only tried (`response.mode`) does not show it.
+    pub(crate) mask_reporting: Reporting,
     /// What becomes of its paths.
     pub(crate) mapping: PathMapping,
     /// Whether its paths may have encoded slashes.

@@ -141,9 +141,77 @@ fn a_route_that_only_reports_hides_what_it_can_and_counts_the_rest() {
         (&[("content-type", "text/plain")][..], CUSTOMER, CUSTOMER, r#"["invalid_upstream_response"]"#),
     ] {
         let upstream = answering(200, fields, body);
-        let proxy = before(&upstream, &issuer, &format!("{MASK}, mode: report")).start();
+        let policy = proxy().before(&upstream).trusts(&issuer);
+        let asks = format!("scopes: [customers:read], mode: {{ response: report }}, response: {{ {MASK} }}");
+        let proxy = policy.route("GET /customer", &asks).start();
         assert_eq!(client(&proxy).get("/customer").bearer(token(&issuer, "")).send().is(200).text(), expected);
         assert_eq!(said(&proxy.done()[0], "bartizan.would_refuse").to_string(), would);
+    }
+}
+
+/// A contract that is only tried does not open what is hidden.
+#[test]
+fn a_contract_that_only_reports_hides_all_the_same() {
+    let issuer = issuer();
+    let upstream = answering(200, &[("content-type", "text/plain")], CUSTOMER);
+    let proxy = before(&upstream, &issuer, &format!("json: c.json, mode: report, {MASK}")).file("c.json", "{}").start();
+    client(&proxy).get("/customer").bearer(token(&issuer, "")).send().refused(502, "invalid_upstream_response");
+    proxy.done();
+}
+
+/// A description of the customer, with this of its response.
+fn described(content: &str, schemas: &str) -> String {
+    format!(
+        "openapi: 3.1.0
+security: [{{ login: [customers:read] }}]
+paths:
+  /customer:
+    get: {{ responses: {{ 200: {{ description: one, content: {{ {content} }} }} }} }}
+components:
+  schemas:
+    Customer:
+      type: object
+      properties:
+        iban: {{ x-bartizan: {{ visible_to: [customers:iban], else: keep_last 4 }} }}
+        addresses: {{ type: array, items: {{ $ref: '#/components/schemas/Address' }} }}
+    Address: {{ properties: {{ street: {{ x-bartizan: {{ visible_to: [customers:pii] }} }} }} }}
+{schemas}  securitySchemes: {{ login: {{ type: http, scheme: bearer }} }}
+"
+    )
+}
+
+#[test]
+fn a_description_says_what_only_some_callers_see() {
+    let (upstream, issuer) = (answering(200, JSON, CUSTOMER), issuer());
+    let json = "application/json: { schema: { $ref: '#/components/schemas/Customer' } }";
+    let policy = |content: &str, schemas: &str| {
+        let policy = proxy().before(&upstream).trusts(&issuer).file("api.yaml", described(content, schemas));
+        policy.described("{ document: api.yaml, responses: off }")
+    };
+    let proxy = policy(json, "").start();
+    let mut client = client(&proxy);
+    assert_eq!(client.get("/customer").bearer(token(&issuer, "")).send().is(200).text(), MASKED);
+    let all = client.get("/customer").bearer(token(&issuer, "customers:iban customers:pii")).send().is(200);
+    assert_eq!(all.text(), CUSTOMER);
+    proxy.done();
+    let node = "    Node: { properties: { secret: { x-bartizan: { visible_to: [] } }, next: { $ref: '#/components/schemas/Node' } } }\n";
+    for (content, schemas, expected) in [
+        (&*format!("{json}, text/event-stream: {{}}"), "", "`visible_to` hides fields of JSON"),
+        ("application/json: { schema: { x-bartizan: { visible_to: [a] } } }", "", "the whole body cannot be hidden"),
+        (
+            "application/json: { schema: { properties: { a: { x-bartizan: { visible_to: a } } } } }",
+            "",
+            "this does not say who sees it",
+        ),
+        (
+            "application/json: { schema: { properties: { a: { x-bartizan: { visible: [a] } } } } }",
+            "",
+            "unknown key `visible`",
+        ),
+        ("application/json: { schema: { $ref: '#/components/schemas/Node' } }", node, "this schema contains itself"),
+    ] {
+        let said = policy(content, schemas).fails();
+        assert!(said.contains(expected), "{content}: {said}");
     }
 }
 

@@ -242,7 +242,6 @@ pub(super) fn response(
             statuses.push((parsed, contents));
         }
     }
-    let mask = mask(context, written, at);
     if statuses.is_empty() && written.mask.is_empty() && !at.damaged() {
         context
             .error(at, "`response` is empty")
@@ -252,11 +251,31 @@ pub(super) fn response(
     // Successful responses are what a contract is for: one with another status is none of them.
     // A mask alone says nothing of statuses.
     let undescribed = (!statuses.is_empty()).then_some(Undescribed::Refused);
-    Some(ResponseRequirement::new(statuses, max_size).handling_undescribed(undescribed, 300).masked_by(mask))
+    Some(ResponseRequirement::new(statuses, max_size).handling_undescribed(undescribed, 300))
+}
+
+/// The contract of a route's responses with what is hidden of them: by its description, and by its own `response`.
+pub(super) fn masked(
+    context: &mut Context<'_>,
+    (contract, described): (Option<ResponseRequirement>, &[MaskRule]),
+    written: Option<&document::Response>,
+    at: At<'_>,
+) -> Option<ResponseRequirement> {
+    let mut rules = described.to_vec();
+    if let Some(written) = written {
+        rules.extend(mask(context, written, at));
+        of_json_alone(context, written, rules.is_empty(), at);
+    }
+    if rules.is_empty() {
+        return contract;
+    }
+    let max_size = written.and_then(|written| written.max_size).map_or(MAX_CHECKED_BODY, |Size(bytes)| bytes);
+    let contract = contract.unwrap_or_else(|| ResponseRequirement::new(Vec::new(), max_size));
+    Some(contract.masked_by(Mask::new(rules)))
 }
 
 /// `mask` of a response.
-pub(super) fn mask(context: &mut Context<'_>, written: &document::Response, at: At<'_>) -> Option<Mask> {
+fn mask(context: &mut Context<'_>, written: &document::Response, at: At<'_>) -> Vec<MaskRule> {
     let mut rules = Vec::new();
     for (path, rule) in &written.mask {
         let at = at.key("mask").key(path);
@@ -279,6 +298,11 @@ pub(super) fn mask(context: &mut Context<'_>, written: &document::Response, at: 
             Err(problem) => drop(context.problems.error(at.key_place(), problem)),
         }
     }
+    rules
+}
+
+/// Reports responses that cannot be masked, if something is hidden.
+fn of_json_alone(context: &mut Context<'_>, written: &document::Response, hides_nothing: bool, at: At<'_>) {
     let of_statuses = written.statuses.iter().map(|(status, content)| (at.key(status), content));
     for (at, content) in written.successful.iter().map(|content| (at, content)).chain(of_statuses) {
         let others = [
@@ -286,13 +310,12 @@ pub(super) fn mask(context: &mut Context<'_>, written: &document::Response, at: 
             ("soap", content.soap.is_some()),
             ("unchecked", !content.unchecked.is_empty()),
         ];
-        for (key, _) in others.into_iter().filter(|(_, written)| *written && !rules.is_empty()) {
+        for (key, _) in others.into_iter().filter(|(_, written)| *written && !hides_nothing) {
             context
                 .error(at.key(key), "`mask` hides fields of JSON that is read whole, and this is none")
                 .help("give these responses a route of their own, without `mask`");
         }
     }
-    (!rules.is_empty()).then(|| Mask::new(rules))
 }
 
 fn answer(

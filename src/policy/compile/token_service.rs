@@ -207,6 +207,7 @@ fn endpoints(context: &mut Context<'_>, written: &document::TokenService, url: &
             request: Requirement::new(Bounds { max_size: MAX_BODY, outer_size: MAX_BODY, deadline: DEADLINE }),
             response: None,
             reporting: Reporting::default(),
+            mask_reporting: Reporting::default(),
             mapping: PathMapping::Same,
             keeps_encoded_slash: false,
             own: Some(endpoint),

@@ -7,7 +7,7 @@ use super::replacement::Replacement;
 pub(crate) struct Mask(Box<[Rule]>);
 
 /// One path, and who sees what is there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// As written.
     path: Box<str>,

@@ -96,9 +96,9 @@ impl Requirement {
         Self { undescribed, passing_from, ..self }
     }
 
-    /// Also hides what a mask says, if given.
-    pub(crate) fn masked_by(self, mask: Option<Mask>) -> Self {
-        Self { mask, ..self }
+    /// Also hides what a mask says.
+    pub(crate) fn masked_by(self, mask: Mask) -> Self {
+        Self { mask: Some(mask), ..self }
     }
 
     /// What some callers do not see.

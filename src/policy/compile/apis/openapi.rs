@@ -209,6 +209,7 @@ impl Described {
                 Some(own) if own.has_contract() => None,
                 own => self.response(operation, own.as_ref().and_then(|own| own.max_size)),
             },
+            mask: &operation.mask,
             reports_responses: self.answers == Answers::Report,
             settings: Cow::Owned(settings),
         })

@@ -37,7 +37,7 @@ pub(super) fn compile(
     pattern: Option<&Pattern>,
     index: usize,
 ) -> Option<Route> {
-    let MergedRoute { name, at, settings, alternatives, request, response, reports_responses, .. } = merged;
+    let MergedRoute { name, at, settings, alternatives, request, response, mask, reports_responses, .. } = merged;
     let names = pattern.map(Pattern::names).unwrap_or_default();
     let access = access(context, scope.document, &settings, (alternatives, names), at);
     let networks = networks::from(context, settings.from.as_ref(), at.key("from"));
@@ -48,14 +48,14 @@ pub(super) fn compile(
         // The description's contract, with the route's own bounds.
         Some(written) if response.is_some() => {
             let reports = written.mode.as_ref().map(|_| contracts::only_reports(context, written, at));
-            let mask = contracts::mask(context, written, at.key("response"));
-            (response.map(|described| described.masked_by(mask)), reports.unwrap_or(reports_responses))
+            (response, reports.unwrap_or(reports_responses))
         }
         Some(written) => (
             contracts::response(context, schemas, written, at.key("response")),
             contracts::only_reports(context, written, at),
         ),
     };
+    let response = contracts::masked(context, (response, mask), settings.response.as_ref(), at.key("response"));
     let websocket = upgrade::websocket(context, name, &settings, response.is_some(), at);
     let mode = modes::compile(context, scope.reporting, settings.mode.as_ref(), at.key("mode"));
     let strip = scope.api.strip.as_deref();
@@ -71,6 +71,7 @@ pub(super) fn compile(
         limits,
         request: request?,
         response,
+        mask_reporting: mode,
         reporting: if reports { mode.with(Stage::Response) } else { mode },
         mapping: mapping.unwrap_or_default(),
         keeps_encoded_slash,
