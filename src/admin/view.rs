@@ -9,6 +9,7 @@ use crate::policy::{Access, Policy};
 use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::stages::auth::{Authentication, Consumer as Listed, api_key};
+use crate::stages::scope::Requirement;
 use crate::state::registry::entry::{Consumer, Grant, Identity, Key, Revocation, Suspension, hex};
 use crate::state::registry::revocation_key::{RevocationKey, RevocationTarget};
 use crate::state::registry::{Health, Registry};
@@ -24,10 +25,12 @@ pub(super) fn policy(policy: &Policy) -> Value {
                 .iter()
                 .filter(|route| Arc::ptr_eq(route.api(), api))
                 .map(|route| match &route.access {
-                    Access::Public => json!({"route": &**route.name(), "public": true}),
+                    Access::Public => json!({"route": &**route.name(), "public": true, "from": route.networks}),
                     Access::Scoped(requirement) => json!({
                         "route": &**route.name(),
                         "scopes": requirement.scopes(),
+                        "from": route.networks,
+                        "where": compared(requirement),
                         "only": requirement.only().map(|names| names.iter().map(|name| &**name).collect::<Vec<_>>()),
                     }),
                 })
@@ -37,6 +40,12 @@ pub(super) fn policy(policy: &Policy) -> Value {
         })
         .collect();
     json!({"digest": &**policy.digest(), "apis": apis})
+}
+
+/// What requests name, and what of the caller it must be.
+fn compared(requirement: &Requirement) -> Value {
+    let conditions = requirement.ownership().unwrap_or_default().iter();
+    conditions.map(|one| (one.name().to_owned(), Value::from(one.value()))).collect()
 }
 
 /// The state of the store.

@@ -331,6 +331,7 @@ fn check_reports_what_cannot_be_compared() {
         ("GET /a/{tenant}", "", "write `where: { path.tenant: caller.tenant }`, or `where: {}`"),
         ("GET /a/{tenant_id}", "", "write `where: { path.tenant_id: caller.tenant }`"),
         ("GET /a/{tenant}", "where: {}", ""),
+        ("GET /a/{name}", "", ""),
         ("GET /a/{id}", "", ""),
     ] {
         let separator = if asks.is_empty() { "" } else { ", " };

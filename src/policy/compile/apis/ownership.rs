@@ -20,6 +20,9 @@ use crate::stages::scope::ownership::{Condition, Named, Owned};
 const HELP: &str = "write it as `path.tenant: caller.tenant`; before the colon is `path.`, `query.` or `header.` and a name, after it \
                     `caller.` and an attribute, `consumer` or `user`";
 
+/// Names that mean something else in each route.
+const UNSPECIFIC: [&str; 4] = ["id", "key", "name", "path"];
+
 /// What is wrong with one condition.
 pub(super) struct OwnershipProblem {
     /// Its key, as written.
@@ -150,10 +153,11 @@ pub(super) fn warn_of_unbound(context: &mut Context<'_>, routes: &[(Arc<Route>, 
         for name in
             pattern.names().iter().map(|name| &*name.name).filter(|name| !own.iter().any(|(one, _)| one == name))
         {
-            let Some(((_, value), other)) = all.iter().find(|((one, _), _)| folded(one) == folded(name)) else {
+            let is_alike = |one: &str| !UNSPECIFIC.contains(&&*folded(name)) && folded(one) == folded(name);
+            let Some(((bound, value), other)) = all.iter().find(|((one, _), _)| is_alike(one)) else {
                 continue;
             };
-            let message = format!("`{other}` compares `{{{name}}}` with what the caller has, and this route does not");
+            let message = format!("`{other}` compares `{{{bound}}}` with what the caller has, and this route does not");
             context
                 .problems
                 .warning(place.clone(), message)

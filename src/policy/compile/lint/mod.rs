@@ -41,7 +41,8 @@ pub(super) fn check<'r>(
     findings.extend(schemas(catalog, at.key("catalog")));
     for Finding { lint, about, place, message, help } in findings {
         if !allowed.takes(lint, &about) {
-            let allow = format!("; if it is meant, `allow: [{} {about}]`", lint.name());
+            let begin = if help.ends_with('?') { " If" } else { "; if" };
+            let allow = format!("{begin} it is meant, write `allow: [{} {about}]`", lint.name());
             context.problems.warning(place, message).help(help + &allow);
         }
     }
