@@ -73,6 +73,10 @@ pub(crate) enum Progress {
 struct Counted {
     bytes: Cell<u64>,
     progress: Cell<Progress>,
+    /// When the last piece came of a body that may pause.
+    last: Cell<Option<Instant>>,
+    /// The response to it has begun.
+    answered: Cell<bool>,
     failure: RefCell<Option<Refusal>>,
 }
 
@@ -89,6 +93,16 @@ impl Counter {
 
     pub(crate) fn progress(&self) -> Progress {
         self.0.progress.get()
+    }
+
+    /// When the last piece came, of a body that may pause.
+    pub(crate) fn last(&self) -> Option<std::time::Instant> {
+        self.0.last.get().map(Instant::into_std)
+    }
+
+    /// Records that the response has begun.
+    pub(crate) fn answered(&self) {
+        self.0.answered.set(true);
     }
 
     fn add(&self, bytes: usize) -> u64 {
@@ -182,6 +196,8 @@ struct Bounded {
     counter: Counter,
     limit: u64,
     deadline: Duration,
+    /// The deadline is that of each piece, not of the whole body, and ends when the response begins.
+    pauses: bool,
     /// Started when the body is first not ready.
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -213,15 +229,49 @@ impl Body {
         } else if read.len() <= 1 {
             return Self::whole(read.pop_front().unwrap_or_default());
         }
-        Self(Kind::Streaming(read, Box::new(Bounded { source, counter, limit, deadline, sleep: None })))
+        Self(Kind::Streaming(read, Box::new(Bounded { source, counter, limit, deadline, pauses: false, sleep: None })))
+    }
+}
+
+impl Body {
+    /// Lets the client pause, as one does in a stream that goes both ways: once the response has begun, what bounds that bounds
+    /// both.
+    pub(crate) fn allow_pauses(&mut self) {
+        if let Kind::Streaming(_, bounded) = &mut self.0 {
+            bounded.pauses = true;
+        }
+    }
+
+    /// Puts back what was taken of a streaming body, so that it comes first again.
+    pub(crate) fn put_back(&mut self, taken: Bytes) {
+        if let Kind::Streaming(read, _) = &mut self.0
+            && !taken.is_empty()
+        {
+            read.push_front(taken);
+        }
     }
 }
 
 impl Bounded {
+    /// Notes a piece of a body that may pause.
+    fn came(&mut self) {
+        let now = Instant::now();
+        self.counter.0.last.set(Some(now));
+        if let Some(sleep) = &mut self.sleep {
+            sleep.as_mut().reset(now + self.deadline);
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let polled = Pin::new(&mut self.source).poll_frame(cx);
         let frame = match polled {
-            Poll::Ready(frame) => frame,
+            Poll::Ready(frame) => {
+                if self.pauses {
+                    self.came();
+                }
+                frame
+            }
+            Poll::Pending if self.pauses && self.counter.0.answered.get() => return Poll::Pending,
             Poll::Pending => {
                 let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.deadline)));
                 ready!(sleep.as_mut().poll(cx));
@@ -404,6 +454,72 @@ fn broken(error: &dyn Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A client that sends a byte after each pause.
+    #[derive(Debug)]
+    struct Slow {
+        left: u32,
+        pause: Duration,
+        sleep: Pin<Box<Sleep>>,
+    }
+
+    impl HttpBody for Slow {
+        type Data = Bytes;
+        type Error = Box<dyn Error>;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Box<dyn Error>>>> {
+            if self.left == 0 {
+                return Poll::Ready(None);
+            }
+            ready!(self.sleep.as_mut().poll(cx));
+            (self.left, self.sleep) = (self.left - 1, Box::pin(tokio::time::sleep(self.pause)));
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"a")))))
+        }
+    }
+
+    /// Traps (e): a stream that goes both ways is not cut by what bounds a body.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_may_pause_has_a_deadline_for_each_piece_until_it_is_answered() {
+        let seconds = Duration::from_secs;
+        for (may_pause, answered, pause, comes_whole) in [
+            (false, false, 3, true),
+            (false, false, 6, false),
+            (true, false, 6, true),
+            (true, false, 11, false),
+            (true, true, 11, true),
+        ] {
+            let slow = Slow { left: 3, pause: seconds(pause), sleep: Box::pin(tokio::time::sleep(seconds(pause))) };
+            let counter = Counter::default();
+            let mut body = Body::streaming(Source::client(slow, |_| ()), &counter, 100, seconds(10));
+            if may_pause {
+                body.allow_pauses();
+            }
+            if answered {
+                counter.answered();
+            }
+            let whole = body.collect().await.map(|whole| whole.to_bytes());
+            assert_eq!(whole.is_ok(), comes_whole, "{may_pause} {answered} {pause}");
+            assert_eq!(
+                counter.failure().map(|refusal| refusal.reason()),
+                (!comes_whole).then_some(Reason::RequestTimeout)
+            );
+            assert_eq!(counter.last().is_some(), may_pause && (comes_whole || pause < 10));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_put_back_comes_first_again_and_counts_once() {
+        let slow = Slow { left: 3, pause: Duration::ZERO, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) };
+        let counter = Counter::default();
+        let mut body = Body::streaming(Source::client(slow, |_| ()), &counter, 3, Duration::from_secs(10));
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        body.put_back(first);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "aaa");
+        assert_eq!(counter.bytes(), 3);
+    }
 
     /// Of unknown size.
     fn more() -> SizeHint {

@@ -15,7 +15,7 @@
 //! - `state`: the ledger of limits, what nodes count together, and the registry. `secrets`: resolves references in the policy.
 //!   `body`: streams bodies within limits. `traces`: spans of sampled requests.
 //! - `exchange`, `refusal`, `telemetry`, `budget`: the facts of a request, the reasons to refuse one, the metrics, and how much
-//!   work may take; every other part uses them. `url`: URLs, understood whole or refused.
+//!   work may take; every other part uses them. `grpc`: what gRPC says. `url`: URLs, understood whole or refused.
 //!   `xsd`: XML Schema 1.0. `egress`: calls of the process itself. `otlp`: messages of OpenTelemetry. `error_text`: errors from below in words. `all_bytes`: checks of every byte.
 //!
 //! # How a request travels
@@ -47,7 +47,7 @@
 //! - A reload changes everything or nothing, and refills no limit.
 //! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `token_service`,
 //!   `rehearsal`, `proxy` · `chain` · `runtime` ·
-//!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `telemetry`, `budget`, `xsd`, `url`,
+//!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `grpc`, `telemetry`, `budget`, `xsd`, `url`,
 //!   `egress`, `otlp`, `error_text`, `all_bytes`); a test checks it.
 
 mod admin;
@@ -61,6 +61,7 @@ mod daemon;
 mod egress;
 mod error_text;
 mod exchange;
+mod grpc;
 mod otlp;
 mod policy;
 mod proxy;

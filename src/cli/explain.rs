@@ -17,6 +17,7 @@ use super::output::{self, Format};
 use super::persona::WrittenPersona;
 use super::request_defaults::{FROM, media_type};
 use crate::error_text;
+use crate::grpc;
 use crate::policy::diagnostic::{Problems, did_you_mean};
 use crate::policy::{Api, Policy, yaml_file};
 use crate::refusal::Reason;
@@ -116,6 +117,8 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 struct Explained {
     trace: RehearsalTrace,
     at: Timestamp,
+    /// It is a request of gRPC.
+    is_grpc: bool,
     /// What the trace ignored.
     note: Option<&'static str>,
     /// The host or route that was probably meant, when no route was found.
@@ -167,10 +170,11 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
     let note = rehearsal.policy().has_store().then_some(
         "the store is not read: revocations, suspensions, grants, and keys and consumers created at run time are ignored",
     );
+    let is_grpc = request.is_grpc();
     let trace = rehearsal.trace(request, Moment { at, since: Duration::ZERO }).await;
     let unrouted = trace.refusal().is_some_and(|refusal| refusal.reason() == Reason::NoRoute);
     let meant = if unrouted { meant(&trace, rehearsal.policy(), host_is_given) } else { None };
-    Ok(Explained { trace, at, note, meant })
+    Ok(Explained { trace, at, is_grpc, note, meant })
 }
 
 /// Suggests the host or the route that was probably meant. A host that was not given may be any.
@@ -274,7 +278,9 @@ impl Explained {
         match self.trace.refusal() {
             Some(refusal) => {
                 let reason = refusal.reason();
-                text.push_str(&format!("→ {} {}: {}\n", reason.status().as_u16(), reason.code(), refusal.detail()));
+                let status = reason.status().as_u16().to_string();
+                let status = if self.is_grpc { grpc::status(reason).1 } else { &status };
+                text.push_str(&format!("→ {status} {}: {}\n", reason.code(), refusal.detail()));
                 if let Some(meant) = &self.meant {
                     text.push_str(&format!("  {meant}\n"));
                 }
@@ -329,6 +335,9 @@ impl Explained {
         match trace.refusal() {
             Some(refusal) => {
                 say("status", json!(refusal.reason().status().as_u16()));
+                if self.is_grpc {
+                    say("grpc_status", json!(grpc::status(refusal.reason()).1));
+                }
                 say("code", json!(refusal.reason().code()));
                 say("stage", json!(refusal.stage().as_str()));
                 say("detail", json!(refusal.detail()));

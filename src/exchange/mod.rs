@@ -36,6 +36,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// The address as canonical text, without the port; every request on the connection needs it.
     pub(crate) text: Box<str>,
+    /// It is a proxy that does not say for which client it opened the connection: what the client says of others is not believed.
+    pub(crate) hides_client: bool,
     /// TLS version, such as `1.3`, if the connection is encrypted.
     pub(crate) tls_version: Option<&'static str>,
     /// The client certificate, verified when the connection was opened.
@@ -64,7 +66,8 @@ pub(crate) struct ClientCertificate {
 impl Peer {
     /// The other end of a new connection.
     pub(crate) fn new(address: SocketAddr, tls_version: Option<&'static str>) -> Self {
-        Self { address, text: address.ip().to_canonical().to_string().into(), tls_version, certificate: None }
+        let text = address.ip().to_canonical().to_string().into();
+        Self { address, text, hides_client: false, tls_version, certificate: None }
     }
 
     /// `https` or `http`.

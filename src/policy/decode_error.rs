@@ -11,12 +11,8 @@ use super::tree::{Kind, NodeId, Scalar, Step, Tree};
 
 /// Keys of the policy language that are not built yet, by the path of their map: keys from the root, `*` for any key
 /// or position.
-const PLANNED: &[(&str, &[&str])] = &[
-    ("auth.issuers.*", &["on_failure"]),
-    ("apis.*.upstream", &["protocol"]),
-    ("audit.*.file", &["on_failure"]),
-    ("audit.to.*.file", &["on_failure"]),
-];
+const PLANNED: &[(&str, &[&str])] =
+    &[("auth.issuers.*", &["on_failure"]), ("audit.*.file", &["on_failure"]), ("audit.to.*.file", &["on_failure"])];
 
 /// Former names of keys, their new names, and a further sentence. A path names a key inside another.
 const RENAMED: &[(&str, &[&str], &str)] = &[

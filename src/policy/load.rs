@@ -189,7 +189,7 @@ consumers:
   acme:
 apis:
   orders:
-    upstream: { server: "http://x", protocol: 1 }
+    upstream: { server: "http://x" }
     routes:
       GET /x: { public: yes, max_age: 5m }
 audit:
@@ -223,7 +223,6 @@ limts: 2
             "15:20 `rate` is defined twice; the first is on line 15",
             "17:3 `acme` has no value",
             "20:17 unknown key `server` in `upstream`",
-            "20:37 `protocol` is part of the policy language, but not supported yet",
             "22:25 expected `true` or `false`, found `yes`",
             "24:5 `stduot` is not known in `audit`",
             "25:5 `file` needs its settings",

@@ -96,6 +96,19 @@ pub(crate) struct Retries {
     pub(crate) on: Vec<StatusCode>,
 }
 
+/// HTTP/2, as TLS names it (RFC 9113 §3.2).
+pub(crate) const HTTP_2: &[u8] = b"h2";
+
+/// What is spoken with a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: agreed on by TLS, or begun at once without it (RFC 9113 §3).
+    Http2,
+}
+
 /// Why a request may be sent once more (RFC 9110 §9.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetryCause {
@@ -135,6 +148,8 @@ pub(crate) struct Server {
     pub(crate) authority: HeaderValue,
     /// What is put before the path of every request: empty, or a path without a slash at its end.
     pub(crate) base: Box<str>,
+    /// What is spoken with it.
+    pub(crate) protocol: Protocol,
     /// TLS; present for `https`.
     pub(crate) tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
     /// How it is connected to.
@@ -171,6 +186,13 @@ pub(crate) struct HealthCheck {
     pub(crate) healthy_after: u32,
     /// So many others make it unhealthy.
     pub(crate) unhealthy_after: u32,
+}
+
+impl Upstream {
+    /// Whether its servers speak HTTP/2.
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.servers.first().is_some_and(|server| server.protocol == Protocol::Http2)
+    }
 }
 
 impl Server {

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Uri, Version};
 use jiff::Timestamp;
 
 use crate::exchange::{ClientCertificate, Peer};
+use crate::grpc;
 use crate::policy::{Limits, Policy};
 use crate::proxy::http1::fields::HeadLimits;
 use crate::proxy::http1::reader::{Reader, RequestHead};
@@ -60,6 +61,12 @@ impl RehearsalRequest {
     /// Returns whether it has a header field with this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it is one of gRPC.
+    pub(crate) fn is_grpc(&self) -> bool {
+        let mut types = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        types.next().is_some_and(|(_, value)| grpc::is_content_type(value.as_bytes()))
     }
 
     /// Parses its head like that of a client connection.

@@ -53,7 +53,7 @@ fn every_problem_is_reported_at_its_place() {
         ("policy.yaml:2:1 ", "did you mean `listen`?"),
         ("policy.yaml:3:21 ", "127.0.0.1:8080"),
         ("policy.yaml:4:19 ", "`75s`"),
-        ("policy.yaml:11:53 ", "not supported yet"),
+        ("policy.yaml:11:27 ", "`protocol: h2c`"),
         ("policy.yaml:8:30 ", "did you mean `clerk`?"),
         ("policy.yaml:8:44 ", "did you mean `gold`?"),
         ("policy.yaml:14:7 ", "GET /a/{x}"),

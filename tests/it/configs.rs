@@ -7,6 +7,7 @@ use crate::support::authority;
 
 /// What a key's digest looks like.
 const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+const DIGEST_OF_ANOTHER: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -94,6 +95,10 @@ fn needs(example: &str) -> Needs {
         "token-service" => {
             let digest = |client: &str| file(&format!("{client}.sha256"), DIGEST.to_owned());
             files(vec![token(), digest("acme-1"), digest("files-api")])
+        }
+        "grpc" => {
+            let env = vec![("SHOP_KEY_SHA256", DIGEST), ("WAREHOUSE_KEY_SHA256", DIGEST_OF_ANOTHER)];
+            Needs { env, ..Needs::default() }
         }
         "sidecar" => Needs { env: vec![("REPORTS_KEY_SHA256", DIGEST)], ..Needs::default() },
         "systemd-edge" => {

@@ -176,8 +176,21 @@ fn locations_of_the_upstream_are_those_of_the_proxy() {
         ("http://127.0.0.1:PORT/base//evil.example", "http://127.0.0.1:PORT/base//evil.example"),
         ("/base//evil.example", "/base//evil.example"),
         ("/base/x", "/x"),
+        // A browser would read this as `//evil.example`, if the tab were at the beginning.
+        ("/base/\t/evil.example", "/base/\t/evil.example"),
     ] {
         assert_eq!(mapped(&proxy, "/x", location), expected, "{location}");
+    }
+    proxy.done();
+    // The host is the client's own: another scheme leads elsewhere, and a loop would come of it.
+    let proxy = crate::support::proxy().before(&upstream).upstream("host: preserve").open("GET /x").start();
+    let port = proxy.address().port();
+    for (location, expected) in [
+        (format!("http://127.0.0.1:{port}/y"), "/y".to_owned()),
+        (format!("https://127.0.0.1:{port}/y"), format!("https://127.0.0.1:{port}/y")),
+    ] {
+        let answer = client(&proxy).get("/x").host(&format!("127.0.0.1:{port}")).header("x-location", &location).send();
+        assert_eq!(answer.is(201).header("location"), Some(&*expected));
     }
     proxy.done();
 }

@@ -93,6 +93,7 @@ fn tests_that_are_shipped_pass() {
     for file in [
         "tests/cases/demo.test.yaml",
         "examples/browser/policy.test.yaml",
+        "examples/grpc/policy.test.yaml",
         "examples/oauth-issuer/policy.test.yaml",
         "examples/sidecar/policy.test.yaml",
         "examples/vault/policy.test.yaml",

@@ -199,3 +199,28 @@ fn one_server_that_is_gone_takes_at_most_its_turns() {
     assert!(answers[..2] == [200, 200] && answers[3] == 502, "{answers:?}");
     proxy.done();
 }
+
+#[test]
+fn a_large_upload_arrives_whole_at_a_server_that_reads_slowly_over_tls() {
+    let ours = authority();
+    let upstream = upstream()
+        .tls(&ours.certifies(&["localhost"]))
+        .does(|call| {
+            let body = call.body()?;
+            call.answer(200, &[], body.len().to_string())
+        })
+        .start();
+    let url = format!("https://localhost:{}", upstream.address.port());
+    let proxy = proxy()
+        .server(&url)
+        .upstream("tls: { ca: ca.pem }")
+        .file("ca.pem", ours.pem())
+        .route("POST /x", "public: true, request: { max_size: 32MiB }")
+        .start();
+    let mut client = client(&proxy);
+    for size in [16 << 20, 16_000_001] {
+        let answer = client.post("/x", vec![b'x'; size]).send().is(200);
+        assert_eq!(answer.text(), size.to_string());
+    }
+    proxy.done();
+}

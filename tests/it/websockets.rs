@@ -128,6 +128,7 @@ fn it_ends_when_the_policy_takes_the_route_or_the_scope_away_and_outlives_other_
     for (asks, ends) in [
         ("scopes: [feed:read], upgrade: { websocket: { idle: 1m } }", None),
         ("scopes: [feed:write], upgrade: { websocket: {} }", Some("insufficient_scope")),
+        ("scopes: [feed:read]", Some("no_route")),
     ] {
         let proxy = before(&upstream, &issuer, SOCKET).start();
         let mut client = client(&proxy);
@@ -147,6 +148,21 @@ fn it_ends_when_the_policy_takes_the_route_or_the_scope_away_and_outlives_other_
         }
         proxy.done();
     }
+}
+
+#[test]
+fn a_page_opens_one_only_if_its_origin_is_listed_or_the_apis_own() {
+    let (upstream, issuer) = (sockets().start(), issuer());
+    let proxy = before(&upstream, &issuer, SOCKET).api("cors: { origins: [\"https://app.test\"] }").start();
+    let mut status = |origin: &str| {
+        let fields = bearer(&token(&issuer).text()) + &format!("origin: {origin}\r\n");
+        open(&mut client(&proxy), "/feed", &fields).word(1).to_owned()
+    };
+    let statuses = ["https://app.test", "http://a", "https://evil.test", "https://a", "null"].map(&mut status);
+    assert_eq!(statuses, ["101", "101", "403", "403", "403"]);
+    let records = proxy.done();
+    let refused = of_requests(&records).filter(|record| said(record, "event.reason") == "cors_refused").count();
+    assert_eq!(refused, 3);
 }
 
 #[test]

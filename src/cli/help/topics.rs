@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::admin::{OPENAPI, endpoints};
 use crate::audit::FIELDS;
+use crate::grpc;
 use crate::policy::Rights;
 use crate::refusal::{Reason, Stage};
 use crate::telemetry::{
@@ -34,11 +35,12 @@ pub(super) fn codes() -> String {
     let rows = Reason::ALL.iter().map(|reason| {
         let stages: Vec<&str> = reason.stages().iter().copied().map(Stage::as_str).collect();
         let code = reason.code().to_owned();
-        [code, reason.status().as_u16().to_string(), stages.join(", "), reason.meaning().trim().to_owned()]
+        let (status, (_, grpc)) = (reason.status().as_u16().to_string(), grpc::status(*reason));
+        [code, status, grpc.to_owned(), stages.join(", "), reason.meaning().trim().to_owned()]
     });
     let title = "Why requests are refused. The code is in the response (RFC 9457), in the audit record and in the metrics.\n\
-                 A 401 and a missing scope carry WWW-Authenticate; 429 carries Retry-After.";
-    table(title, ["CODE", "STATUS", "STAGE", "MEANING"], rows.collect())
+                 A 401 and a missing scope carry WWW-Authenticate; 429 carries Retry-After. Clients of gRPC get its status.";
+    table(title, ["CODE", "STATUS", "GRPC", "STAGE", "MEANING"], rows.collect())
 }
 
 pub(super) fn admin() -> String {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Request;
 use http::header::{HOST, USER_AGENT};
+use http::uri::Scheme;
+use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -16,7 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::egress::jittered;
 use crate::policy::Server;
-use crate::policy::upstream::HealthCheck;
+use crate::policy::upstream::{HTTP_2, HealthCheck, Protocol};
 use crate::runtime::InForce;
 use crate::state::endpoint::Endpoint;
 
@@ -78,7 +79,11 @@ async fn ask(server: &Server, endpoint: &Endpoint) -> Result<(), String> {
             None => get(tcp, server, check).await,
             Some((name, config)) => {
                 let connecting = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp);
-                get(connecting.await.map_err(|error| format!("no TLS: {error}"))?, server, check).await
+                let tls = connecting.await.map_err(|error| format!("no TLS: {error}"))?;
+                if server.protocol == Protocol::Http2 && tls.get_ref().1.alpn_protocol() != Some(HTTP_2) {
+                    return Err("the server did not choose HTTP/2 in the TLS handshake".to_owned());
+                }
+                get(tls, server, check).await
             }
         }
     };
@@ -92,16 +97,46 @@ async fn get(
     server: &Server,
     check: &HealthCheck,
 ) -> Result<(), String> {
+    let status = match server.protocol {
+        Protocol::Http1 => status(stream, server, check).await?,
+        Protocol::Http2 => http2_status(stream, server, check).await?,
+    };
+    if status.is_success() { Ok(()) } else { Err(format!("the status is {status}")) }
+}
+
+async fn status(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    server: &Server,
+    check: &HealthCheck,
+) -> Result<StatusCode, String> {
     let failed = |error: hyper::Error| error.to_string();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let request = Request::get(&*check.path).header(HOST, &server.authority).header(USER_AGENT, AGENT);
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
     // Driven beside the request, so that both end with this future.
-    let status = tokio::select! {
-        response = sender.send_request(request) => response.map_err(failed)?.status(),
-        ended = connection => return Err(ended.err().map_or("the connection closed".to_owned(), failed)),
-    };
-    if status.is_success() { Ok(()) } else { Err(format!("the status is {status}")) }
+    tokio::select! {
+        response = sender.send_request(request) => Ok(response.map_err(failed)?.status()),
+        ended = connection => Err(ended.err().map_or("the connection closed".to_owned(), failed)),
+    }
+}
+
+async fn http2_status(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    server: &Server,
+    check: &HealthCheck,
+) -> Result<StatusCode, String> {
+    let failed = |error: h2::Error| error.to_string();
+    let scheme = if server.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+    let uri = Uri::builder().scheme(scheme).authority(server.authority.as_bytes()).path_and_query(&*check.path);
+    let request = Request::get(uri.build().map_err(|error| error.to_string())?).header(USER_AGENT, AGENT);
+    let request = request.body(()).map_err(|error| error.to_string())?;
+    let (mut sender, connection) = h2::client::handshake(stream).await.map_err(failed)?;
+    // A sender that is kept keeps the connection open.
+    let (response, _) = sender.send_request(request, true).map_err(failed)?;
+    tokio::select! {
+        response = response => Ok(response.map_err(failed)?.status()),
+        ended = connection => Err(ended.err().map_or("the connection closed".to_owned(), failed)),
+    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub(crate) use self::store::{Servers, Store};
 pub(crate) use self::telemetry::{OtlpTraces, Telemetry};
 pub(crate) use self::token_service::{Client, RefreshToken, TokenService};
 use self::upgrade::Upgrade;
-pub(crate) use self::upstream::{Health, RetriesMap, Upstream, UpstreamMap, UpstreamTls};
+pub(crate) use self::upstream::{Eject, Health, RetriesMap, Upstream, UpstreamMap, UpstreamTls};
 use self::upstream::{Pins, Retries, RetryCause};
 pub(crate) use self::watch::Watch;
 use self::watch::WatchMap;

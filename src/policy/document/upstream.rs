@@ -32,6 +32,10 @@ pub(crate) struct UpstreamMap {
     /// How often names are resolved. The last addresses stay while that fails.
     #[schemars(extend("default" = "30s"))]
     pub(crate) resolve: Option<Period>,
+    /// What is spoken with the servers: `http1`; `h2`, HTTP/2 with `https` servers; or `h2c`, HTTP/2 with `http` ones. gRPC needs
+    /// HTTP/2.
+    #[schemars(extend("enum" = ["http1", "h2", "h2c"], "default" = "http1"))]
+    pub(crate) protocol: Option<String>,
     /// `Host` of requests: `upstream`, the host of the server; `preserve`, the one that the client sent; or a host to write.
     #[schemars(extend("default" = "upstream"))]
     pub(crate) host: Option<String>,

@@ -54,16 +54,18 @@ pub(crate) async fn serve(
     let timeout = worker.view().in_force.policy.timeouts().request_headers;
     let activity = Arc::clone(&permit.activity);
     let accepting = Box::pin(async {
-        let peer = if proxy_protocol { proxied(&worker, &mut tcp, peer, &mut permit, timeout).await? } else { peer };
-        Some((peer, accept_tls(tcp, tls, listener, timeout).await?))
+        let client =
+            if proxy_protocol { proxied(&worker, &mut tcp, peer, &mut permit, timeout).await? } else { Some(peer) };
+        Some((client, accept_tls(tcp, tls, listener, timeout).await?))
     });
     let accepted = tokio::select! {
         accepted = accepting => accepted,
         _ = activity.ending_after(Ending::No) => return None,
     };
-    let (peer, (stream, session, http2)) = accepted?;
+    let (named, (stream, session, http2)) = accepted?;
     let (tls_version, certificate) = session.unzip();
-    let mut peer = Peer::new(peer, tls_version);
+    let mut peer = Peer::new(named.unwrap_or(peer), tls_version);
+    peer.hides_client = named.is_none();
     peer.certificate = certificate.flatten();
     let client = ClientConnection::new(peer, Arc::clone(&permit.activity), Instant::now());
     let mut connection = Connection { worker, client, stream, prefix: Bytes::new(), drain };
@@ -81,19 +83,19 @@ pub(crate) async fn serve(
     Some(Box::new(WebSocket { client, wire, upgraded, body, drain, _permit: permit, _open: open }))
 }
 
-/// Reads for which client a proxy opened the connection, and counts it for that client. Returns the client's address; `None` if
-/// the connection is to be closed.
+/// Reads for which client a proxy opened the connection, and counts it for that client. Returns the client's address, if the proxy
+/// says it; `None` if the connection is to be closed.
 async fn proxied(
     worker: &Worker,
     tcp: &mut TcpStream,
     proxy: SocketAddr,
     permit: &mut Permit,
     timeout: Duration,
-) -> Option<SocketAddr> {
+) -> Option<Option<SocketAddr>> {
     let read = tokio::time::timeout(timeout, proxy_protocol::read(tcp)).await;
     let client = match read.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
         Ok(Source::Client(client)) => client,
-        Ok(Source::Proxy) => return Some(proxy),
+        Ok(Source::Proxy) => return Some(None),
         Err(error) => {
             tracing::debug!(%proxy, %error, "a PROXY protocol header was not received whole, or is malformed");
             worker.shared.metrics.connections_refused.inc();
@@ -105,7 +107,7 @@ async fn proxied(
         worker.shared.metrics.connections_refused.inc();
         return None;
     }
-    Some(client)
+    Some(Some(client))
 }
 
 /// The TLS version and the client's certificate.

@@ -77,7 +77,7 @@ pub(super) async fn serve(
         if polled.is_pending() && Rc::strong_count(&running) == 1 && client.stalled().is_none() {
             let received = requests.counter.borrow().received();
             requests.record_unhandled(received.min(begun_before), None);
-            socket.borrow_mut().rest();
+            socket.borrow_mut().release_buffer();
         }
         polled
     })

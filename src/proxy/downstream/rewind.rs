@@ -25,6 +25,8 @@ pub(super) struct Socket {
     stream: Stream,
     client: Rc<ClientConnection>,
     gathered: BytesMut,
+    /// All that was written has gone to the kernel. TLS keeps some of it until it is flushed.
+    flushed: bool,
     /// Why a write failed of which hyper does not know yet.
     failed: Option<io::ErrorKind>,
 }
@@ -32,22 +34,21 @@ pub(super) struct Socket {
 impl Socket {
     /// Wraps a stream.
     pub(super) fn new(stream: Stream, client: Rc<ClientConnection>) -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(Self { stream, client, gathered: BytesMut::new(), failed: None }))
+        Rc::new(RefCell::new(Self { stream, client, gathered: BytesMut::new(), flushed: true, failed: None }))
     }
 
     /// Writes what was gathered, at the end of a turn. A failure is hyper's to handle, which is woken for that.
     pub(super) fn end_turn(&mut self, cx: &mut Context<'_>) {
-        if !self.gathered.is_empty()
-            && let Poll::Ready(Err(error)) = self.poll_written(cx)
-        {
+        if let Poll::Ready(Err(error)) = self.poll_written(cx) {
             self.failed = Some(error.kind());
             self.gathered.clear();
+            self.flushed = true;
             cx.waker().wake_by_ref();
         }
     }
 
     /// Gives the room of what was gathered back, when nothing more is expected for now.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn release_buffer(&mut self) {
         if self.gathered.is_empty() {
             self.gathered = BytesMut::new();
         }
@@ -55,6 +56,9 @@ impl Socket {
 
     /// Ready when all that was gathered has gone to the kernel.
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.flushed {
+            return Poll::Ready(Ok(()));
+        }
         while !self.gathered.is_empty() {
             let written = Pin::new(&mut self.stream).poll_write(cx, &self.gathered);
             let written = ready!(self.client.track_write(written))?;
@@ -64,7 +68,9 @@ impl Socket {
             self.gathered.advance(written);
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.client.track_flush(flushed)
+        ready!(self.client.track_flush(flushed))?;
+        self.flushed = true;
+        Poll::Ready(Ok(()))
     }
 
     fn check(&mut self) -> io::Result<()> {
@@ -79,6 +85,7 @@ impl Socket {
         }
         let taken = bytes.get(..GATHERED - self.gathered.len()).unwrap_or(bytes);
         self.gathered.extend_from_slice(taken);
+        self.flushed = false;
         Poll::Ready(Ok(taken.len()))
     }
 }
@@ -144,7 +151,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
     use std::task::Waker;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
@@ -152,14 +159,18 @@ mod tests {
     use super::*;
     use crate::exchange::Peer;
     use crate::proxy::downstream::activity::Activity;
+    use crate::proxy::stream::tests::tls_pair;
 
     async fn pair() -> (Rewind, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
+        (rewind_of(Stream::Plain(listener.accept().await.unwrap().0)), peer)
+    }
+
+    fn rewind_of(stream: Stream) -> Rewind {
         let (address, now) = (SocketAddr::from(([127, 0, 0, 1], 9)), Instant::now());
         let client = ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
-        (Rewind::new(&Socket::new(Stream::Plain(stream), client), Bytes::new(), Rc::default()), peer)
+        Rewind::new(&Socket::new(stream, client), Bytes::new(), Rc::default())
     }
 
     #[tokio::test]
@@ -179,7 +190,7 @@ mod tests {
         })
         .await;
         assert_eq!(peer.read(&mut read).await.unwrap(), 6);
-        rewind.socket.borrow_mut().rest();
+        rewind.socket.borrow_mut().release_buffer();
         assert_eq!(rewind.socket.borrow().gathered.capacity(), 0);
     }
 
@@ -201,6 +212,37 @@ mod tests {
         let socket = rewind.socket.borrow();
         assert!(socket.gathered.len() <= GATHERED && socket.client.stalled().is_some());
         drop(peer);
+    }
+
+    #[tokio::test]
+    async fn what_tls_keeps_because_the_socket_was_full_goes_out_all_the_same() {
+        let (stream, mut peer) = tls_pair().await;
+        let mut rewind = rewind_of(stream);
+        let (piece, mut taken) = ([7; 10_000], 0);
+        // Until neither the kernel nor TLS takes anything more.
+        loop {
+            let written = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut rewind).poll_write(cx, &piece))).await;
+            let Poll::Ready(written) = written else {
+                break;
+            };
+            taken += written.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let socket = Rc::clone(&rewind.socket);
+        let sending = std::future::poll_fn(|cx| {
+            // hyper has nothing more to say in these turns.
+            socket.borrow_mut().end_turn(cx);
+            if socket.borrow().flushed { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let reading = async {
+            let mut left = taken;
+            let mut bytes = vec![0; 16 << 10];
+            while left > 0 {
+                left -= peer.read(&mut bytes).await.unwrap();
+            }
+        };
+        let both = tokio::time::timeout(Duration::from_secs(30), async { tokio::join!(sending, reading) });
+        assert!(both.await.is_ok(), "the rest is still here");
     }
 
     #[tokio::test]

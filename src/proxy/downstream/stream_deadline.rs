@@ -250,7 +250,11 @@ impl Body for Watched {
         let piece = this.poll_piece(body, cx);
         match (&piece, stream.waiting.get()) {
             (Poll::Ready(_), _) => stream.wait_for_client(),
-            (Poll::Pending, Waiting::Upstream(..)) => {}
+            (Poll::Pending, Waiting::Upstream(since, limit)) => {
+                if let Some(last) = body.request_continued().filter(|last| *last > since) {
+                    stream.waiting.set(Waiting::Upstream(last, limit));
+                }
+            }
             (Poll::Pending, _) => stream.waiting.set(Waiting::Upstream(now(), body.idle_timeout())),
         }
         piece

@@ -18,6 +18,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) server: &'a Server,
     /// `Host` of the request that it got.
     pub(crate) host: &'a [u8],
+    /// `http` or `https`: by which the client has reached that host itself. Absent if the host is not the client's.
+    pub(crate) scheme: Option<&'a str>,
 }
 
 impl Origin<'_> {
@@ -26,7 +28,9 @@ impl Origin<'_> {
     pub(crate) fn map_back(&self, fields: &mut ResponseFields) {
         for (name, value) in fields.iter_mut() {
             if *name == LOCATION || *name == CONTENT_LOCATION {
-                let mapped = value.to_str().ok().and_then(|text| self.mapped(text));
+                // Browsers take tabs out of it, so that it would lead elsewhere than it seems.
+                let text = value.to_str().ok().filter(|text| !text.contains('\t'));
+                let mapped = text.and_then(|text| self.mapped(text));
                 if let Some(mapped) = mapped.and_then(|mapped| HeaderValue::try_from(mapped).ok()) {
                     *value = mapped;
                 }
@@ -60,8 +64,10 @@ impl Origin<'_> {
         let is_http =
             scheme.is_none_or(|scheme| ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)));
         let own = |server: &Arc<Server>| names_server(server, scheme, authority);
-        let is_own =
-            authority.as_bytes().eq_ignore_ascii_case(self.host) || self.api.upstream().servers.iter().any(own);
+        // Where the client itself names the host, another scheme leads elsewhere: to the same path by TLS, for example.
+        let is_same = scheme.zip(self.scheme).is_none_or(|(scheme, clients)| scheme.eq_ignore_ascii_case(clients));
+        let is_own = is_same && authority.as_bytes().eq_ignore_ascii_case(self.host)
+            || self.api.upstream().servers.iter().any(own);
         (is_http && is_own).then_some(path)
     }
 }

@@ -5,6 +5,7 @@
 //! [`UpstreamHeaders`] writes the fields of a request for the upstream. Of a response, the fields that
 //! [`is_forwarded_downstream`] accepts are kept. Nothing here reads credentials or bodies.
 
+mod field_writer;
 mod forwarded;
 mod hop_by_hop;
 mod host;
@@ -21,7 +22,7 @@ pub(crate) use hop_by_hop::{accepts_trailers, remove_named};
 pub(crate) use host::check;
 pub(crate) use location::Origin;
 pub(crate) use response_fields::ResponseFields;
-pub(crate) use rules::{is_forwarded_downstream, strip_trailers};
+pub(crate) use rules::{is_forwarded_downstream, strip_grpc_trailers, strip_trailers};
 pub(crate) use to_upstream::{TRACESTATE, UpstreamHeaders, UpstreamTrace};
 pub(crate) use trailers::PolicyTrailers;
 pub(crate) use via::is_loop;

@@ -254,6 +254,12 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     });
 }
 
+/// Removes the fields from the trailers of a gRPC response that are not forwarded in its head either, or frame a message. Its clients know trailers
+/// from heads, and give both to the program as metadata, whose names may have underscores and dots.
+pub(crate) fn strip_grpc_trailers(trailers: &mut HeaderMap) {
+    remove(trailers, |name| is_ours(name) || !is_forwarded_downstream(name));
+}
+
 /// Removes every field whose lower-case name is `unwanted`. Allocates only if there is one.
 pub(super) fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();

@@ -1,21 +1,22 @@
 //! The header fields of a request to an upstream: the client's, except those that are not forwarded, then those that
-//! the proxy adds. They are written directly to the output buffer, without a map in between.
+//! the proxy adds. They are written directly to the output buffer of HTTP/1.1, without a map in between, or to the map that HTTP/2
+//! encodes.
 
 use std::collections::HashSet;
 
 use http::Version;
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
-    IF_RANGE, RANGE, TE, TRAILER, UPGRADE,
+    IF_RANGE, RANGE, TE, TRAILER, UPGRADE, VIA,
 };
 
+use super::field_writer::FieldWriter;
 use super::hop_by_hop::{accepts_trailers, connection_options, named};
 use super::rules::{is_ambiguous, is_ours, is_said_by_proxies, may_be_listed};
 use super::via;
 use crate::exchange::{TRACEPARENT, TRACEPARENT_LENGTH};
 use crate::policy::header_changes::HeaderChanges;
 use crate::policy::header_rules::HeaderRules;
-use crate::proxy::http1::fields::write_line;
 use crate::refusal::X_REQUEST_ID;
 use crate::stages::auth::Caller;
 use crate::stages::schema::response::{Requirement, is_decoded};
@@ -23,6 +24,11 @@ use crate::stages::schema::response::{Requirement, is_decoded};
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
+const X_CONSUMER_SCOPES: HeaderName = HeaderName::from_static("x-consumer-scopes");
+const X_CONSUMER_USER: HeaderName = HeaderName::from_static("x-consumer-user");
+const X_CONSUMER_PLAN: HeaderName = HeaderName::from_static("x-consumer-plan");
+const X_CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-credential-id");
 /// The field of DPoP proofs (RFC 9449 §4.1).
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// Asks for the difference to an earlier response (RFC 3229 §10.5.3).
@@ -75,10 +81,9 @@ pub(crate) struct UpstreamHeaders<'a> {
 }
 
 impl UpstreamHeaders<'_> {
-    /// Writes the fields for a server with this authority, each as a line with its CRLF, except those that frame the
-    /// body.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, authority: &HeaderValue, headers: &HeaderMap) {
-        write_line(out, "host", authority.as_bytes());
+    /// Writes the fields for a server with this authority, except those that frame the body.
+    pub(crate) fn write<W: FieldWriter>(&self, out: &mut W, authority: &HeaderValue, headers: &HeaderMap) {
+        out.host(authority);
         // Callers may name thousands. One that names none, as most, costs nothing.
         let named: HashSet<HeaderName> = named(connection_options(headers)).collect();
         let mut trailers = false;
@@ -104,7 +109,7 @@ impl UpstreamHeaders<'_> {
             {
                 match &mut codings {
                     Some(codings) if name == ACCEPT_ENCODING => codings.write(out, value),
-                    _ => write_line(out, name.as_str(), value.as_bytes()),
+                    _ => out.field(name, value),
                 }
             }
         }
@@ -112,21 +117,21 @@ impl UpstreamHeaders<'_> {
             codings.end(out);
         }
         if !cookies.is_empty() {
-            write_line(out, COOKIE.as_str(), &cookies);
+            out.line(COOKIE, &cookies);
         }
         if self.switches {
-            write_line(out, CONNECTION.as_str(), b"upgrade");
-            write_line(out, UPGRADE.as_str(), b"websocket");
+            out.option(CONNECTION, b"upgrade");
+            out.option(UPGRADE, b"websocket");
         } else if trailers {
             // RFC 9110 §10.1.4: TE concerns only the next hop, so Connection names it.
-            write_line(out, TE.as_str(), b"trailers");
-            write_line(out, CONNECTION.as_str(), b"te");
+            out.line(TE, b"trailers");
+            out.option(CONNECTION, b"te");
         }
         if let Some(trace) = &self.trace {
-            write_line(out, TRACEPARENT.as_str(), &trace.traceparent);
+            out.line(TRACEPARENT, &trace.traceparent);
         }
         for (name, value) in self.changes.set() {
-            write_line(out, name.as_str(), value.as_bytes());
+            out.field(name, value);
         }
         self.write_forwarding(out, headers);
         self.write_identity(out);
@@ -167,42 +172,42 @@ impl UpstreamHeaders<'_> {
 
     /// Appends to X-Forwarded-For and Via. X-Forwarded-Proto and -Host describe the first hop, so a trusted peer's are
     /// kept.
-    fn write_forwarding(&self, out: &mut Vec<u8>, headers: &HeaderMap) {
+    fn write_forwarding<W: FieldWriter>(&self, out: &mut W, headers: &HeaderMap) {
         let kept = |name: &HeaderName| self.trusted_peer && headers.contains_key(name);
-        out.extend_from_slice(b"x-forwarded-for: ");
-        if self.trusted_peer {
-            // On one line, because many upstreams read only one.
-            for line in headers.get_all(X_FORWARDED_FOR) {
-                out.extend_from_slice(line.as_bytes());
-                out.extend_from_slice(b", ");
+        out.joined(X_FORWARDED_FOR, |value| {
+            if self.trusted_peer {
+                // On one line, because many upstreams read only one.
+                for line in headers.get_all(X_FORWARDED_FOR) {
+                    value.extend_from_slice(line.as_bytes());
+                    value.extend_from_slice(b", ");
+                }
             }
-        }
-        out.extend_from_slice(self.peer.as_bytes());
-        out.extend_from_slice(b"\r\n");
+            value.extend_from_slice(self.peer.as_bytes());
+        });
         if !kept(&X_FORWARDED_PROTO) {
-            write_line(out, X_FORWARDED_PROTO.as_str(), self.scheme.as_bytes());
+            out.line(X_FORWARDED_PROTO, self.scheme.as_bytes());
         }
         if let Some(host) = self.host
             && !kept(&X_FORWARDED_HOST)
         {
-            write_line(out, X_FORWARDED_HOST.as_str(), host.as_bytes());
+            out.field(&X_FORWARDED_HOST, host);
         }
-        via::write(out, self.version);
-        write_line(out, X_REQUEST_ID.as_str(), self.request_id.as_bytes());
+        out.joined(VIA, |value| via::write(value, self.version));
+        out.line(X_REQUEST_ID, self.request_id.as_bytes());
     }
 
-    fn write_identity(&self, out: &mut Vec<u8>) {
+    fn write_identity<W: FieldWriter>(&self, out: &mut W) {
         if let Some(identity) = self.caller.map(Caller::identity_headers) {
             let optional = [
-                ("x-consumer-user", &identity.user),
-                ("x-consumer-plan", &identity.plan),
-                ("x-credential-id", &identity.credential),
+                (X_CONSUMER_USER, &identity.user),
+                (X_CONSUMER_PLAN, &identity.plan),
+                (X_CREDENTIAL_ID, &identity.credential),
             ];
-            write_line(out, "x-consumer-id", identity.consumer.as_bytes());
-            write_line(out, "x-consumer-scopes", identity.scopes.as_bytes());
+            out.field(&X_CONSUMER_ID, &identity.consumer);
+            out.field(&X_CONSUMER_SCOPES, &identity.scopes);
             for (name, value) in optional {
                 if let Some(value) = value {
-                    write_line(out, name, value.as_bytes());
+                    out.field(&name, value);
                 }
             }
         }
@@ -217,10 +222,12 @@ struct Codings {
 }
 
 impl Codings {
-    fn write(&mut self, out: &mut Vec<u8>, value: &HeaderValue) {
+    fn write<W: FieldWriter>(&mut self, out: &mut W, value: &HeaderValue) {
         self.accepted = true;
-        let before = out.len();
-        out.extend_from_slice(b"accept-encoding: ");
+        self.written |= out.joined(ACCEPT_ENCODING, |out| Self::write_decoded(out, value));
+    }
+
+    fn write_decoded(out: &mut Vec<u8>, value: &HeaderValue) {
         let empty = out.len();
         for written in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             let mut parts = written.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
@@ -232,18 +239,12 @@ impl Codings {
                 out.extend_from_slice(written);
             }
         }
-        if out.len() == empty {
-            out.truncate(before);
-        } else {
-            out.extend_from_slice(b"\r\n");
-            self.written = true;
-        }
     }
 
     /// Without the field, a server might choose any coding (RFC 9110 §12.5.3).
-    fn end(&self, out: &mut Vec<u8>) {
+    fn end<W: FieldWriter>(&self, out: &mut W) {
         if self.accepted && !self.written {
-            write_line(out, ACCEPT_ENCODING.as_str(), b"identity");
+            out.line(ACCEPT_ENCODING, b"identity");
         }
     }
 }
@@ -255,6 +256,7 @@ mod tests {
 
     use super::super::tests::map;
     use super::*;
+    use crate::proxy::http1::fields::write_line;
     use crate::stages::schema::content::{Content, Contents};
     use crate::stages::schema::json::JsonSchema;
     use crate::stages::schema::media_type::MediaRange;
@@ -303,11 +305,22 @@ mod tests {
         text.split_terminator("\r\n").map(short).collect()
     }
 
-    /// Returns the lines that are written, in alphabetical order, without those of `ALWAYS`.
+    /// Returns the lines that are written, in alphabetical order, without those of `ALWAYS`. Over HTTP/2, the fields are the same,
+    /// without the host and those about the connection (RFC 9113 §8.2.2, §8.3.1).
     fn written(fields: &[(&str, &str)], added: &UpstreamHeaders<'_>) -> Vec<String> {
-        let mut out = Vec::new();
-        added.write(&mut out, &HeaderValue::from_static("upstream:81"), &map(fields));
+        let (mut out, mut http2, authority) = (Vec::new(), HeaderMap::new(), HeaderValue::from_static("upstream:81"));
+        added.write(&mut out, &authority, &map(fields));
+        added.write(&mut http2, &authority, &map(fields));
         let mut lines = lines(out);
+        let mut of_http2 = Vec::new();
+        for (name, value) in &http2 {
+            write_line(&mut of_http2, name.as_str(), value.as_bytes());
+        }
+        let (mut of_http2, mut of_http1) = (self::lines(of_http2), lines.clone());
+        of_http1.retain(|line| !["host: ", "connection: ", "upgrade: "].iter().any(|start| line.starts_with(start)));
+        of_http1.sort();
+        of_http2.sort();
+        assert_eq!(of_http2, of_http1);
         lines.retain(|line| !ALWAYS.contains(&line.as_str()));
         lines.sort();
         lines

@@ -22,7 +22,7 @@ pub(super) struct Attempts<'a> {
     load: &'a Arc<ApiLoad>,
     /// The positions of the addresses that failed.
     tried: Vec<usize>,
-    /// How many of these were others of which nothing is known: the one before took no connection.
+    /// How many of these were tried because the one before took no connection; these are no retries.
     further: u32,
     /// When the response has to begin. No attempt begins later, and what it may take is what is left.
     end: Instant,
@@ -67,9 +67,10 @@ impl<'a> Attempts<'a> {
     /// Whether there is another attempt, which is taken from the budget.
     pub(super) fn may_repeat(&self, cause: RetryCause, now: impl FnOnce() -> Instant) -> bool {
         let Some(retries) = self.retries else { return false };
+        // One that is begun has time left after the pause.
         retries.covers(cause, self.is_idempotent)
             && self.repeated() < retries.most
-            && now() < self.end
+            && now() + self.backoff() < self.end
             && self.load.spend()
     }
 
@@ -98,12 +99,18 @@ impl<'a> Attempts<'a> {
         has_another
     }
 
+    /// The longest pause before the next attempt.
+    fn backoff(&self) -> Duration {
+        let doubled = 1_u32.checked_shl(self.repeated()).unwrap_or(u32::MAX);
+        let backoff = self.retries.map(|retries| retries.backoff.saturating_mul(doubled).min(LONGEST));
+        backoff.unwrap_or_default()
+    }
+
     /// Waits before the next attempt; this address failed.
     pub(super) async fn pause(&mut self, position: usize) {
-        let doubled = 1_u32.checked_shl(self.repeated()).unwrap_or(u32::MAX);
+        let pause = jittered(self.backoff());
         self.tried.push(position);
-        let backoff = self.retries.map(|retries| retries.backoff.saturating_mul(doubled).min(LONGEST));
-        tokio::time::sleep(jittered(backoff.unwrap_or_default())).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

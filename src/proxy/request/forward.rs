@@ -3,6 +3,7 @@
 //! It takes [`Admitted`] by value, so a request that did not pass the chain cannot be sent. Failures are distinguished:
 //! the client's body, no connection, no response in time, an invalid response.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -18,21 +19,25 @@ use crate::body::{Body, Progress};
 use crate::chain::Admitted;
 use crate::error_text;
 use crate::exchange::{Exchange, Tick};
+use crate::grpc;
 use crate::policy::upstream::{ForwardedHost, RetryCause};
 use crate::policy::{Api, Route, Server, Upstream};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::headers::{Origin, UpstreamHeaders};
 use crate::proxy::upstream::{
-    Choice, Chosen, ConnectError, Head, Pool, Pools, ResponseError, UpstreamConnection, choose, outlier,
+    Choice, Chosen, ConnectError, Head, Pool, Pools, RequestHead, ResponseError, UpstreamExchange, choose, outlier,
 };
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::runtime::InForce;
 use crate::state::endpoint::ApiPermit;
 
-/// A response whose body is still to be read, with the connection it comes from.
+/// How many connections to an address may turn out not to take a request, before a new one is opened for it.
+const MOST_UNSENT: u32 = 3;
+
+/// A response whose body is still to be read, from this exchange.
 pub(crate) struct Forwarded {
     pub(crate) head: Head,
-    pub(crate) connection: Box<UpstreamConnection>,
+    pub(crate) connection: UpstreamExchange,
     /// The pool that the connection returns to.
     pub(crate) pool: Rc<Pool>,
 }
@@ -47,11 +52,15 @@ pub(crate) async fn forward(
     switches: bool,
     guard: &mut RecordGuard,
 ) -> Result<Forwarded, Refusal> {
-    let (caller, body) = admitted.into_parts();
+    let (caller, mut body) = admitted.into_parts();
     let (api, view) = (route.api(), Rc::clone(&guard.view));
     let (upstream, in_force, pools) = (api.upstream(), &view.in_force, view.pools());
     let load = in_force.load(api).ok_or_else(|| unreachable().cause("the API has no servers"))?;
     let permit = load.begin(upstream.requests).ok_or_else(too_many)?;
+    let limit = match upstream.speaks_http2() {
+        true => response_limit(upstream, headers, &mut body, guard),
+        false => upstream.response_timeout,
+    };
 
     let Exchange { id, version, method, .. } = &guard.exchange;
     let (id, version, method) = (*id, version.unwrap_or_default(), method.clone().unwrap_or_default());
@@ -74,22 +83,45 @@ pub(crate) async fn forward(
         switches,
     };
     client.yield_now().await;
-    let begin = |connection: &mut UpstreamConnection, server: &Server, body| {
-        let host = sent_host(upstream, server, target.host.as_ref());
-        let fields = |out: &mut Vec<u8>| upstream_headers.write(out, host, headers);
-        match &*server.base {
-            "" => connection.begin(&method, &target.target, fields, body),
-            base => connection.begin(&method, &format!("{base}{}", target.target), fields, body),
-        }
-        connection.switches = switches;
+    let begin = |connection: &mut UpstreamExchange, server: &Server, body| {
+        let head = RequestHead {
+            method: &method,
+            target: &target_there(server, &target.target),
+            is_https: server.tls.is_some(),
+            authority: sent_host(upstream, server, target.host.as_ref()),
+            rules: &upstream_headers,
+            received: headers,
+        };
+        connection.begin(&head, body);
     };
-    let (retries, limit) = (upstream.retries.as_ref(), upstream.response_timeout);
-    let attempts = Attempts::new(retries, &method, load, Instant::now(), limit);
-    let mut forwarded = Sending { in_force, api, pools: &pools, begin, attempts }.send(body, permit, guard).await?;
+    let attempts = Attempts::new(upstream.retries.as_ref(), &method, load, Instant::now(), limit);
+    let mut forwarded =
+        Sending { in_force, api, pools: &pools, begin, attempts, limit }.send(body, permit, guard).await?;
     let server = &*forwarded.pool.server;
     let host = sent_host(upstream, server, target.host.as_ref()).as_bytes();
-    Origin { policy: &in_force.policy, api, server, host }.map_back(&mut forwarded.head.fields);
+    let scheme = matches!(upstream.host, ForwardedHost::Preserved).then_some(target.scheme);
+    Origin { policy: &in_force.policy, api, server, host, scheme }.map_back(&mut forwarded.head.fields);
     Ok(forwarded)
+}
+
+/// How long the head of a response may take, over HTTP/2. A client of gRPC may want it sooner; its messages come when it has
+/// some.
+fn response_limit(upstream: &Upstream, headers: &HeaderMap, body: &mut Body, guard: &mut RecordGuard) -> Duration {
+    let limit = upstream.response_timeout;
+    guard.is_grpc = grpc::is_grpc(headers);
+    if !guard.is_grpc {
+        return limit;
+    }
+    body.allow_pauses();
+    grpc::timeout(headers).map_or(limit, |wanted| wanted.min(limit))
+}
+
+/// Path and query of a request to a server.
+fn target_there<'a>(server: &Server, target: &'a str) -> Cow<'a, str> {
+    match &*server.base {
+        "" => Cow::Borrowed(target),
+        base => Cow::Owned(format!("{base}{target}")),
+    }
 }
 
 /// `Host` of a request to a server.
@@ -109,9 +141,11 @@ struct Sending<'a, B> {
     /// Begins it on a connection to this server.
     begin: B,
     attempts: Attempts<'a>,
+    /// How long the head of the response may take.
+    limit: Duration,
 }
 
-impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
+impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
     /// Sends it to one server after the other, until there is a response, or no reason to go on.
     async fn send(mut self, mut body: Body, permit: ApiPermit, guard: &mut RecordGuard) -> Result<Forwarded, Refusal> {
         let candidates = self.pools.of(self.api);
@@ -209,6 +243,8 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
         };
         let (cause, refusal, body) = match failure {
             Failure::Unwanted(body) => return Ok(Again { body, pauses: true }),
+            // In HTTP/2, a server says that it does not take it.
+            Failure::Unsent(body) if has_another(true) => return Ok(Again { body, pauses: false }),
             Failure::Full { body, is_of_address: true, .. } if has_another(true) => {
                 return Ok(Again { body, pauses: false });
             }
@@ -229,11 +265,11 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
         pool: &Rc<Pool>,
         mut body: Body,
         guard: &RecordGuard,
-    ) -> Result<(Box<UpstreamConnection>, Head, Duration), Failure> {
-        let limit = self.attempts.limit(self.api.upstream().response_timeout, Instant::now);
-        let mut only_new = false;
+    ) -> Result<(UpstreamExchange, Head, Duration), Failure> {
+        let limit = self.attempts.limit(self.limit, Instant::now);
+        let (mut only_new, mut unsent_before) = (false, 0);
         loop {
-            let mut connection = match pool.take().filter(|_| !only_new) {
+            let mut connection = match if only_new { None } else { pool.take() } {
                 Some(connection) => connection,
                 None => match self.pools.connect(pool).await {
                     Ok(connection) => connection,
@@ -243,7 +279,11 @@ impl<B: Fn(&mut UpstreamConnection, &Server, Body)> Sending<'_, B> {
             (self.begin)(&mut connection, &pool.server, body);
             match response_head(&mut connection, limit, guard).await {
                 Ok((head, after)) => return Ok((connection, head, after)),
-                Err(Failure::Unsent(unsent)) => body = unsent,
+                // In HTTP/2, the server of a new connection may refuse it as well.
+                Err(Failure::Unsent(unsent)) if !only_new => {
+                    (body, unsent_before) = (unsent, unsent_before + 1);
+                    only_new = unsent_before == MOST_UNSENT;
+                }
                 Err(Failure::Unanswered { reused: true, body: Some(again), .. })
                     if self.attempts.is_idempotent && !only_new =>
                 {
@@ -300,21 +340,22 @@ impl Failure {
 /// sent its whole body, because an upload takes its own time. Also returns how long the upstream took. Interim responses go to
 /// the client as they come.
 async fn response_head(
-    connection: &mut UpstreamConnection,
+    connection: &mut UpstreamExchange,
     limit: Duration,
     guard: &RecordGuard,
 ) -> Result<(Head, Duration), Failure> {
     let counter = &guard.counter;
-    let begun = connection.begun;
-    connection.deadline.not_after(begun + limit);
+    let begun = connection.begun();
+    connection.deadline().not_after(begun + limit);
     let response = poll_fn(|cx| {
         let polled = connection.poll_head(cx);
-        guard.interim(&mut connection.interims);
+        guard.interim(connection.interims());
         if let Poll::Ready(response) = polled {
             return Poll::Ready(Some(response));
         }
-        let stalled = connection.stalled;
-        ready!(connection.deadline.poll(cx, |now| waited_since(counter.progress(), begun, stalled, now) + limit));
+        let stalled = connection.stalled();
+        ready!(connection.deadline().poll(cx, |now| waited_since(counter.progress(), begun, stalled, now) + limit));
+        connection.gave_up();
         Poll::Ready(None)
     });
     match response.await {
@@ -325,7 +366,7 @@ async fn response_head(
             Err(Failure::Unanswered { refusal, reused, body })
         }
         Some(Err(error)) => Err(Failure::Refused(match &error {
-            ResponseError::Invalid(_) => invalid().cause(error.to_string()),
+            ResponseError::Invalid(_) | ResponseError::Reset(_) => invalid().cause(error.to_string()),
             _ => unreachable().cause(error.to_string()),
         })),
         None => Err(Failure::Refused(timeout("the upstream did not respond in time; try again later"))),
@@ -349,7 +390,9 @@ fn not_connected(error: &ConnectError, body: Body) -> Failure {
             return Failure::Full { refusal: too_many().cause(error.to_string()), is_of_address, body };
         }
         ConnectError::Timeout => timeout("the upstream did not accept a connection in time; try again later"),
-        ConnectError::Connect(_) | ConnectError::Tls(_) => unreachable(),
+        ConnectError::Connect(_) | ConnectError::Tls(_) | ConnectError::NotHttp2 | ConnectError::Http2(_) => {
+            unreachable()
+        }
     };
     Failure::NotConnected(refusal.cause(error.to_string()), body)
 }

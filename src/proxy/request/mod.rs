@@ -36,13 +36,14 @@ use self::upgrade::{Upgraded, Wanted};
 use crate::body::{Pieces, Source};
 use crate::chain;
 use crate::exchange::Exchange;
+use crate::grpc;
 use crate::policy::cors::{self, Preflight};
 use crate::policy::token_service::OwnEndpoint;
 use crate::policy::{Access, Policy, Route};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{PolicyTrailers, ResponseFields};
-use crate::proxy::upstream::Head;
+use crate::proxy::upstream::{Head, UpstreamExchange};
 use crate::refusal::{Members, Reason, Refusal, Stage, X_REQUEST_ID};
 use crate::runtime::InForce;
 use crate::token_service::{self, Answer};
@@ -70,7 +71,8 @@ async fn respond(
     if !guard.admit().await {
         let detail = "the record of this request could not be kept; try again later";
         let members = Members { retry_after: Some(1), ..Members::default() };
-        return refuse(&Refusal::new(Stage::Request, Reason::RecordUnavailable, detail).members(members), guard);
+        let refusal = Refusal::new(Stage::Request, Reason::RecordUnavailable, detail).members(members);
+        return refuse(&refusal, &parts, guard);
     }
     match process(&client, &mut guard, &mut parts, source).await {
         Ok(Processed::Nothing) => answer_itself(guard),
@@ -89,7 +91,7 @@ async fn respond(
             ClientResponse { status, reason, fields, body, upgraded: None }
         }
         Ok(Processed::Upgraded(head, upgraded)) => answer_upgraded(head, upgraded, guard),
-        Err(refusal) => refuse(&refusal, guard),
+        Err(refusal) => refuse(&refusal, &parts, guard),
     }
 }
 
@@ -141,6 +143,10 @@ async fn process(
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
     let wanted = upgrade::wanted(parts, has_body, route.websocket.as_ref())?;
+    if wanted.is_some() {
+        let own = (target.scheme, target.authority());
+        upgrade::check_origin(route.api().cors(), guard.origin.as_ref(), own)?;
+    }
     guard.mapped_path = mapped_target::map(&route, &mut target.target)?;
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
@@ -198,13 +204,20 @@ fn upgraded(
     (policy, route): (&Policy, &Route),
 ) -> Result<Processed, Refusal> {
     let Forwarded { head, connection, .. } = forwarded;
+    // Routes for WebSockets have no servers of HTTP/2.
+    let UpstreamExchange::Http1(connection) = connection else {
+        return Err(not_switched("it is a response of HTTP/2"));
+    };
     if !wanted.is_answered_by(&head.fields) {
-        let detail = "the upstream sent an invalid response";
-        let refusal = Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail);
-        return Err(refusal.cause("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
+        return Err(not_switched("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
     }
     let credentials = Credentials::of(parts, policy, route, target.certificate);
     Ok(Processed::Upgraded(head, wanted.go_on(connection, credentials)))
+}
+
+fn not_switched(cause: &'static str) -> Refusal {
+    let detail = "the upstream sent an invalid response";
+    Refusal::new(Stage::Forward, Reason::InvalidUpstreamResponse, detail).cause(cause)
 }
 
 /// Returns the response after which the connection is a WebSocket.
@@ -301,7 +314,8 @@ fn answer_own(answer: Answer, mut guard: Box<RecordGuard>) -> ClientResponse {
 }
 
 /// Returns the response for a refusal.
-fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> ClientResponse {
+fn refuse(refusal: &Refusal, parts: &Parts, mut guard: Box<RecordGuard>) -> ClientResponse {
+    guard.is_grpc = grpc::is_grpc(&parts.headers);
     let (status, fields, body) = render(refusal, &mut guard);
     guard.answering(status);
     guard.refused(refusal);
@@ -325,11 +339,12 @@ pub(super) fn replace_interrupted(response: &mut ClientResponse) -> bool {
     let ClientResponse { status, reason, fields, body, .. } = response;
     let Some(refusal) = body.take_interruption() else { return false };
     body.replace(|guard| {
-        guard.discarded();
-        guard.refused(&refusal);
         let content;
         (*status, *fields, content) = render(&refusal, guard);
         *reason = None;
+        guard.discarded();
+        guard.answering(*status);
+        guard.refused(&refusal);
         content
     });
     true
@@ -371,7 +386,11 @@ pub(super) fn refuse_head(
 fn render(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, ResponseFields, Bytes) {
     let of_oauth = guard.route.as_ref().and_then(|route| route.own).is_some_and(OwnEndpoint::is_of_oauth);
     let id = &guard.exchange.id;
-    let (status, headers, body) = if of_oauth { refusal.oauth_answer(id) } else { refusal.answer(id) };
+    let (mut status, mut headers, mut body) = if of_oauth { refusal.oauth_answer(id) } else { refusal.answer(id) };
+    if guard.is_grpc {
+        grpc::make_trailers_only(&mut headers, refusal);
+        (status, body) = (StatusCode::OK, Bytes::new());
+    }
     let mut fields = ResponseFields::from(&headers);
     fields.extend(std::mem::take(&mut guard.trace.counting.headers).into_fields());
     guard.finish(&mut fields, false);

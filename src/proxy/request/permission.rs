@@ -14,13 +14,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::target::ClientCertificateSource;
 use crate::chain;
+use crate::egress::jittered;
 use crate::exchange::{Exchange, Request};
 use crate::policy::{Policy, Route};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal, Stage};
 
-/// How often it is decided whether the permission still holds, if nothing has changed.
+/// How often it is decided at least whether the permission still holds, if nothing has changed.
 pub(super) const CHECK: Duration = Duration::from_secs(1);
 
 /// How long it is at least from one decision to the next, whatever changes.
@@ -57,6 +58,8 @@ pub(super) struct Permission {
     pub(super) exchange: Exchange,
     pub(super) scheme: &'static str,
     pub(super) credentials: Credentials,
+    /// It is that of a WebSocket.
+    pub(super) is_websocket: bool,
 }
 
 impl Permission {
@@ -70,7 +73,7 @@ impl Permission {
             tokio::select! {
                 // An error means that the process ends.
                 _ = changes.changed() => sleep_until(pause_ends).await,
-                () = sleep(CHECK) => {}
+                () = sleep(jittered(CHECK)) => {}
             }
             changes.mark_unchanged();
             self.exchange.waited();
@@ -87,6 +90,10 @@ impl Permission {
             (self.worker.view(), &self.exchange, &self.credentials);
         let method = exchange.method.as_ref().unwrap_or(&Method::GET);
         let route = view.in_force.policy.route(&exchange.host, method, &exchange.path, uri.query())?;
+        if self.is_websocket && route.websocket.is_none() {
+            let detail = "the route takes no WebSockets any more";
+            return Err(Refusal::new(Stage::Request, Reason::NoRoute, detail));
+        }
         let request = Request {
             exchange,
             certificate: certificate.of(&self.client.peer),

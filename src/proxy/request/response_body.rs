@@ -13,8 +13,9 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::permission::{CHECK, Credentials};
 use super::record_guard::RecordGuard;
 use crate::body::Pieces;
-use crate::proxy::headers::strip_trailers;
-use crate::proxy::upstream::{Pool, ResponseError, UpstreamConnection};
+use crate::grpc;
+use crate::proxy::headers::{strip_grpc_trailers, strip_trailers};
+use crate::proxy::upstream::{Pool, ResponseError, UpstreamExchange};
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// The body of a response to the client.
@@ -51,7 +52,7 @@ struct Upstream {
     /// Boxed, because it is large and rare, and would enlarge every response.
     beginning: Option<Box<Frame<Bytes>>>,
     /// Present until the response is interrupted.
-    connection: Option<Box<UpstreamConnection>>,
+    connection: Option<UpstreamExchange>,
     pool: Rc<Pool>,
     /// When the wait for the next piece began.
     waiting_since: Option<Instant>,
@@ -78,7 +79,7 @@ impl ResponseBody {
     /// Creates a body streamed from the upstream: `held` has been read already, the rest follows on `connection`. With
     /// `credentials`, it ends early when the caller may no longer have it.
     pub(crate) fn upstream(
-        connection: Box<UpstreamConnection>,
+        connection: UpstreamExchange,
         pool: Rc<Pool>,
         mut held: Pieces,
         credentials: Option<Box<Credentials>>,
@@ -117,6 +118,11 @@ impl ResponseBody {
             Source::Local(_) => Duration::ZERO,
             Source::Upstream(upstream) => upstream.pool.idle_timeout(),
         }
+    }
+
+    /// When the last piece of the request came, if it may go on beside the response.
+    pub(crate) fn request_continued(&self) -> Option<Instant> {
+        self.guard.counter.last()
     }
 
     /// Reads what is already there of the body, so that a response that breaks at its beginning can still be replaced.
@@ -208,10 +214,13 @@ impl Upstream {
                     let now = Instant::now();
                     // Woken then, it looks whether the caller may have the rest.
                     let wakes = if matches!(watch, Watch::Later(_)) { idle.min(CHECK) } else { idle };
-                    connection.deadline.not_after(now + wakes);
+                    connection.deadline().not_after(now + wakes);
                     now
                 });
-                ready!(connection.deadline.poll(cx, |_| since + idle));
+                // A request that goes on meanwhile is no silence.
+                let last = guard.counter.last();
+                ready!(connection.deadline().poll(cx, |_| last.map_or(since, |last| last.max(since)) + idle));
+                connection.gave_up();
                 self.connection = None;
                 return Poll::Ready(Some(Err(Refusal::new(
                     Stage::Forward,
@@ -229,7 +238,10 @@ impl Upstream {
             }
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
                 Ok(mut trailers) => {
-                    strip_trailers(&mut trailers);
+                    match guard.is_grpc {
+                        true => strip_grpc_trailers(&mut trailers),
+                        false => strip_trailers(&mut trailers),
+                    }
                     Frame::trailers(trailers)
                 }
                 Err(data) => data,
@@ -287,8 +299,16 @@ impl Body for ResponseBody {
                 Some(Ok(frame))
             }
             Some(Err(refusal)) => {
+                // Clients of gRPC are told why, in trailers. Those of HTTP/1 would take them for the end of a whole response.
+                let told = this.guard.tells_in_trailers().then(|| grpc::refused(&refusal));
                 this.interruption = Some(refusal);
-                Some(Err(Interrupted))
+                match told {
+                    None => Some(Err(Interrupted)),
+                    Some(trailers) => {
+                        this.source = Source::Local(None);
+                        Some(Ok(Frame::trailers(trailers)))
+                    }
+                }
             }
         })
     }

@@ -141,16 +141,19 @@ async fn read(
     loop {
         let connection = &mut forwarded.connection;
         let since = Instant::now();
-        connection.deadline.not_after(since + idle);
+        connection.deadline().not_after(since + idle);
         let piece = poll_fn(|cx| {
             if let Poll::Ready(piece) = connection.poll_body(cx) {
                 return Poll::Ready(Some(piece));
             }
-            ready!(connection.deadline.poll(cx, |_| since + idle));
+            ready!(connection.deadline().poll(cx, |_| since + idle));
             Poll::Ready(None)
         });
         let data = match piece.await {
-            None => return Err(refused(Reason::UpstreamTimeout, "the upstream stopped sending its response")),
+            None => {
+                forwarded.connection.gave_up();
+                return Err(refused(Reason::UpstreamTimeout, "the upstream stopped sending its response"));
+            }
             Some(None) => break,
             Some(Some(Err(error))) => return Err(interrupted(&error)),
             // Trailers are not part of what is checked, so they are not forwarded.

@@ -93,7 +93,7 @@ impl RequestTarget<'_> {
     }
 
     /// Returns host and port as received; empty if there were none.
-    fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
     }
 }
@@ -107,7 +107,8 @@ pub(crate) fn read<'a>(
     policy: &Policy,
 ) -> Result<RequestTarget<'a>, Refusal> {
     // The client's address comes first, so that the record has it even if the request is refused.
-    let sender = headers::client_address(headers, peer.address.ip(), policy.trusted_proxies());
+    let trusted = if peer.hides_client { &[] } else { policy.trusted_proxies() };
+    let sender = headers::client_address(headers, peer.address.ip(), trusted);
     exchange.client = sender.address;
     let version = exchange.version.unwrap_or_default();
     let host = headers::check(headers, version, uri, sender.trusted_peer, policy.headers());

@@ -31,6 +31,8 @@ pub(crate) struct UpstreamConnection {
     writer: MessageWriter,
     /// The rest of the request's body.
     body: Option<Body>,
+    /// All that was written has gone to the kernel. TLS keeps some of it until it is flushed.
+    flushed: bool,
     /// A copy of the request's body for a retry, when it is buffered as a whole.
     retry_body: Option<Body>,
     /// The method of the current request.
@@ -81,6 +83,7 @@ impl UpstreamConnection {
             stream,
             writer: MessageWriter::default(),
             body: None,
+            flushed: true,
             retry_body: None,
             method: Method::GET,
             switches: false,
@@ -123,6 +126,7 @@ impl UpstreamConnection {
         }
         bytes.extend_from_slice(b"\r\n");
         (self.writer.chunked, self.writer.ended) = (length.is_none(), ended);
+        self.flushed = false;
         self.retry_body = body.copy();
         self.body = Some(body).filter(|_| !ended);
         (self.method, self.switches) = (method.clone(), false);
@@ -191,7 +195,7 @@ impl UpstreamConnection {
         (self.counted, self.retry_body) = (None, None);
     }
 
-    /// Takes the counts and the copy of the current request's body, to send it elsewhere.
+    /// Takes the copy of the current request's body, to send it elsewhere.
     pub(crate) fn take_request(&mut self) -> Option<Body> {
         self.retry_body.take()
     }
@@ -236,7 +240,7 @@ impl UpstreamConnection {
     /// Whether another request may follow: the last one was sent whole, its response was read whole, and nothing
     /// followed it.
     pub(super) fn is_done(&self) -> bool {
-        let sent = self.body.is_none() && self.writer.is_empty();
+        let sent = self.body.is_none() && self.writer.is_empty() && self.flushed;
         self.may_go_on && sent && self.has_ended() && self.read_buffer.input.is_empty()
     }
 
@@ -248,7 +252,7 @@ impl UpstreamConnection {
     /// Sends what can be sent now. A returned error ends the request. A failure to send alone does not, because there
     /// may be a response all the same (RFC 9112 §9.5).
     fn push(&mut self, cx: &mut Context<'_>) -> Result<(), ResponseError> {
-        if self.body.is_none() && self.writer.is_empty() {
+        if self.body.is_none() && self.writer.is_empty() && self.flushed {
             return Ok(());
         }
         let before = self.writer.sent;
@@ -257,6 +261,7 @@ impl UpstreamConnection {
         if self.writer.ended {
             self.body = None;
         }
+        self.flushed = sent.is_ready();
         match sent {
             Poll::Ready(Err(SendError::Interrupted)) => Err(ResponseError::Interrupted),
             Poll::Ready(Err(SendError::Broken)) => {
@@ -270,7 +275,8 @@ impl UpstreamConnection {
                 }
             }
             Poll::Ready(Ok(())) | Poll::Pending => {
-                if self.writer.is_empty() || self.writer.sent != before {
+                // What waits for the rest of the body is no fault of the upstream.
+                if self.writer.sent != before || self.writer.is_empty() && (self.flushed || self.body.is_some()) {
                     self.stalled = None;
                 } else {
                     self.stalled.get_or_insert_with(Instant::now);
@@ -278,5 +284,61 @@ impl UpstreamConnection {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::Pin;
+    use std::rc::Rc;
+
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+    use tokio::net::TcpStream;
+    use tokio_rustls::client::TlsStream;
+
+    use super::*;
+    use crate::proxy::stream::tests::tls_pair;
+    use crate::proxy::upstream::UpstreamLimit;
+    use crate::telemetry::ServerMetrics;
+
+    /// A connection whose server reads slowly, with a request of which TLS has taken all, and bytes that the server has not read.
+    async fn handed_over(size: usize) -> (UpstreamConnection, TlsStream<TcpStream>, usize) {
+        let (stream, mut peer) = tls_pair().await;
+        let permit = UpstreamLimit::new(1).acquire(&ServerMetrics::new(&"https://a".into())).unwrap();
+        let mut connection = UpstreamConnection::new(stream, permit, Open::count(&Rc::default()));
+        connection.begin(&Method::POST, "/", |_| {}, Body::whole(vec![b'x'; size].into()));
+        let mut left = connection.writer.unsent() as usize + size;
+        poll_fn(|cx| {
+            loop {
+                assert!(connection.poll_head(cx).is_pending());
+                if connection.body.is_none() && connection.writer.is_empty() {
+                    return Poll::Ready(());
+                }
+                let mut bytes = [0; 1 << 10];
+                let mut read = ReadBuf::new(&mut bytes);
+                ready!(Pin::new(&mut peer).poll_read(cx, &mut read)).unwrap();
+                left -= read.filled().len();
+            }
+        })
+        .await;
+        (connection, peer, left)
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_body_that_tls_keeps_goes_out_all_the_same() {
+        let (mut connection, mut peer, mut left) = handed_over(4 << 20).await;
+        assert!(!connection.flushed && !connection.is_done(), "the kernel had room for all of it");
+        let answering = async {
+            while left > 0 {
+                left -= peer.read(&mut [0; 8 << 10]).await.unwrap();
+            }
+            peer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            peer.flush().await.unwrap();
+        };
+        let head = poll_fn(|cx| connection.poll_head(cx));
+        let both = tokio::time::timeout(Duration::from_secs(30), async { tokio::join!(answering, head) });
+        let (_, head) = both.await.expect("the rest is still here");
+        assert_eq!(head.unwrap().status, 204);
     }
 }

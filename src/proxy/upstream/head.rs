@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use hyper::ext::ReasonPhrase;
 
 use super::error::ResponseError;
@@ -14,7 +14,7 @@ use crate::proxy::http1::fields::{Strictness, line_content, line_length, split_f
 use crate::proxy::http1::framing_error::FramingErrorKind;
 
 /// Maximum size of a response's head, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
+pub(super) const MAX_HEAD: usize = 64 * 1024;
 /// Maximum number of a response's header fields, and of its trailers: the most that `limits.headers` may be for requests.
 pub(crate) const MAX_HEADERS: usize = 1000;
 /// How many fields a list has room for from the start, with those that the proxy adds.
@@ -26,6 +26,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// How every head begins.
 const START: &[u8] = b"HTTP/1.";
 const MALFORMED: ResponseError = ResponseError::Invalid("its head is malformed");
+const INVALID_STATUS: ResponseError = ResponseError::Invalid("its status code is invalid");
 const TOO_LARGE: ResponseError = ResponseError::Invalid("its head is too large or has too many fields");
 
 /// The head of a response.
@@ -37,12 +38,40 @@ pub(crate) struct Head {
     pub(crate) reason: Option<ReasonPhrase>,
     /// The header fields that are forwarded to the client.
     pub(crate) fields: ResponseFields,
-    /// How the body is delimited.
+    /// How the body is delimited, in HTTP/1.1.
     pub(crate) framing: Framing,
     /// Whether the connection may be reused after this response.
     pub(super) keep_alive: bool,
     /// How long the peer keeps the connection without a request, if it says so.
     pub(super) keep_alive_timeout: Option<Duration>,
+}
+
+impl Head {
+    /// The head of a response in HTTP/2, where frames delimit the body, and the connection goes on. `fields` are all that it has.
+    pub(super) fn of_http2(status: StatusCode, fields: HeaderMap) -> Result<Self, ResponseError> {
+        if fields.len() > MAX_HEADERS {
+            return Err(TOO_LARGE);
+        }
+        if !(200..600).contains(&status.as_u16()) {
+            return Err(INVALID_STATUS);
+        }
+        if fields.get_all(CONTENT_LENGTH).iter().count() > 1 {
+            return Err(ResponseError::Invalid("it has more than one Content-Length"));
+        }
+        let mut forwarded = ResponseFields::with_capacity(USUAL_FIELDS);
+        let mut named = None;
+        for (name, value) in fields {
+            // Only the first of several values comes with the name.
+            named = name.or(named);
+            if let Some(name) = &named
+                && headers::is_forwarded_downstream(name.as_str())
+            {
+                forwarded.push(name.clone(), value);
+            }
+        }
+        let framing = Framing::UntilClose;
+        Ok(Self { status, reason: None, fields: forwarded, framing, keep_alive: true, keep_alive_timeout: None })
+    }
 }
 
 /// The interim responses to one request.
@@ -161,7 +190,7 @@ fn read_status_line(line: &[u8]) -> Result<StatusLine, ResponseError> {
     };
     // RFC 9110 §15: a status outside 100 to 599 has no meaning to anybody.
     let status = StatusCode::from_bytes(code).ok().filter(|status| status.as_u16() < 600);
-    let status = status.ok_or(ResponseError::Invalid("its status code is invalid"))?;
+    let status = status.ok_or(INVALID_STATUS)?;
     let reason = if reason.is_ascii() { reason } else { b"" };
     let standard = status.canonical_reason().is_some_and(|standard| standard.as_bytes() == reason);
     let reason = if standard { None } else { ReasonPhrase::try_from(reason).ok() };
@@ -199,6 +228,18 @@ fn read_fields<'a>(lines: &mut Lines<'a>) -> Result<Option<(Meaning<'a>, Respons
 }
 
 impl Interims {
+    /// Takes one of HTTP/2.
+    pub(super) fn take_http2(&mut self, status: StatusCode, fields: &HeaderMap) -> Result<(), ResponseError> {
+        // RFC 9113 §8.6: HTTP/2 does not switch protocols.
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(INVALID_STATUS);
+        }
+        let kept = fields.iter().filter(|(name, _)| headers::is_forwarded_downstream(name.as_str()));
+        let mut forwarded = ResponseFields::with_capacity(fields.len());
+        forwarded.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
+        self.take(status, &forwarded)
+    }
+
     fn take(&mut self, status: StatusCode, fields: &ResponseFields) -> Result<(), ResponseError> {
         self.count += 1;
         if self.count > MAX_INTERIMS {

@@ -1,4 +1,5 @@
-//! Pools of connections to upstream servers: one per worker and address, last in, first out.
+//! Pools of connections to upstream servers: one per worker and address. Those of HTTP/1.1 are idle, last in, first out; those of
+//! HTTP/2 are shared.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -12,9 +13,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::connection::UpstreamConnection;
+use super::exchange::UpstreamExchange;
+use super::http2::{Http2Connection, Http2Stream, SharedConnections};
 use super::limit::{Open, Permit, UpstreamLimit};
 use crate::error_text;
-use crate::policy::upstream::Connections;
+use crate::policy::upstream::{Connections, HTTP_2, Protocol};
 use crate::policy::{Api, Server};
 use crate::proxy::stream::Stream;
 use crate::runtime::InForce;
@@ -40,12 +43,12 @@ impl Pools {
         // An address belongs to one server, so its state tells which pool is its own.
         let kept: HashMap<_, _> = pools.map(|pool| (Arc::as_ptr(&pool.endpoint), pool)).collect();
         let pool = |(server, metrics): (&Arc<Server>, &Arc<ServerMetrics>), endpoint: &Arc<Endpoint>| {
-            let idle = match kept.get(&Arc::as_ptr(endpoint)) {
+            let (idle, shared) = match kept.get(&Arc::as_ptr(endpoint)) {
                 Some(pool) if pool.server.connections == server.connections => return Rc::clone(pool),
-                Some(pool) => pool.idle.take(),
-                None => Vec::new(),
+                Some(pool) => (pool.idle.take(), pool.shared.take_all()),
+                None => (Vec::new(), Vec::new()),
             };
-            Rc::new(Pool::new(server, metrics, endpoint, limit, idle))
+            Rc::new(Pool::new(server, metrics, endpoint, limit, (idle, shared)))
         };
         let of = |(one, resolved): ((&Arc<Server>, &Arc<ServerMetrics>), &Resolved)| -> Vec<Rc<Pool>> {
             resolved.endpoints.iter().map(|endpoint| pool(one, endpoint)).collect()
@@ -64,19 +67,48 @@ impl Pools {
         self.by_api.get(api.index()).map_or(&[], |pools| pools)
     }
 
-    /// Opens a connection to the server of `pool`. When there are too many, first closes one that is idle.
-    pub(crate) async fn connect(&self, pool: &Pool) -> Result<Box<UpstreamConnection>, ConnectError> {
+    /// Opens a connection to the server of `pool` for a request; in HTTP/2, one that another request has opened meanwhile may have
+    /// room for it.
+    pub(crate) async fn connect(&self, pool: &Pool) -> Result<UpstreamExchange, ConnectError> {
+        // Boxed, because it is large and rare, and would enlarge the future of every request.
+        let opening = tokio::time::timeout(pool.server.connections.connect_timeout, async {
+            match pool.server.protocol {
+                Protocol::Http1 => {
+                    let (permit, open) = self.permit(pool)?;
+                    let stream = pool.open().await?;
+                    Ok(UpstreamExchange::Http1(Box::new(UpstreamConnection::new(stream, permit, open))))
+                }
+                Protocol::Http2 => self.connect_http2(pool).await.map(UpstreamExchange::Http2),
+            }
+        });
+        Box::pin(opening).await.unwrap_or(Err(ConnectError::Timeout))
+    }
+
+    async fn connect_http2(&self, pool: &Pool) -> Result<Box<Http2Stream>, ConnectError> {
+        // Never closed, so that there is always a turn.
+        let _turn = pool.shared.turn().await;
+        if let Some(stream) = pool.shared.stream(pool.server.connections) {
+            return Ok(stream);
+        }
+        let permits = self.permit(pool)?;
+        let stream = pool.open().await?;
+        let connection = Http2Connection::open(stream, permits).await.map_err(ConnectError::Http2)?;
+        pool.shared.add(connection);
+        // None: it is gone already.
+        let gone = || ConnectError::Http2(io::ErrorKind::ConnectionReset.into());
+        pool.shared.stream(pool.server.connections).ok_or_else(gone)
+    }
+
+    /// Counts a new connection. When there are too many, first closes one that is idle.
+    fn permit(&self, pool: &Pool) -> Result<(Permit, Open), ConnectError> {
         if pool.open.get() >= pool.server.connections.most {
             return Err(ConnectError::TooManyHere);
         }
         let permit = pool.limit.acquire(&pool.metrics).or_else(|| {
-            self.all.iter().find_map(|pool| pool.idle.borrow_mut().pop())?;
+            self.all.iter().find(|pool| pool.close_idle())?;
             pool.limit.acquire(&pool.metrics)
         });
-        match permit {
-            Some(permit) => pool.connect(permit).await,
-            None => Err(ConnectError::TooMany),
-        }
+        permit.map(|permit| (permit, Open::count(&pool.open))).ok_or(ConnectError::TooMany)
     }
 
     /// Closes connections that have been idle too long, that the peer has closed, or that others may need.
@@ -87,17 +119,21 @@ impl Pools {
             while !idle.is_empty() && !pool.limit.keeps_idle() {
                 idle.pop();
             }
+            pool.shared.sweep(pool.server.connections);
+            while !pool.limit.keeps_idle() && pool.shared.close_idle() {}
         }
     }
 }
 
-/// Idle connections to one address of a server.
+/// Connections to one address of a server.
 pub(crate) struct Pool {
     pub(crate) server: Arc<Server>,
     pub(crate) endpoint: Arc<Endpoint>,
     metrics: Arc<ServerMetrics>,
     #[allow(clippy::vec_box, reason = "a connection is half a kilobyte, and is moved in and out with every request")]
     idle: RefCell<Vec<Box<UpstreamConnection>>>,
+    /// Those of HTTP/2.
+    shared: SharedConnections,
     limit: UpstreamLimit,
     /// Connections of this worker to the address.
     open: Rc<Cell<usize>>,
@@ -110,27 +146,36 @@ impl Pool {
         metrics: &Arc<ServerMetrics>,
         endpoint: &Arc<Endpoint>,
         limit: &UpstreamLimit,
-        idle: Vec<Box<UpstreamConnection>>,
+        (idle, shared): (Vec<Box<UpstreamConnection>>, Vec<Rc<Http2Connection>>),
     ) -> Self {
         Self {
             server: Arc::clone(server),
             endpoint: Arc::clone(endpoint),
             metrics: Arc::clone(metrics),
             idle: RefCell::new(idle),
+            shared: SharedConnections::new(shared),
             limit: limit.clone(),
             open: Rc::default(),
         }
     }
 
-    /// Takes an idle connection that is still open, if there is one.
-    pub(crate) fn take(&self) -> Option<Box<UpstreamConnection>> {
+    /// Takes a connection for a request that is still open, if there is one.
+    pub(crate) fn take(&self) -> Option<UpstreamExchange> {
+        if self.server.protocol == Protocol::Http2 {
+            return self.shared.stream(self.server.connections).map(UpstreamExchange::Http2);
+        }
         let mut idle = self.idle.borrow_mut();
         while let Some(mut connection) = idle.pop() {
             if self.keeps(&connection) && connection.is_reusable() {
-                return Some(connection);
+                return Some(UpstreamExchange::Http1(connection));
             }
         }
         None
+    }
+
+    /// Closes a connection without a request. Returns whether there was one.
+    fn close_idle(&self) -> bool {
+        self.idle.borrow_mut().pop().is_some() || self.shared.close_idle()
     }
 
     /// Counts that the address gets no requests for a while.
@@ -161,8 +206,10 @@ impl Pool {
         self.server.connections.idle_timeout
     }
 
-    /// Puts a connection back. It is closed unless another request may follow on it.
-    pub(crate) fn put(&self, mut connection: Box<UpstreamConnection>) {
+    /// Puts a connection back whose request has ended. It is closed unless another request may follow on it.
+    pub(crate) fn put(&self, exchange: UpstreamExchange) {
+        // A request of HTTP/2 only counts itself off.
+        let UpstreamExchange::Http1(mut connection) = exchange else { return };
         connection.release();
         let mut idle = self.idle.borrow_mut();
         let most = self.server.connections.most;
@@ -171,26 +218,17 @@ impl Pool {
         }
     }
 
-    /// Opens a connection, with TLS if the server is configured with it.
-    async fn connect(&self, permit: Permit) -> Result<Box<UpstreamConnection>, ConnectError> {
-        // Boxed, because it is large and rare, and would enlarge the future of every request.
-        let opening = tokio::time::timeout(self.server.connections.connect_timeout, self.open(permit));
-        Box::pin(opening).await.unwrap_or(Err(ConnectError::Timeout))
-    }
-
-    async fn open(&self, permit: Permit) -> Result<Box<UpstreamConnection>, ConnectError> {
-        let open = Open::count(&self.open);
+    /// Opens a stream to the server, with TLS if it is configured with it.
+    async fn open(&self) -> Result<Stream, ConnectError> {
         let tcp = TcpStream::connect(self.endpoint.address).await.map_err(ConnectError::Connect)?;
         tcp.set_nodelay(true).map_err(ConnectError::Connect)?;
-        let stream = match &self.server.tls {
-            None => Stream::Plain(tcp),
-            Some((name, config)) => {
-                let connector = TlsConnector::from(Arc::clone(config));
-                let tls = connector.connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
-                Stream::tls(tls.into())
-            }
-        };
-        Ok(Box::new(UpstreamConnection::new(stream, permit, open)))
+        let Some((name, config)) = &self.server.tls else { return Ok(Stream::Plain(tcp)) };
+        let connector = TlsConnector::from(Arc::clone(config));
+        let tls = connector.connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
+        if self.server.protocol == Protocol::Http2 && tls.get_ref().1.alpn_protocol() != Some(HTTP_2) {
+            return Err(ConnectError::NotHttp2);
+        }
+        Ok(Stream::tls(tls.into()))
     }
 }
 
@@ -207,6 +245,10 @@ pub(crate) enum ConnectError {
     Connect(io::Error),
     /// The TLS handshake failed, or the server's certificate is not acceptable.
     Tls(io::Error),
+    /// The server did not choose HTTP/2 in the TLS handshake.
+    NotHttp2,
+    /// The connection ended before HTTP/2 had begun.
+    Http2(io::Error),
 }
 
 impl fmt::Display for ConnectError {
@@ -221,6 +263,14 @@ impl fmt::Display for ConnectError {
             Self::Timeout => f.write_str("no connection within the connect timeout"),
             Self::Connect(error) => write!(f, "no connection: {}", error_text::connection(error)),
             Self::Tls(error) => write!(f, "no TLS: {}", error_text::connection(error)),
+            Self::NotHttp2 => f.write_str(
+                "the server did not choose HTTP/2 (`h2`) in the TLS handshake; turn it on there, or write `protocol: http1`",
+            ),
+            Self::Http2(error) => write!(
+                f,
+                "no HTTP/2: {}; if the server speaks only HTTP/1.1, write `protocol: http1`",
+                error_text::connection(error)
+            ),
         }
     }
 }
@@ -258,7 +308,7 @@ mod tests {
         let pool = &pools.of(&in_force.policy.apis()[0])[0];
         let mut accepted = Vec::new();
         for _ in 0..8 {
-            let connection = pools.connect(pool).await.unwrap();
+            let UpstreamExchange::Http1(connection) = pools.connect(pool).await.unwrap() else { panic!() };
             pool.idle.borrow_mut().push(connection);
             accepted.push(listener.accept().unwrap());
         }

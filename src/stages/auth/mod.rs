@@ -212,11 +212,7 @@ impl Authentication {
     pub(crate) async fn again(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Authenticated, Refusal> {
         let mut holder = None;
         let mut underway = Underway { request, cache, holder: &mut holder, attempt: None, again: true };
-        let known = self.identify(&mut underway).await;
-        if let Some(attempt) = underway.attempt {
-            attempt.give_back();
-        }
-        known
+        self.identify(&mut underway).await
     }
 
     async fn identify<'a>(&'a self, underway: &mut Underway<'a, '_>) -> Result<Authenticated, Refusal> {
@@ -246,6 +242,7 @@ impl Authentication {
     async fn reserve<'a>(&'a self, underway: &mut Underway<'a, '_>) -> Result<(), Refusal> {
         if let Some(failures) = &self.rules.failures
             && underway.attempt.is_none()
+            && !underway.again
         {
             let Request { tick, .. } = *underway.request;
             underway.attempt = failures.reserve(&self.ledger, underway.request.client(), tick).await?;

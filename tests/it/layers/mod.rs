@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy"],
     &["stages"],
     &["state", "audit", "traces", "secrets", "body"],
-    &["exchange", "refusal", "telemetry", "budget", "xsd", "url", "egress", "otlp", "error_text", "all_bytes"],
+    &["exchange", "refusal", "grpc", "telemetry", "budget", "xsd", "url", "egress", "otlp", "error_text", "all_bytes"],
 ];
 const LONGEST: usize = 500;
 

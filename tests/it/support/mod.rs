@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod client;
 pub mod collector;
 pub mod forward_proxy;
+pub mod http2_upstream;
 pub mod issuer;
 pub mod npm;
 pub mod proxy;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 pub use certificates::authority;
 pub use client::client;
+pub use http2_upstream::{Http2Call, Http2Upstream, http2_upstream};
 pub use issuer::issuer;
 pub use proxy::{Policy, Proxy, proxy, said};
 pub use serde_json::{Value, json};

@@ -56,7 +56,7 @@ pub(super) fn compile(
         ),
     };
     let response = contracts::masked(context, (response, mask), settings.response.as_ref(), at.key("response"));
-    let websocket = upgrade::websocket(context, name, &settings, response.is_some(), at);
+    let websocket = upgrade::websocket(context, name, &settings, response.is_some(), scope.api.upstream(), at);
     let mode = modes::compile(context, scope.reporting, settings.mode.as_ref(), at.key("mode"));
     let strip = scope.api.strip.as_deref();
     let mapping = pattern.map(|pattern| mapping::of_route(context, &settings, strip, pattern, at));

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use crate::policy::Upstream;
 use crate::policy::compile::context::Context;
 use crate::policy::document;
 use crate::policy::tree::At;
@@ -13,6 +14,7 @@ pub(super) fn websocket(
     name: &str,
     route: &document::Route,
     checks_responses: bool,
+    upstream: &Upstream,
     at: At<'_>,
 ) -> Option<WebSocket> {
     let written = route.upgrade.as_ref()?;
@@ -29,6 +31,11 @@ pub(super) fn websocket(
         context
             .error(at, "the messages of a WebSocket cannot be checked against the schema of a response")
             .help("remove `response` from this route, or give WebSockets a route of their own");
+    }
+    if upstream.speaks_http2() {
+        context
+            .error(at, "WebSockets go to servers over HTTP/1.1, but the API's `upstream.protocol` is HTTP/2")
+            .help("give WebSockets an API of their own, with `protocol: http1`");
     }
     let usual = WebSocket::default();
     Some(WebSocket {

@@ -13,7 +13,7 @@ use crate::policy::compile::own_addresses;
 use crate::policy::document::{self, UpstreamMap};
 use crate::policy::share::Share;
 use crate::policy::tree::At;
-use crate::policy::upstream::{Balance, Connections, Ejection, HealthCheck, Retries, Server, Upstream};
+use crate::policy::upstream::{Balance, Connections, Ejection, HealthCheck, Protocol, Retries, Server, Upstream};
 use crate::url::{Form, HttpUrl};
 
 /// Defaults.
@@ -57,11 +57,13 @@ pub(super) fn compile(
     let resolve = at_least(context, written.resolve, RESOLVE, at.key("resolve"));
     let connections = connections(context, written, at);
     let health = written.health.as_ref().and_then(|health| health_check(context, health, at.key("health")));
-    let mut trusted = Trusted::new(&written.tls);
+    let protocol = protocol(context, written, at.key("protocol"));
+    let mut trusted = Trusted::new(&written.tls, protocol == Some(Http2::Tls));
     let mut servers = Vec::new();
     for (position, url) in written.servers.iter().enumerate() {
         let place = if *short { at } else { at.key("servers").index(position) };
-        if let Some((host, port, name, trusted, authority, base, tls)) = server(context, url, &mut trusted, at, place) {
+        let parts = server(context, url, protocol, &mut trusted, at, place);
+        if let Some((host, port, name, trusted, authority, base, tls)) = parts {
             let health =
                 health.clone().map(|health| HealthCheck { path: format!("{base}{}", health.path).into(), ..health });
             let server = Arc::new(Server {
@@ -72,6 +74,7 @@ pub(super) fn compile(
                 port,
                 authority,
                 base,
+                protocol: if protocol.is_some() { Protocol::Http2 } else { Protocol::Http1 },
                 tls,
                 connections,
                 resolve,
@@ -87,15 +90,52 @@ pub(super) fn compile(
         response_timeout: context.period(at.key("response_timeout"), written.response_timeout, RESPONSE_TIMEOUT),
         forward_credentials: written.forward_credentials.unwrap_or(false),
         balance: balance(context, written, at.key("balance")),
-        eject: written.eject.as_ref().map(|eject| Ejection {
-            after: count(context, eject.after, EJECT_AFTER, at.key("eject").key("after")),
-            lasts: context.period(at.key("eject").key("for"), eject.lasts, EJECT_FOR),
-            most: eject.most.unwrap_or(EJECT_MOST),
-        }),
+        eject: written.eject.as_ref().map(|eject| ejection(context, eject, at.key("eject"))),
         refuses_if_none_left: none_left(context, written, at.key("none_left")),
         retries: written.retries.as_ref().map(|retries| self::retries(context, &retries.0, at.key("retries"))),
         host: mapping::host(context, written.host.as_deref(), at.key("host")),
         requests: written.requests.map(|most| count(context, Some(most), most, at.key("requests")) as usize),
+    }
+}
+
+/// `protocol`, where it is HTTP/2.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Http2 {
+    /// `h2`.
+    Tls,
+    /// `h2c`.
+    Clear,
+}
+
+/// `None`: HTTP/1.1.
+fn protocol(context: &mut Context<'_>, written: &UpstreamMap, at: At<'_>) -> Option<Http2> {
+    match written.protocol.as_deref() {
+        None | Some("http1") => None,
+        Some("h2") => Some(Http2::Tls),
+        Some("h2c") => Some(Http2::Clear),
+        Some(other) => {
+            context.unknown(at, "protocol", other, ["http1", "h2", "h2c"]);
+            None
+        }
+    }
+}
+
+/// Reports a server whose URL says otherwise than `protocol` whether there is TLS.
+fn check_protocol(context: &mut Context<'_>, protocol: Option<Http2>, is_https: bool, place: At<'_>) -> Option<()> {
+    match (protocol, is_https) {
+        (Some(Http2::Tls), false) => {
+            context
+                .error(place, "`protocol: h2` is HTTP/2 over TLS, but this server is `http`")
+                .help("write `https://` before its host, or `protocol: h2c`");
+            None
+        }
+        (Some(Http2::Clear), true) => {
+            context
+                .error(place, "`protocol: h2c` is HTTP/2 without TLS, but this server is `https`")
+                .help("write `protocol: h2`, or `http://` before its host");
+            None
+        }
+        _ => Some(()),
     }
 }
 
@@ -123,6 +163,14 @@ fn none_left(context: &mut Context<'_>, written: &UpstreamMap, at: At<'_>) -> bo
         Some(other) => context.unknown(at, "behaviour", other, ["try", "refuse"]),
     }
     false
+}
+
+fn ejection(context: &mut Context<'_>, written: &document::Eject, at: At<'_>) -> Ejection {
+    Ejection {
+        after: count(context, written.after, EJECT_AFTER, at.key("after")),
+        lasts: context.period(at.key("for"), written.lasts, EJECT_FOR),
+        most: written.most.unwrap_or(EJECT_MOST),
+    }
 }
 
 fn connections(context: &mut Context<'_>, written: &UpstreamMap, at: At<'_>) -> Connections {
@@ -212,7 +260,14 @@ fn at_least(
 type Parts =
     (Box<str>, u16, Arc<str>, String, HeaderValue, Box<str>, Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>);
 
-fn server(context: &mut Context<'_>, url: &str, trust: &mut Trusted<'_>, at: At<'_>, place: At<'_>) -> Option<Parts> {
+fn server(
+    context: &mut Context<'_>,
+    url: &str,
+    protocol: Option<Http2>,
+    trust: &mut Trusted<'_>,
+    at: At<'_>,
+    place: At<'_>,
+) -> Option<Parts> {
     let parsed = match HttpUrl::parse(url, Form::UPSTREAM) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -221,11 +276,13 @@ fn server(context: &mut Context<'_>, url: &str, trust: &mut Trusted<'_>, at: At<
         }
     };
     let base = mapping::base(context, parsed.uri().path(), place)?;
+    check_protocol(context, protocol, parsed.is_https(), place)?;
     let host = parsed.host().to_owned();
     let tls = if parsed.is_https() { Some(trust.server(context, &host, at.key("tls"), place)?) } else { None };
     let port = parsed.port();
     own_addresses::upstream(context, &host, port, place);
-    let trusted = tls.as_ref().map(|tls| tls.identity.clone()).unwrap_or_default();
+    let spoken = if protocol.is_some() { " h2" } else { "" };
+    let trusted = format!("{}{spoken}", tls.as_ref().map_or("", |tls| &tls.identity));
     let name = url.trim_end_matches('/').into();
     let authority = HeaderValue::from_str(parsed.authority()).ok()?;
     Some((host.into(), port, name, trusted, authority, base, tls.map(|tls| (tls.name, tls.config))))

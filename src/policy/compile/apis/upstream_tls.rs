@@ -9,12 +9,14 @@ use crate::policy::compile::context::{ClientTls, Context};
 use crate::policy::document::UpstreamTls;
 use crate::policy::tls::{self, KeyPin};
 use crate::policy::tree::At;
-use crate::policy::upstream::Server;
+use crate::policy::upstream::{HTTP_2, Server};
 use crate::state::registry::entry::hex;
 
 /// TLS with the servers of an API. It is compiled with the first `https` server.
 pub(super) struct Trusted<'a> {
     written: &'a UpstreamTls,
+    /// Whether HTTP/2 is asked for, and nothing else.
+    http2: bool,
     /// The inner `None`: problems were reported.
     compiled: Option<Option<Compiled>>,
 }
@@ -23,6 +25,18 @@ pub(super) struct Trusted<'a> {
 struct Compiled {
     config: Arc<ClientConfig>,
     identity: String,
+}
+
+impl Compiled {
+    /// Asks for HTTP/2 in the handshake (RFC 7301, RFC 9113 §3.2).
+    fn asking(self, http2: bool) -> Self {
+        if !http2 {
+            return self;
+        }
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![HTTP_2.to_vec()];
+        Self { config: Arc::new(config), ..self }
+    }
 }
 
 /// TLS with one server.
@@ -34,8 +48,8 @@ pub(super) struct ServerTls {
 }
 
 impl<'a> Trusted<'a> {
-    pub(super) fn new(written: &'a UpstreamTls) -> Self {
-        Self { written, compiled: None }
+    pub(super) fn new(written: &'a UpstreamTls, http2: bool) -> Self {
+        Self { written, http2, compiled: None }
     }
 
     /// For a server with this host. `at` is the place of `tls`, `place` that of the server.
@@ -46,8 +60,9 @@ impl<'a> Trusted<'a> {
         at: At<'_>,
         place: At<'_>,
     ) -> Option<ServerTls> {
-        let Self { written, compiled } = self;
-        let compiled = compiled.get_or_insert_with(|| compile(context, written, at)).clone()?;
+        let Self { written, http2, compiled } = self;
+        let compiled = compiled.get_or_insert_with(|| compile(context, written, at).map(|one| one.asking(*http2)));
+        let compiled = compiled.clone()?;
         let (written, place) = match &written.server_name {
             Some(name) => (name.as_str(), at.key("server_name")),
             None => (host, place),

@@ -73,6 +73,8 @@ pub(crate) struct RecordGuard {
     pub(crate) counter: Counter,
     /// The route, once found.
     pub(crate) route: Option<Arc<Route>>,
+    /// It is one of gRPC, as far as that matters so far: it is forwarded as one, or it is refused.
+    pub(super) is_grpc: bool,
     /// The path for the upstream, if it is another one.
     pub(super) mapped_path: Option<Box<str>>,
     /// The origin of the page that sent the request from a browser.
@@ -110,6 +112,7 @@ impl RecordGuard {
             exchange,
             counter: Counter::default(),
             route: None,
+            is_grpc: false,
             mapped_path: None,
             origin: None,
             trace: Trace::default(),
@@ -135,6 +138,7 @@ impl RecordGuard {
             exchange: self.exchange.clone(),
             scheme: self.scheme,
             credentials,
+            is_websocket: self.is_open,
         }
     }
 
@@ -210,6 +214,9 @@ impl RecordGuard {
         if let Some(upstream) = &mut self.upstream {
             (upstream.duration, upstream.status) = (Some(after), Some(status));
         }
+        if self.is_grpc {
+            self.counter.answered();
+        }
         self.answering(status);
     }
 
@@ -243,6 +250,11 @@ impl RecordGuard {
         if let State::Responding = self.state {
             self.state = State::Completed;
         }
+    }
+
+    /// Whether a response that was begun may end with trailers that say why it is not whole.
+    pub(super) fn tells_in_trailers(&self) -> bool {
+        self.is_grpc && self.exchange.version == Some(Version::HTTP_2)
     }
 
     /// Records that the request was refused, or that its response was interrupted for this reason.

@@ -16,10 +16,11 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::permission::Credentials;
 use super::target::malformed;
+use crate::policy::cors::Cors;
 use crate::policy::upgrade::WebSocket;
 use crate::proxy::headers::ResponseFields;
 use crate::proxy::upstream::UpstreamConnection;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal, Stage};
 
 /// What is hashed with the client's key (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -67,6 +68,29 @@ pub(super) fn wanted(parts: &Parts, has_body: bool, settings: Option<&WebSocket>
     Ok(Some(Wanted { settings: *settings, accept: accept(key) }))
 }
 
+/// Refuses a WebSocket that a page of another origin asks for, if `cors` of the API does not list it. Browsers apply no CORS to
+/// WebSockets, and send client certificates with them: the page could read what it may not read otherwise (RFC 6455 §10.2). `own` is
+/// scheme and authority of the request.
+pub(super) fn check_origin(
+    cors: Option<&Cors>,
+    origin: Option<&HeaderValue>,
+    own: (&str, &str),
+) -> Result<(), Refusal> {
+    let (Some(cors), Some(origin)) = (cors, origin) else { return Ok(()) };
+    if cors.allows(origin) || origin.to_str().is_ok_and(|origin| is_origin(origin, own)) {
+        return Ok(());
+    }
+    let detail = "pages of this origin may not open WebSockets of this API from a browser";
+    Err(Refusal::new(Stage::Request, Reason::CorsRefused, detail))
+}
+
+/// Whether an origin (RFC 6454 §7) is this scheme and authority, whose default port may be written or not.
+fn is_origin(origin: &str, (scheme, authority): (&str, &str)) -> bool {
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    let plain = |authority: &'_ str| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
+    origin.split_once("://").is_some_and(|(said, rest)| said == scheme && plain(rest) == plain(authority))
+}
+
 impl Wanted {
     /// Whether an upstream that switched protocols has understood this very request.
     pub(super) fn is_answered_by(&self, fields: &ResponseFields) -> bool {
@@ -105,6 +129,21 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_of_the_api_itself_needs_no_permission() {
+        for (origin, own, expected) in [
+            ("https://api.test", ("https", "api.test"), true),
+            ("https://api.test", ("https", "API.test:443"), true),
+            ("https://api.test:8443", ("https", "api.test:8443"), true),
+            ("http://api.test", ("https", "api.test"), false),
+            ("https://api.test:80", ("https", "api.test"), false),
+            ("https://api.test.evil.test", ("https", "api.test"), false),
+            ("null", ("https", "api.test"), false),
+        ] {
+            assert_eq!(is_origin(origin, own), expected, "{origin} {own:?}");
+        }
+    }
 
     /// The example of RFC 6455 §1.3.
     #[test]

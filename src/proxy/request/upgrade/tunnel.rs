@@ -69,7 +69,7 @@ async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordG
     let mut lost = pin!(guard.permission(credentials).lost());
     let (upstream, first, _held) = connection.into_stream();
     let begun = Instant::now();
-    let mut tunnel = Tunnel::new(wire, upstream, first, begun);
+    let mut tunnel = Tunnel::new(wire, guard, upstream, first, begun);
     let mut timer = pin!(tokio::time::sleep(settings.idle));
     let end = loop {
         let (lifetime, idle) = (begun + settings.lifetime, tunnel.active.get() + settings.idle);
@@ -88,17 +88,23 @@ async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordG
         }
     };
     tunnel.close(&end);
-    guard.tunnelled(tunnel.to_upstream.count, tunnel.to_client.count);
     end
 }
 
 struct Tunnel<'a> {
     wire: &'a RefCell<Wire>,
+    guard: &'a mut RecordGuard,
     upstream: Stream,
     to_upstream: Direction,
     to_client: Direction,
     /// When a byte was last read.
     active: Cell<Instant>,
+}
+
+impl Drop for Tunnel<'_> {
+    fn drop(&mut self) {
+        self.guard.tunnelled(self.to_upstream.count, self.to_client.count);
+    }
 }
 
 /// One direction.
@@ -151,10 +157,10 @@ impl Direction {
 
 impl<'a> Tunnel<'a> {
     /// `first` was read of the upstream already.
-    fn new(wire: &'a RefCell<Wire>, upstream: Stream, first: Bytes, now: Instant) -> Self {
+    fn new(wire: &'a RefCell<Wire>, guard: &'a mut RecordGuard, upstream: Stream, first: Bytes, now: Instant) -> Self {
         let early = wire.borrow_mut().take_input();
         let (to_upstream, to_client) = (Direction::new(early), Direction::new(first));
-        Self { wire, upstream, to_upstream, to_client, active: Cell::new(now) }
+        Self { wire, guard, upstream, to_upstream, to_client, active: Cell::new(now) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, finish: &Cell<bool>) -> Poll<End> {
