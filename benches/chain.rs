@@ -15,7 +15,7 @@ use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaPublicKeyComponents,
 };
-use bartizan::rehearsal::{Rehearsal, Verdict};
+use bartizan::rehearsal::{Rehearsal, Verdict, parsers};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -154,13 +154,14 @@ auth: {{ issuers: {{ corp: {{ issuer: "https://i.example", audience: [orders-api
 roles: {{ clerk: [orders:read, orders:write] }}
 plans: {{ wide: {{ rate: 100000000/s, burst: 100000000 }} }}
 consumers:
-  acme: {{ roles: [clerk], plan: wide, identities: [{{ issuer: corp, id: acme }}], keys: [{{ id: k, sha256: "{key}" }}] }}
+  acme: {{ roles: [clerk], plan: wide, attributes: {{ tenant: [t-16, t-17] }}, identities: [{{ issuer: corp, id: acme }}], keys: [{{ id: k, sha256: "{key}" }}] }}
 apis:
   orders:
     upstream: http://127.0.0.1:9000
     routes:
       GET /public: {{ public: true }}
       GET /orders/{{id}}: {{ scopes: [orders:read] }}
+      GET /tenants/{{tenant}}: {{ scopes: [orders:read], where: {{ path.tenant: caller.tenant }} }}
       POST /orders: {{ scopes: [orders:write], request: {{ json: order.json }} }}
       POST /loose: {{ scopes: [orders:write] }}
       POST /lots: {{ scopes: [orders:write], request: {{ json: lots.json }} }}
@@ -224,6 +225,13 @@ fn public_route(bencher: Bencher<'_, '_>) {
 fn token_known(bencher: Bencher<'_, '_>) {
     let world = World::new();
     world.bench(bencher, get(&world, "/orders/1", Credential::Token), None);
+}
+
+/// The same, and the tenant in the path is compared with those of the caller.
+#[divan::bench]
+fn token_known_and_object_compared(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    world.bench(bencher, get(&world, "/tenants/t-17", Credential::Token), None);
 }
 
 /// The same beside a million revocations.
@@ -319,6 +327,18 @@ fn whole_chain_good_body_by_tree(bencher: Bencher<'_, '_>) {
 fn whole_chain_64_kib(bencher: Bencher<'_, '_>) {
     let world = World::new();
     world.bench(bencher, post_to(&world, "/lots", "application/json", order_of(970, 1)), None);
+}
+
+/// What hiding two fields of each element costs: an answer of about so many bytes.
+#[divan::bench(args = [1 << 10, 64 << 10])]
+fn mask(bencher: Bencher<'_, '_>, size: usize) {
+    let one = json!({"id": "c-1001", "name": "Acme Lanterns", "iban": "DE02120300000000202051", "city": "Berlin",
+        "addresses": [{"street": "Elm 1", "city": "Berlin"}], "balance": 1200.5});
+    let count = size / one.to_string().len();
+    let body = json!({"items": vec![one; count]}).to_string();
+    let paths = [("/items/*/iban", "keep_last 4"), ("/items/*/addresses/*/street", "remove")];
+    assert!(!parsers::mask(&paths, body.as_bytes()).unwrap().windows(3).any(|text| text == b"Elm"));
+    bencher.bench_local(|| parsers::mask(&paths, body.as_bytes()));
 }
 
 /// What parsing alone costs: the same 1 KiB, by serde_json, into a tree.

@@ -16,9 +16,11 @@ use crate::refusal::Refusal;
 use crate::runtime::InForce;
 use crate::stages::auth::Caller;
 use crate::stages::auth::cache::TokenCache;
+use crate::stages::mask::Hidden;
 use crate::stages::rate_limit::{self, Counting, Now, Subject};
 use crate::stages::schema::content::Contents;
 use crate::stages::schema::{Rejected, response};
+use crate::stages::scope;
 use crate::state::registry::UnusualUse;
 
 /// What the chain found out about a request, for the response and the record; set even if the request is refused.
@@ -83,11 +85,14 @@ pub(crate) async fn admit(
             Ok(known) => {
                 trace.caller = Some(Arc::clone(&known.caller));
                 trace.unusual = known.unusual;
-                if let Err(refusal) = requirement.permit(&known, request.now()) {
+                if let Err(refusal) = requirement.permit(&known, request, request.now()) {
                     trace.settle(reporting, refusal)?;
                 }
             }
         }
+    }
+    if let Err(refusal) = scope::permit_client(route.networks.as_ref(), request) {
+        trace.settle(reporting, refusal)?;
     }
     if let Some(caller) = trace.caller.as_deref() {
         subject = Subject::Consumer(caller.plan(), caller.account(), caller.user_account());
@@ -113,13 +118,15 @@ pub(crate) async fn recheck(
     tokens: &TokenCache,
     request: &Request<'_>,
 ) -> Result<(), Refusal> {
+    let settle = |refusal| Trace::default().settle(route.reporting, refusal);
+    scope::permit_client(route.networks.as_ref(), request).or_else(settle)?;
     let Access::Scoped(requirement) = &route.access else { return Ok(()) };
     let known = match in_force.auth.again(request, tokens).await {
         // `max_age` is about the moment in which it began.
-        Ok(known) => requirement.permit(&known, request.exchange.at),
+        Ok(known) => requirement.permit(&known, request, request.exchange.at),
         Err(refusal) => Err(refusal),
     };
-    known.or_else(|refusal| Trace::default().settle(route.reporting, refusal))
+    known.or_else(settle)
 }
 
 /// Decides about a response that has a body, and a status that its contract does not have.
@@ -130,6 +137,24 @@ pub(crate) fn release_undescribed(
     trace: &mut Trace,
 ) -> Result<(), Refusal> {
     requirement.undescribed(status).map_or(Ok(()), |refusal| trace.settle(route.reporting, refusal))
+}
+
+/// Hides what the caller may not see of a response that was read whole; `None`: that is only reported, and the response goes to
+/// the client as it is.
+pub(crate) async fn hide(
+    in_force: &InForce,
+    route: &Route,
+    requirement: &response::Requirement,
+    hidden: Hidden,
+    headers: &HeaderMap,
+    body: Result<Bytes, Refusal>,
+    trace: &mut Trace,
+) -> Result<Option<Bytes>, Refusal> {
+    let masked = match body {
+        Ok(body) => requirement.hide(hidden, headers, body, &in_force.memory).await,
+        Err(refusal) => Err(refusal),
+    };
+    masked.map(Some).or_else(|refusal| trace.settle(route.mask_reporting, refusal).map(|()| None))
 }
 
 /// Checks a response that was held back before it goes to the client. `body` is an error when it could not be read whole.

@@ -68,6 +68,8 @@ pub(crate) fn status(reason: Reason) -> (u8, &'static str) {
         Reason::NotFound => (5, "NOT_FOUND"),
         Reason::InsufficientScope
         | Reason::ConsumerNotApproved
+        | Reason::NotYours
+        | Reason::NetworkNotAllowed
         | Reason::ConsumerSuspended
         | Reason::StrongerCredentialRequired
         | Reason::UnknownConsumer

@@ -101,6 +101,10 @@ reasons! {
     InsufficientScope = 403 "insufficient_scope" "Insufficient scope" in Scope,
     /// The route is open to approved consumers only.
     ConsumerNotApproved = 403 "consumer_not_approved" "The consumer is not approved for this operation" in Scope,
+    /// The request names an object that is not the caller's (`where`).
+    NotYours = 403 "not_yours" "The object is not yours" in Scope,
+    /// The client's address is in none of the networks that the credential is good from, or that the route takes (`from`).
+    NetworkNotAllowed = 403 "network_not_allowed" "The network is not allowed" in Auth | Scope,
     /// The consumer is suspended.
     ConsumerSuspended = 403 "consumer_suspended" "The consumer is suspended" in Auth,
     /// The route requires a stronger or a more recent credential.

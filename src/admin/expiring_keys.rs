@@ -145,6 +145,7 @@ mod tests {
             consumer: "acme".into(),
             sha256: [u8::try_from(id.len()).unwrap(); 32],
             scopes: None,
+            from: None,
             not_before: None,
             expires: Some(at(NOW + hours * HOUR)),
             replaced_by: None,
@@ -176,7 +177,15 @@ mod tests {
         {
             let consumer = Arc::clone(&acme);
             let (created, expires) = (Some(at(created)), expires.map(at));
-            let key = api_key::Key { id: id.into(), consumer, scopes: None, created, not_before: None, expires };
+            let key = api_key::Key {
+                id: id.into(),
+                consumer,
+                scopes: None,
+                networks: None,
+                created,
+                not_before: None,
+                expires,
+            };
             assert!(keys.add([u8::try_from(number).unwrap(); 32], key));
         }
         let registry = registry();

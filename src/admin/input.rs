@@ -1,11 +1,13 @@
 //! The JSON bodies of operators' requests. They are read strictly; an error names the JSON pointer where it is known.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
 
+use crate::exchange::networks::Networks;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::state::registry::entry::{Identity, hex};
 
@@ -20,6 +22,9 @@ pub(super) struct Consumer {
     pub(super) plan: Member<Box<str>>,
     #[serde(deserialize_with = "given")]
     pub(super) organization: Member<Box<str>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) from: Member<Networks>,
+    pub(super) attributes: Option<BTreeMap<Box<str>, Vec<Box<str>>>>,
     pub(super) identities: Option<Vec<IdentityInput>>,
     #[serde(deserialize_with = "given")]
     pub(super) note: Member<Box<str>>,
@@ -59,6 +64,8 @@ pub(super) struct Key {
     pub(super) id: Option<String>,
     #[serde(deserialize_with = "given")]
     pub(super) scopes: Member<Vec<Box<str>>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) from: Member<Networks>,
     #[serde(deserialize_with = "given")]
     pub(super) not_before: Member<Moment>,
     #[serde(deserialize_with = "given")]

@@ -9,6 +9,7 @@ use crate::policy::{Access, Policy};
 use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::stages::auth::{Authentication, Consumer as Listed, api_key};
+use crate::stages::scope::Requirement;
 use crate::state::registry::entry::{Consumer, Grant, Identity, Key, Revocation, Suspension, hex};
 use crate::state::registry::revocation_key::{RevocationKey, RevocationTarget};
 use crate::state::registry::{Health, Registry};
@@ -24,10 +25,12 @@ pub(super) fn policy(policy: &Policy) -> Value {
                 .iter()
                 .filter(|route| Arc::ptr_eq(route.api(), api))
                 .map(|route| match &route.access {
-                    Access::Public => json!({"route": &**route.name(), "public": true}),
+                    Access::Public => json!({"route": &**route.name(), "public": true, "from": route.networks}),
                     Access::Scoped(requirement) => json!({
                         "route": &**route.name(),
                         "scopes": requirement.scopes(),
+                        "from": route.networks,
+                        "where": compared(requirement),
                         "only": requirement.only().map(|names| names.iter().map(|name| &**name).collect::<Vec<_>>()),
                     }),
                 })
@@ -37,6 +40,12 @@ pub(super) fn policy(policy: &Policy) -> Value {
         })
         .collect();
     json!({"digest": &**policy.digest(), "apis": apis})
+}
+
+/// What requests name, and what of the caller it must be.
+fn compared(requirement: &Requirement) -> Value {
+    let conditions = requirement.ownership().unwrap_or_default().iter();
+    conditions.map(|one| (one.name().to_owned(), Value::from(one.value()))).collect()
 }
 
 /// The state of the store.
@@ -101,7 +110,7 @@ pub(super) fn listed(policy: &Policy, consumer: &Listed, registry: &Registry) ->
     json!({
         "name": &**consumer.name(), "source": "policy", "roles": consumer.roles(),
         "plan": consumer.plan().map(|plan| plan.name().to_string()), "organization": consumer.organization(),
-        "identities": identities,
+        "from": consumer.networks(), "attributes": consumer.attributes(), "identities": identities,
         "suspension": registry.suspension(consumer.name()).map(|one| suspension(&one)),
     })
 }
@@ -110,7 +119,8 @@ pub(super) fn listed(policy: &Policy, consumer: &Listed, registry: &Registry) ->
 pub(super) fn added(consumer: &Consumer, registry: &Registry) -> Value {
     json!({
         "name": consumer.name, "source": "store", "roles": consumer.roles, "plan": consumer.plan,
-        "organization": consumer.organization, "identities": consumer.identities.iter().map(identity).collect::<Vec<_>>(), "note": consumer.note,
+        "organization": consumer.organization, "from": consumer.from, "attributes": consumer.attributes,
+        "identities": consumer.identities.iter().map(identity).collect::<Vec<_>>(), "note": consumer.note,
         "created": consumer.created, "created_by": consumer.created_by,
         "suspension": registry.suspension(&consumer.name).map(|one| suspension(&one)),
     })
@@ -180,6 +190,7 @@ fn as_listed(made: &Key, policy: &Policy) -> api_key::Key {
         // Views show only the consumer's name, so the rest is left empty.
         consumer: Arc::new(Listed::new(&made.consumer, Vec::new(), None, None)),
         scopes: policy.auth().keys.scopes(made).map(<[_]>::to_vec),
+        networks: policy.auth().keys.networks(made).cloned(),
         created: Some(made.created),
         not_before: made.not_before,
         expires: made.expires,
@@ -216,7 +227,7 @@ fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, registry: &Regis
     let last = registry.usage(&key.id).last();
     json!({
         "id": key.id, "consumer": &**key.consumer.name(), "source": if made.is_some() { "store" } else { "policy" },
-        "state": state, "scopes": key.scopes, "created": key.created, "not_before": key.not_before,
+        "state": state, "scopes": key.scopes, "from": key.networks, "created": key.created, "not_before": key.not_before,
         "expires": key.expires, "created_by": made.map(|made| &made.created_by),
         "note": made.and_then(|made| made.note.as_ref()),
         "replaced_by": made.and_then(|made| made.replaced_by.as_ref()), "rotation": made.and_then(|made| rotation(made, policy)),

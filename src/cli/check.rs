@@ -75,15 +75,17 @@ fn summary(policy: &Policy) -> String {
 }
 
 fn who(route: &Route) -> String {
+    let from = route.networks.as_ref().map(|networks| format!(", from {networks}")).unwrap_or_default();
     match &route.access {
-        Access::Public => "everyone".to_owned(),
+        Access::Public => format!("everyone{from}"),
         Access::Scoped(requirement) => {
             let alternatives: Vec<String> = requirement.alternatives().iter().map(alternative).collect();
             let scopes = alternatives.join(", or ");
-            match requirement.only() {
-                Some(only) => format!("{scopes}, only {}", only.join(", ")),
-                None => scopes,
-            }
+            let only = requirement.only().map(|only| format!(", only {}", only.join(", ")));
+            let owned = requirement.ownership().unwrap_or_default().iter();
+            let owned: Vec<_> = owned.map(|one| format!("{} is {}", one.name(), one.value())).collect();
+            let owned = if owned.is_empty() { String::new() } else { format!(", where {}", owned.join(" and ")) };
+            format!("{scopes}{}{from}{owned}", only.unwrap_or_default())
         }
     }
 }

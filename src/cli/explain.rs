@@ -265,7 +265,7 @@ impl Explained {
         let mut text = format!("{} {}\n", self.trace.method, self.trace.target);
         for step in self.trace.steps(self.at) {
             let why = match (step.outcome, step.name) {
-                (Outcome::Passed, "path" | "route" | "cors") => step.why,
+                (Outcome::Passed, "path" | "route" | "cors" | "mask") => step.why,
                 (Outcome::Passed, _) => format!("ok: {}", step.why),
                 (Outcome::NotAsked, _) => format!("not asked: {}", step.why),
                 (Outcome::Refused, _) => format!("refused: {}", step.why),
@@ -320,6 +320,9 @@ impl Explained {
         say("request", json!({"method": trace.method, "target": trace.target, "path": trace.path, "host": trace.host}));
         if let Some(may_read) = trace.cors() {
             say("cors", json!(if may_read { "allow" } else { "refuse" }));
+        }
+        if trace.refusal().is_none() {
+            say("hidden", json!(trace.hidden()));
         }
         say("at", json!(self.at.to_string()));
         say("steps", Value::Array(steps));

@@ -6,6 +6,7 @@
 
 mod certificate_name;
 mod clock;
+pub(crate) mod networks;
 mod trace_context;
 
 use std::fmt;

@@ -12,6 +12,7 @@ use super::router;
 use super::token_service::OwnEndpoint;
 use super::upgrade::WebSocket;
 use super::upstream::Upstream;
+use crate::exchange::networks::Networks;
 use crate::stages::rate_limit::RouteLimits;
 use crate::stages::{schema, scope};
 
@@ -82,6 +83,8 @@ pub(crate) struct Route {
     pub(super) api: Arc<Api>,
     /// Who may call it.
     pub(crate) access: Access,
+    /// The networks that it may be called from; absent: any.
+    pub(crate) networks: Option<Networks>,
     /// Its own rate, its class and its cost.
     pub(crate) limits: RouteLimits,
     /// What requests must satisfy.
@@ -90,6 +93,8 @@ pub(crate) struct Route {
     pub(crate) response: Option<schema::response::Requirement>,
     /// The stages that only report.
     pub(crate) reporting: Reporting,
+    /// The same for what is hidden of responses: a contract that is only tried (`response.mode`) does not show it.
+    pub(crate) mask_reporting: Reporting,
     /// What becomes of its paths.
     pub(crate) mapping: PathMapping,
     /// Whether its paths may have encoded slashes.
@@ -181,6 +186,23 @@ impl Route {
     /// The API it belongs to.
     pub(crate) fn api(&self) -> &Arc<Api> {
         &self.api
+    }
+
+    /// The headers that decide about its requests: an upstream must get them as they came.
+    pub(crate) fn decisive_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.request.header_names().chain(self.compared_headers())
+    }
+
+    /// The headers that are compared with what the caller has.
+    pub(crate) fn compared_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        let ownership = match &self.access {
+            Access::Public => None,
+            Access::Scoped(requirement) => requirement.ownership(),
+        };
+        ownership.unwrap_or_default().iter().filter_map(|condition| match condition.named() {
+            scope::ownership::Named::Header(name) => Some(name),
+            _ => None,
+        })
     }
 
     /// The scopes that it requires; none if it is public.

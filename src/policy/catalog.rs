@@ -1,12 +1,24 @@
 //! `catalog`: where the schemas are that URLs identify. Nothing is fetched.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// URLs and prefixes of URLs, each with its file or folder.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalog {
     /// The longest first.
-    entries: Vec<(String, String)>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    /// As written.
+    key: String,
+    url: String,
+    place: String,
+    /// Whether something was found by it, in any copy of the catalog.
+    used: Rc<Cell<bool>>,
 }
 
 /// A file that the catalog names.
@@ -20,33 +32,50 @@ pub(crate) struct Located {
 impl Catalog {
     /// The catalog with these entries, as they are written.
     pub(crate) fn new(written: &BTreeMap<String, String>) -> Self {
-        let mut entries: Vec<(String, String)> =
-            written.iter().map(|(url, place)| (url.trim_end_matches('#').to_owned(), place.clone())).collect();
-        entries.sort_by_key(|(url, _)| std::cmp::Reverse(url.len()));
+        let entry = |(key, place): (&String, &String)| {
+            let url = key.trim_end_matches('#').to_owned();
+            Entry { key: key.clone(), url, place: place.clone(), used: Rc::default() }
+        };
+        let mut entries: Vec<Entry> = written.iter().map(entry).collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.url.len()));
         Self { entries }
+    }
+
+    /// The entries by which nothing was found, as they are written.
+    pub(crate) fn unused(&self) -> Vec<String> {
+        self.entries.iter().filter(|entry| !entry.used.get()).map(|entry| entry.key.clone()).collect()
     }
 
     /// The file of a URL without its fragment.
     pub(crate) fn locate(&self, url: &str) -> Option<Located> {
-        self.entries.iter().find_map(|(known, place)| {
-            if !is_prefix(known) {
-                return (known == url).then(|| Located { path: plain(place), folder: folder_of(place) });
-            }
-            let rest = url.strip_prefix(known.as_str())?.split('?').next().unwrap_or_default();
-            // Who names a folder opens what is in it, and nothing above.
-            let climbs = rest.split('/').any(|step| step == "..") || rest.contains(['\\', '\0']);
-            if rest.is_empty() || climbs {
-                return None;
-            }
-            let folder = plain(place.trim_end_matches('/'));
-            let path = match folder.as_str() {
-                "" if place.starts_with('/') => format!("/{rest}"),
-                "" => rest.to_owned(),
-                folder => format!("{folder}/{rest}"),
-            };
-            let folder = if leaves(&folder) { folder } else { String::new() };
-            Some(Located { path: path.replace("//", "/"), folder })
+        self.entries.iter().find_map(|entry| {
+            let located = entry.locate(url)?;
+            entry.used.set(true);
+            Some(located)
         })
+    }
+}
+
+impl Entry {
+    fn locate(&self, url: &str) -> Option<Located> {
+        let Self { url: known, place, .. } = self;
+        if !is_prefix(known) {
+            return (known == url).then(|| Located { path: plain(place), folder: folder_of(place) });
+        }
+        let rest = url.strip_prefix(known.as_str())?.split('?').next().unwrap_or_default();
+        // Who names a folder opens what is in it, and nothing above.
+        let climbs = rest.split('/').any(|step| step == "..") || rest.contains(['\\', '\0']);
+        if rest.is_empty() || climbs {
+            return None;
+        }
+        let folder = plain(place.trim_end_matches('/'));
+        let path = match folder.as_str() {
+            "" if place.starts_with('/') => format!("/{rest}"),
+            "" => rest.to_owned(),
+            folder => format!("{folder}/{rest}"),
+        };
+        let folder = if leaves(&folder) { folder } else { String::new() };
+        Some(Located { path: path.replace("//", "/"), folder })
     }
 }
 

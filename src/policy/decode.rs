@@ -147,6 +147,14 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         deserialize_i64 visit_i64 i64;
     }
 
+    /// For what may be `null` on purpose.
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
+        match self.kind() {
+            Kind::Scalar(scalar) if scalar.is_null() && !scalar.written().is_empty() => visitor.visit_unit(),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.visit_text(visitor)
     }
@@ -228,7 +236,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct
+        i8 i16 i32 i128 u128 f32 f64 char bytes byte_buf unit_struct tuple tuple_struct
     }
 }
 

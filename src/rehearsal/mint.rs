@@ -140,6 +140,7 @@ impl Mint {
             id: id.into(),
             consumer: consumer.into(),
             scopes: scopes.map(|scopes| scopes.iter().map(|scope| Box::from(scope.as_str())).collect()),
+            from: None,
             not_before: None,
             expires: None,
             replaced_by: None,

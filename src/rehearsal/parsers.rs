@@ -19,6 +19,7 @@ use crate::stages::auth::certificate::{self, ClientTrust};
 use crate::stages::auth::introspection;
 use crate::stages::auth::key_location;
 use crate::stages::auth::key_set::KeySet;
+use crate::stages::mask::{self, Mask, Replacement, Rule};
 use crate::state::registry::entry::{Entry, Kind};
 
 /// Returns the normal form of the path of a request.
@@ -87,6 +88,13 @@ pub fn entry(bytes: &[u8]) -> Vec<Vec<u8>> {
 /// Returns whether a text begins like one of our API keys and has no valid checksum.
 pub fn is_mistyped_key(text: &[u8]) -> bool {
     api_key_format::is_mistyped(text)
+}
+
+/// Hides what is at these paths of a JSON text, each with what stands in its place. Returns what is left.
+pub fn mask(paths: &[(&str, &str)], text: &[u8]) -> Option<Vec<u8>> {
+    let rule = |(path, otherwise): &(&str, &str)| Rule::new(path, Vec::new(), Replacement::read(otherwise)?).ok();
+    let hidden = Mask::new(paths.iter().map(rule).collect::<Option<_>>()?).hidden(|_| false)?;
+    mask::rewrite(&hidden, text).ok()
 }
 
 /// Reads a duration, a size and a rate. Returns each that fits as it is displayed.

@@ -12,6 +12,7 @@ use crate::policy::{Access, Policy, Route};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::token::{Presented, Token};
 use crate::stages::auth::{Caller, CredentialKind};
+use crate::stages::mask::Hidden;
 
 /// The trace of one request.
 pub(crate) struct RehearsalTrace {
@@ -132,6 +133,13 @@ impl RehearsalTrace {
         Some(cors.allows(self.page.as_ref()?))
     }
 
+    /// The paths of what the caller does not see of responses.
+    pub(crate) fn hidden(&self) -> Vec<String> {
+        let mask = self.route.as_ref().and_then(|route| route.response.as_ref()?.mask());
+        let hidden = mask.and_then(|mask| mask.hidden(|scope| self.caller().is_some_and(|caller| caller.has(scope))));
+        hidden.iter().flat_map(Hidden::paths).map(str::to_owned).collect()
+    }
+
     /// Path and query that the upstream gets, with the base path of its first server; `None` if it gets nothing.
     pub(crate) fn upstream_target(&self) -> Option<String> {
         let (route, mapped) = (self.route.as_ref()?, self.mapped.as_ref()?);
@@ -193,6 +201,11 @@ impl RehearsalTrace {
             let why = format!("pages of {} {may} read the response", String::from_utf8_lossy(origin.as_bytes()));
             steps.push(Step { name: "cors", outcome: Outcome::Passed, why });
         }
+        let hidden = self.hidden();
+        if self.end.is_ok() && !hidden.is_empty() {
+            let why = format!("the caller does not see {}", hidden.join(", "));
+            steps.push(Step { name: "mask", outcome: Outcome::Passed, why });
+        }
         steps
     }
 
@@ -217,9 +230,10 @@ impl RehearsalTrace {
             "route" => passed(format!("{} · {}", route.api().name(), route.name())),
             "auth" if public => not_asked("the route is public"),
             "auth" => passed(self.caller().map(|caller| self.origin.words(caller, now)).unwrap_or_default()),
-            "scope" if public => not_asked("the route is public"),
+            "scope" if public && route.networks.is_none() => not_asked("the route is public"),
+            "scope" if public => passed(format!("the route is public{}", self.network_summary())),
             "scope" if self.caller().is_none() => not_asked("no caller is authenticated, and auth only reports"),
-            "scope" => passed(self.scope_summary()),
+            "scope" => passed(self.scope_summary() + &self.network_summary() + &self.ownership_summary()),
             "rate_limit" => match self.limits() {
                 limits if limits.is_empty() => not_asked("neither the route nor a plan has a limit"),
                 limits => passed(limits.join(", ")),
@@ -234,6 +248,7 @@ impl RehearsalTrace {
         let mut why = match refusal.reason() {
             Reason::InsufficientScope => self.scope_summary(),
             Reason::ConsumerNotApproved => format!("{} (is {})", refusal.detail(), self.name()),
+            Reason::NotYours => refusal.detail().to_owned() + &self.ownership_summary(),
             _ => refusal.detail().to_owned(),
         };
         if let Some(methods) = allowed_methods {
@@ -267,6 +282,20 @@ impl RehearsalTrace {
         }
         let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join("; ")) };
         format!("needs {needs}; has {has}{details}")
+    }
+
+    /// The networks that the route may be called from.
+    fn network_summary(&self) -> String {
+        let networks = self.route.as_ref().and_then(|route| route.networks.as_ref());
+        networks.map(|networks| format!("; from {networks}")).unwrap_or_default()
+    }
+
+    /// What requests name that must be the caller's, and what the caller has.
+    fn ownership_summary(&self) -> String {
+        let (Some(route), Some(caller)) = (&self.route, self.caller()) else { return String::new() };
+        let Access::Scoped(requirement) = &route.access else { return String::new() };
+        let conditions = requirement.ownership().unwrap_or_default().iter();
+        conditions.map(|one| format!("; {} must be {}", one.name(), one.describe(caller))).collect()
     }
 
     /// What remains of each limit that the request counted against.
@@ -342,6 +371,7 @@ impl CredentialOrigin {
             Some(plan) => format!("plan {}", plan.name()),
             None => "no plan".to_owned(),
         });
+        words.extend(caller.networks().map(|networks| format!("good from {networks}")));
         if let Some(ends) = self.ends {
             let left = SignedDuration::from_secs(ends.as_second().saturating_sub(now.as_second()));
             words.push(format!("{thing} expires in {left:#}"));

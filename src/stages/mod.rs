@@ -2,6 +2,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod decimal;
+pub(crate) mod mask;
 pub(crate) mod rate_limit;
 pub(crate) mod schema;
 pub(crate) mod scope;

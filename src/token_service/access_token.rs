@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::service::{Service, refuse, unavailable};
 use crate::refusal::{Reason, Refusal};
+use crate::stages::auth::attributes::ATTRIBUTES;
 use crate::stages::auth::claims::{Confirmation, SOURCES};
 use crate::state::registry::revocation_key::RevocationKey;
 use base64::Engine;
@@ -28,8 +29,16 @@ pub(super) struct Contents<'a> {
     pub(super) family: Option<&'a str>,
     /// It must not be valid for longer, in seconds since 1970.
     pub(super) no_longer_than: Option<i64>,
-    /// What ends the token that it is exchanged for; the client acts for its subject (RFC 8693 §4.1).
-    pub(super) exchanged: Option<&'a [RevocationKey]>,
+    /// Present: it is exchanged for another token; the client acts for its subject (RFC 8693 §4.1).
+    pub(super) exchanged: Option<Exchanged<'a>>,
+}
+
+/// What a token takes over from the one that it is exchanged for.
+pub(super) struct Exchanged<'a> {
+    /// What ends that one.
+    pub(super) revocation_keys: &'a [RevocationKey],
+    /// Its attributes, as a claim.
+    pub(super) attributes: Value,
 }
 
 /// Signs a token, and returns the response (RFC 6749 §5.1) without a refresh token.
@@ -76,10 +85,11 @@ pub(super) fn response(service: &Service<'_>, contents: &Contents<'_>) -> Result
         if let Some(family) = contents.family {
             claims.insert("sid".to_owned(), json!(family));
         }
-        if let Some(keys) = contents.exchanged {
+        if let Some(exchanged) = &contents.exchanged {
             claims.insert("act".to_owned(), json!({"sub": contents.client}));
-            let keys: Vec<_> = keys.iter().map(|key| key.id()).collect();
+            let keys: Vec<_> = exchanged.revocation_keys.iter().map(|key| key.id()).collect();
             claims.insert(SOURCES.to_owned(), json!(keys));
+            claims.insert(ATTRIBUTES.to_owned(), exchanged.attributes.clone());
         }
     }
     let token = key.sign(TYPE, &claims).ok_or_else(|| unavailable("the token could not be signed"))?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::access_token::{self, Contents, TOKEN_TYPE};
+use super::access_token::{self, Contents, Exchanged, TOKEN_TYPE};
 use super::asked;
 use super::form::Form;
 use super::refresh;
@@ -129,7 +129,10 @@ async fn exchange(
             confirmation: &confirmation,
             family: None,
             no_longer_than: Some(subject.expires),
-            exchanged: Some(&subject.revocation_keys),
+            exchanged: Some(Exchanged {
+                revocation_keys: &subject.revocation_keys,
+                attributes: subject.caller.attributes().to_claim(),
+            }),
         },
     )?;
     response.insert("issued_token_type".to_owned(), json!(TOKEN_TYPE));

@@ -20,7 +20,7 @@ fn operators_see_and_reload_and_others_do_not() {
     operator.get("/v1/policy").send().refused(401, "missing_credentials");
     operator.get("/v1/policy").bearer("guess").send().refused(401, "invalid_token");
     let policy = operator.get("/v1/policy").bearer(proxy::ADMIN_TOKEN).send().json();
-    assert_eq!(policy["apis"][0]["routes"][0], json!({"route": "GET /x", "public": true}), "{policy:#}");
+    assert_eq!(policy["apis"][0]["routes"][0], json!({"route": "GET /x", "public": true, "from": null}), "{policy:#}");
     operator.post("/v1/policy/reload", "").send().refused(401, "missing_credentials");
     let reloaded = operator.post("/v1/policy/reload", "").bearer(proxy::ADMIN_TOKEN).send();
     assert_eq!(reloaded.json()["outcome"], "unchanged", "{}", reloaded.text());

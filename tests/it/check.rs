@@ -90,7 +90,8 @@ fn an_alias_bomb_is_reported_and_quick() {
 
 #[test]
 fn a_good_file_says_who_may_do_what() {
-    let good = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\napis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [s] } } } }\n";
+    let good = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\nroles: { r: [s] }\n\
+                consumers: { c: { roles: [r], identities: [{ certificate_san: c.example }] } }\napis: { a: { upstream: \"http://127.0.0.1:9\", routes: { GET /x: { scopes: [s] } } } }\n";
     let (code, out, err) = check(good, &[]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.starts_with("ok: 1 API, 1 route\n") && out.contains("GET /x  s"), "{out}");
@@ -199,7 +200,7 @@ fn a_cost_that_never_fits_is_reported() {
     ] {
         let policy = format!(
             "version: 1\nlisten: [{{ address: \"127.0.0.1:0\" }}]\nplans: {{ free: {{ {plan} }} }}\n\
-             consumers: {{ acme: {{ plan: free }} }}\n\
+             store: state/\nconsumers: {{ acme: {{ plan: free }} }}\n\
              apis: {{ a: {{ upstream: \"http://127.0.0.1:9\", routes: {{ GET /x: {{ scopes: [a], {route} }} }} }} }}\n"
         );
         let (_, _, problems) = check(&policy, &[]);
@@ -208,4 +209,83 @@ fn a_cost_that_never_fits_is_reported() {
             None => assert!(!problems.contains("cost"), "{plan} {route}: {problems}"),
         }
     }
+}
+
+/// A policy without a warning, with these changes.
+fn linted(changes: &[(&str, &str)]) -> String {
+    const TIDY: &str = "version: 1
+allow: []
+listen: [{ address: \"127.0.0.1:0\" }]
+auth: { issuers: { corp: { issuer: \"https://i.example\", audience: [a], secret: \"0123456789abcdef0123456789abcdef\", algorithms: [HS256], max_lifetime: 1h } } }
+roles: { clerk: [orders:read, orders:write] }
+plans: { gold: { rate: 5/s, classes: { report: 1/s } } }
+consumers: { acme: { roles: [clerk], plan: gold, identities: [{ issuer: corp, id: acme }] } }
+apis:
+  orders:
+    upstream: http://127.0.0.1:9000
+    routes:
+      GET /a: { scopes: [orders:read], class: report }
+      POST /a: { scopes: [orders:write] }
+audit: none
+";
+    let text = changes.iter().fold(TIDY.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    });
+    let (code, _, said) = check(&text, &[]);
+    assert!(matches!(code, Some(0)) || said.contains("error:"), "{said}");
+    said
+}
+
+#[test]
+fn what_nothing_uses_and_what_is_misspelt_is_reported_unless_it_is_meant() {
+    let roles = ("roles: { clerk", "roles: { auditor: [orders:read], clerk");
+    let plan = ("plans: { gold", "plans: { silver: { rate: 1/s }, gold");
+    let class = ("classes: { report: 1/s }", "classes: { report: 1/s, export: 1/s }");
+    let mute = ("consumers: { acme", "consumers: { mute: { roles: [clerk], plan: gold }, acme");
+    let slip = ("GET /a: { scopes: [orders:read]", "GET /a: { scopes: [order:read]");
+    let ungranted = ("POST /a: { scopes: [orders:write]", "POST /a: { scopes: [orders:refund]");
+    let twins = ("roles: { clerk: [", "roles: { clerk: [orders.read, ");
+    assert_eq!(linted(&[]), "");
+    for (change, place, words, name) in [
+        (roles, "policy.yaml:5:", "no consumer has the role `auditor`", "unused_role auditor"),
+        (plan, "policy.yaml:6:", "no consumer has the plan `silver`", "unused_plan silver"),
+        (class, "policy.yaml:6:", "no route has the class `export`", "unused_class export"),
+        (mute, "policy.yaml:7:", "the consumer `mute` has no credential", "no_credential mute"),
+        (slip, "policy.yaml:12:", "did you mean `orders:read`?", "ungranted_scope order:read"),
+        (
+            ungranted,
+            "policy.yaml:13:",
+            "write it at a role: nobody can call this route",
+            "ungranted_scope orders:refund",
+        ),
+        (
+            twins,
+            "policy.yaml:5:",
+            "`orders:read` and `orders.read` may be two names of one scope",
+            "two_names orders:read",
+        ),
+    ] {
+        let said = linted(&[change]);
+        assert!(said.contains(place) && said.contains(words), "{place} {words}: {said}");
+        assert!(said.contains(&format!("`allow: [{name}]`")), "{said}");
+        assert_eq!(said.matches("warning:").count(), 1, "{said}");
+        for allowed in [name, name.split(' ').next().unwrap()] {
+            assert_eq!(linted(&[change, ("allow: []", &format!("allow: [{allowed}]"))]), "");
+        }
+        let other = linted(&[change, ("allow: []", "allow: [unused_role nobody]")]);
+        assert!(other.contains(words) && other.contains("there is no such warning"), "{other}");
+    }
+    assert!(linted(&[("allow: []", "allow: [unused_rol]")]).contains("did you mean `unused_role`?"));
+    // What may be used at run time, or by tokens, is not reported.
+    let open = ("max_lifetime: 1h", "max_lifetime: 1h, default_plan: gold");
+    assert_eq!(linted(&[ungranted, open]), "");
+    assert!(linted(&[slip, open]).contains("did you mean `orders:read`?"));
+    let claim = ("max_lifetime: 1h", "max_lifetime: 1h, role_claim: roles");
+    assert_eq!(linted(&[roles, claim]), "");
+    let store = ("listen:", "store: state/\nlisten:");
+    assert_eq!(linted(&[roles, plan, mute, ungranted, store]), "");
+    let catalog = ("listen:", "catalog: { \"https://example.com/a\": schema.json }\nlisten:");
+    let said = linted(&[catalog]);
+    assert!(said.contains("no schema refers to this URL"), "{said}");
 }

@@ -23,6 +23,7 @@ const READ_BY: &[(&str, &str)] = &[
     ("client certificates", "certificate"),
     ("content codings", "coding"),
     ("response schemas", "response"),
+    ("responses with fields that are hidden", "mask"),
     ("admin bodies, store entries, API keys", "operator"),
     ("policies and quantities", "policy"),
     ("OpenAPI documents", "openapi"),

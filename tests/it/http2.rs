@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::support::*;
 
 /// Runs a story on a connection of its own.
-fn over_http2<B, S>(proxy: &proxy::Proxy, story: impl FnOnce(SendRequest<B>) -> S)
+pub fn over_http2<B, S>(proxy: &proxy::Proxy, story: impl FnOnce(SendRequest<B>) -> S)
 where
     B: Body<Data = Bytes, Error = std::convert::Infallible> + Send + Unpin + 'static,
     S: Future<Output = ()>,

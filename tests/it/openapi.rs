@@ -195,7 +195,7 @@ fn reported(openapi: &str, routes: &str, document: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("api.yaml"), document).unwrap();
     let policy = format!(
-        "version: 1\nlisten: [{{ address: 127.0.0.1:0 }}]\nplans: {{ p: {{ rate: 1/s }} }}\nconsumers: {{ acme: {{ plan: p }} }}\n\
+        "version: 1\nlisten: [{{ address: 127.0.0.1:0 }}]\nstore: state/\nconsumers: {{ acme: {{}} }}\n\
          apis:\n  a:\n    upstream: http://127.0.0.1:9\n    openapi: {openapi}\n    routes: {{ {routes} }}\n"
     );
     std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();

@@ -592,6 +592,41 @@ fn a_token_of_another_issuer_is_exchanged_for_less() {
     exchange(&mut client, "acme-5", &subject, &[]).is(400);
 }
 
+/// A token that is exchanged is of no more tenants than it was, and the new one neither.
+#[test]
+fn an_exchanged_token_keeps_the_attributes_of_the_one_before() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let policy = serving(&upstream, "", ", { id: acme-5, secret_sha256: \"SECRET\", exchange: [corp] }")
+        .issuer(
+            "corp",
+            &format!(
+                "jwks: \"{}\", algorithms: [ES256], default_plan: free, attributes: {{ tenant: org }}",
+                issuer.url()
+            ),
+        )
+        .route("GET /of/{tenant}", "scopes: [\"orders:read\"], where: { path.tenant: caller.tenant }");
+    let yaml = policy.yaml().replace("\"SECRET\"", &format!("\"{}\"", sha256(SECRET)));
+    let proxy = policy
+        .clone()
+        .text(&yaml.replace("acme: { plan: free,", "acme: { plan: free, attributes: { tenant: [a, b] },"))
+        .start();
+    let mut client = client(&proxy);
+    let own = credentials(&mut client);
+    for (tenant, status) in [("a", 200), ("b", 200), ("c", 403)] {
+        let asked = client.get(&format!("/of/{tenant}")).bearer(text(&own, "access_token"));
+        assert_eq!(asked.send().status, status, "{tenant}");
+    }
+    for (org, allowed) in [(json!("a"), "a"), (json!(["b", "c"]), "b"), (json!("c"), ""), (json!(null), "")] {
+        let subject = issuer.token().claim("org", org).text();
+        let parameters = [("grant_type", EXCHANGE), ("subject_token", &subject), ("subject_token_type", ACCESS)];
+        let token = asks(&mut client, "/oauth/token", "acme-5", &parameters).is(200).json();
+        for tenant in ["a", "b", "c"] {
+            let status = client.get(&format!("/of/{tenant}")).bearer(text(&token, "access_token")).send().status;
+            assert_eq!(status, if tenant == allowed { 200 } else { 403 }, "{tenant} {allowed}");
+        }
+    }
+}
+
 #[test]
 fn metadata_says_where_everything_is() {
     let upstream = upstream().start();

@@ -106,6 +106,7 @@ impl Operation<'_> {
             consumer: consumer.into(),
             sha256,
             scopes,
+            from: written.from.or(before.and_then(|before| before.from.clone())),
             not_before,
             expires,
             replaced_by: None,
@@ -134,21 +135,28 @@ impl Operation<'_> {
         let key = self.made_key(id)?;
         let written: input::Key = input::read(self.body)?;
         if written.id.is_some() || written.sha256.is_some() || written.overlap.is_some() {
-            return Err(input::wrong("", "only `expires`, `not_before`, `scopes` and `note` of a key can be changed"));
+            return Err(input::wrong(
+                "",
+                "only `expires`, `not_before`, `scopes`, `from` and `note` of a key can be changed",
+            ));
         }
         let moment = |given: input::Member<input::Moment>, before, pointer| match given {
             input::Member::Absent => Ok(before),
             input::Member::Null => Ok(None),
             input::Member::Value(at) => at.at(pointer, self.now).map(Some),
         };
-        if self.scheduled(id).is_some() && !matches!(written.scopes, input::Member::Absent) {
-            return Err(conflict("the policy file says which scopes this key has; change it there, and reload"));
+        let of_policy = written.scopes != input::Member::Absent || written.from != input::Member::Absent;
+        if of_policy && self.scheduled(id).is_some() {
+            return Err(conflict(
+                "the policy file says which scopes and networks this key has; change it there, and reload",
+            ));
         }
         let narrows = matches!(written.scopes, input::Member::Value(_));
         let scopes = written.scopes.or(key.scopes.clone());
         self.check_scopes(scopes.as_deref().unwrap_or_default(), written.force || !narrows)?;
         let changed = Key {
             scopes,
+            from: written.from.or(key.from.clone()),
             not_before: moment(written.not_before, key.not_before, "/not_before")?,
             expires: moment(written.expires, key.expires, "/expires")?,
             note: text(written.note.or(key.note.clone()))?,

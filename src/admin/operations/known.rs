@@ -3,7 +3,7 @@
 //! A name that nothing has is most likely a typing mistake, and "done" would leave a leaked credential in use. So it is
 //! refused, with the nearest name; `force` accepts what is not known here yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -12,6 +12,8 @@ use super::{Operation, Result, input, missing, view};
 use crate::policy::Access;
 use crate::policy::diagnostic::did_you_mean;
 use crate::refusal::Refusal;
+use crate::stages::auth::attributes::Values as Attributes;
+use crate::stages::scope::ownership::Condition;
 use crate::state::registry::revocation_key::RevocationTarget;
 
 impl Operation<'_> {
@@ -114,6 +116,27 @@ impl Operation<'_> {
         let directory = self.directory();
         let problem = || not_in_policy("the policy does not define this role", name, directory.role_names());
         if directory.has_role(name) { Ok(()) } else { Err(input::wrong(pointer, problem())) }
+    }
+
+    /// Reads attributes in the body: a route compares each with what requests name, and none has an empty value.
+    pub(super) fn attributes(&self, written: BTreeMap<Box<str>, Vec<Box<str>>>) -> Result<Attributes> {
+        let routes = self.policy().routes().iter();
+        let compared = routes.filter_map(|route| match &route.access {
+            Access::Scoped(requirement) => requirement.ownership(),
+            Access::Public => None,
+        });
+        let compared: BTreeSet<String> = compared.flatten().map(Condition::value).collect();
+        let known = || compared.iter().filter_map(|value| value.strip_prefix("caller."));
+        for (name, values) in &written {
+            if !known().any(|known| known == &**name) {
+                let problem = not_in_policy("no route of the policy compares this attribute", name, known());
+                return Err(input::wrong(&format!("/attributes/{name}"), problem));
+            }
+            if values.is_empty() || values.iter().any(|value| value.is_empty()) {
+                return Err(input::wrong(&format!("/attributes/{name}"), "write at least one value, and no empty one"));
+            }
+        }
+        Ok(written.into_iter().map(|(name, values)| (name, values.into())).collect())
     }
 
     /// Checks the name of a plan in the body.

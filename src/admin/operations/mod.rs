@@ -299,13 +299,19 @@ impl Operation<'_> {
         };
         let organization = written.organization.or(kept.and_then(|kept| kept.organization.clone()));
         organization.iter().try_for_each(|name| plain(name, "/organization"))?;
+        let from = written.from.or(kept.and_then(|kept| kept.from.clone()));
+        let attributes = match written.attributes {
+            None => kept.map(|kept| kept.attributes.clone()).unwrap_or_default(),
+            Some(attributes) => self.attributes(attributes)?,
+        };
         let note = written.note.or(kept.and_then(|kept| kept.note.clone()));
         let (created, created_by) = match before {
             Some(before) => (before.created, before.created_by.clone()),
             None => (self.now, self.by.into()),
         };
         let (name, note) = (name.into(), text(note)?);
-        let consumer = Consumer { name, roles, plan, organization, identities, note, created, created_by };
+        let consumer =
+            Consumer { name, roles, plan, organization, from, attributes, identities, note, created, created_by };
         let shown = view::added(&consumer, self.registry());
         Ok((consumer, shown))
     }

@@ -42,10 +42,15 @@ pub(super) fn policy(description: &Description, given: &Given<'_>) -> String {
          # A policy for {}, generated from its OpenAPI description.\n\
          # Closed by default: requests that neither file describes are refused. `TODO` marks what you need to decide.\n\
          # Check it: bartizan check policy.yaml    Run it: bartizan run --policy policy.yaml\n\
-         version: 1\n\n\
+         version: 1\n{}\n\
          listen:\n  - address: 127.0.0.1:8080    # TODO: add TLS before you open it to other hosts: `tls: {{ certificate: …, key: … }}`\n\n\
          # admin: {{ address: 127.0.0.1:9901, token: \"${{file:admin-token}}\" }}    # health, metrics, keys, revocations\n",
-        yaml::comment(title)
+        yaml::comment(title),
+        if roles.len() > 1 {
+            "allow: [unused_role]    # TODO: remove it when your consumers have all roles\n"
+        } else {
+            ""
+        },
     );
     callers(&mut text, description, given, &own, &roles);
     let name = yaml::name(title, "api");

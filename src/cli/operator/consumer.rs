@@ -1,5 +1,7 @@
 //! `bartizan consumer`: registers consumers at run time, and manages roles, suspensions and grants.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
@@ -29,31 +31,7 @@ enum Action {
     #[command(
         after_help = "Example: bartizan consumer add acme --role clerk --plan free --identity corp:acme-app\n         bartizan consumer add acme --certificate-san dns:client.acme.example"
     )]
-    Add {
-        /// Name of the consumer
-        name: String,
-        /// Role of the policy; may be repeated
-        #[arg(long = "role", value_name = "ROLE")]
-        roles: Vec<String>,
-        /// Plan of the policy
-        #[arg(long)]
-        plan: Option<String>,
-        /// Organization that the consumer belongs to
-        #[arg(long, value_name = "NAME")]
-        organization: Option<String>,
-        /// Issuer, and the consumer's id there; may be repeated
-        #[arg(long = "identity", value_name = "ISSUER:ID")]
-        identities: Vec<String>,
-        /// Thumbprint of a client certificate; may be repeated
-        #[arg(long = "certificate", value_name = "sha256:DIGITS")]
-        certificates: Vec<String>,
-        /// Name in the consumer's client certificates: dns:NAME, uri:URI or email:ADDRESS; may be repeated
-        #[arg(long = "certificate-san", value_name = "KIND:NAME")]
-        names: Vec<String>,
-        /// Note for people
-        #[arg(long)]
-        note: Option<String>,
-    },
+    Add(NewConsumer),
     /// List the consumers of the policy and those registered at run time
     #[command(after_help = "Example: bartizan consumer list --format json")]
     List,
@@ -126,6 +104,54 @@ enum Action {
     },
 }
 
+#[derive(clap::Args)]
+struct NewConsumer {
+    /// Name of the consumer
+    name: String,
+    /// Role of the policy; may be repeated
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// Plan of the policy
+    #[arg(long)]
+    plan: Option<String>,
+    /// Organization that the consumer belongs to
+    #[arg(long, value_name = "NAME")]
+    organization: Option<String>,
+    /// Network that its credentials are good from, such as 203.0.113.0/24; may be repeated
+    #[arg(long = "from", value_name = "NETWORK")]
+    networks: Vec<String>,
+    /// Attribute that routes compare, such as tenant=t-17; repeated with one name: several values
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    attributes: Vec<String>,
+    /// Issuer, and the consumer's id there; may be repeated
+    #[arg(long = "identity", value_name = "ISSUER:ID")]
+    identities: Vec<String>,
+    /// Thumbprint of a client certificate; may be repeated
+    #[arg(long = "certificate", value_name = "sha256:DIGITS")]
+    certificates: Vec<String>,
+    /// Name in the consumer's client certificates: dns:NAME, uri:URI or email:ADDRESS; may be repeated
+    #[arg(long = "certificate-san", value_name = "KIND:NAME")]
+    names: Vec<String>,
+    /// Note for people
+    #[arg(long)]
+    note: Option<String>,
+}
+
+impl NewConsumer {
+    fn body(&self) -> Result<Value, u8> {
+        let mut identities = self.identities.iter().map(|text| identity(text)).collect::<Result<Vec<_>, u8>>()?;
+        identities.extend(self.certificates.iter().map(|thumbprint| json!({"certificate": thumbprint})));
+        identities.extend(self.names.iter().map(|name| json!({"certificate_san": name})));
+        // Without roles there is no limit; an empty list would be a limit that allows nothing. So it is with networks.
+        let given = |list: &Vec<String>| Some(list.clone()).filter(|list| !list.is_empty());
+        Ok(json!({
+            "name": self.name, "roles": given(&self.roles), "plan": self.plan, "organization": self.organization,
+            "from": given(&self.networks), "attributes": attributes(&self.attributes)?, "identities": identities,
+            "note": self.note,
+        }))
+    }
+}
+
 pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
     arguments.daemon.open().and_then(|operator| act(arguments, &operator)).map_or_else(|code| code, |()| DONE)
 }
@@ -133,18 +159,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
 fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
     let consumer = |name: &str| format!("/v1/consumers/{}", segment(name));
     let (method, path, body) = match &arguments.action {
-        Action::Add { name, roles, plan, organization, identities, certificates, names, note } => {
-            let mut identities = identities.iter().map(|text| identity(text)).collect::<Result<Vec<_>, u8>>()?;
-            identities.extend(certificates.iter().map(|thumbprint| json!({"certificate": thumbprint})));
-            identities.extend(names.iter().map(|name| json!({"certificate_san": name})));
-            // Without roles there is no limit; an empty list would be a limit that allows nothing.
-            let roles = Some(roles).filter(|roles| !roles.is_empty());
-            let body = json!({
-                "name": name, "roles": roles, "plan": plan, "organization": organization, "identities": identities,
-                "note": note,
-            });
-            (Method::POST, "/v1/consumers".to_owned(), Some(body))
-        }
+        Action::Add(new) => (Method::POST, "/v1/consumers".to_owned(), Some(new.body()?)),
         Action::Roles { name, roles } => (Method::PATCH, consumer(name), Some(json!({"roles": roles}))),
         Action::Suspend { name, until, reason, force } => {
             let body = json!({"until": until, "reason": reason, "force": force});
@@ -189,6 +204,19 @@ fn list(arguments: &Arguments, operator: &Operator, path: &str, columns: &[(&str
         Format::Text => print_table(&items, columns),
     }
     Ok(())
+}
+
+fn attributes(texts: &[String]) -> Result<BTreeMap<&str, Vec<&str>>, u8> {
+    let mut attributes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for text in texts {
+        let Some((name, value)) = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty())
+        else {
+            output::message(format_args!("error: the attribute is not valid; write NAME=VALUE"));
+            return Err(INVALID);
+        };
+        attributes.entry(name).or_default().push(value);
+    }
+    Ok(attributes)
 }
 
 fn identity(text: &str) -> Result<Value, u8> {

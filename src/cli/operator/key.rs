@@ -79,6 +79,9 @@ struct Traits {
     /// Scope to limit the key to, within the consumer's roles; may be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// Network that the key is good from, such as 203.0.113.0/24, within those of the consumer; may be repeated
+    #[arg(long = "from", value_name = "NETWORK")]
+    networks: Vec<String>,
     /// Note for people
     #[arg(long)]
     note: Option<String>,
@@ -108,6 +111,9 @@ impl Traits {
         }
         if !self.scopes.is_empty() {
             body.insert("scopes".to_owned(), json!(self.scopes));
+        }
+        if !self.networks.is_empty() {
+            body.insert("from".to_owned(), json!(self.networks));
         }
         Value::Object(body)
     }

@@ -125,6 +125,8 @@ pub(super) struct Facts {
     pub(super) upstream_path: Option<String>,
     /// `allow` or `refuse`: whether the page that sends it from a browser may read the response.
     pub(super) cors: Option<String>,
+    /// The paths of what the caller does not see of responses, in any order.
+    pub(super) hidden: Option<Vec<String>>,
 }
 
 /// Deserializes a type from a string or a map.

@@ -352,7 +352,7 @@ impl Reader<'_> {
         if *facts == Facts::default() && !at.damaged() {
             self.problems.error(at.place(), "this expectation is empty").help(
                 "write `allow`, or some of `status`, `code`, `stage`, `scopes`, `granted`, `violations`, `consumer`, \
-                 `route`, `would_refuse`, `upstream_path`, `cors`",
+                 `route`, `would_refuse`, `upstream_path`, `cors`, `hidden`",
             );
         }
         (self.problems.len() == before).then(|| facts.clone())

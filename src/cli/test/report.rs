@@ -103,7 +103,7 @@ fn tested_json(tested: &Tested) -> Value {
             "status": got.status, "code": got.code, "stage": got.stage, "detail": got.detail,
             "violations": violations, "scopes": got.scopes, "granted": got.granted, "consumer": got.consumer,
             "route": got.route, "would_refuse": got.would_refuse,
-            "upstream_path": got.upstream_path, "cors": got.cors,
+            "upstream_path": got.upstream_path, "cors": got.cors, "hidden": got.hidden,
         },
     })
 }

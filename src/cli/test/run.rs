@@ -43,6 +43,8 @@ pub(super) struct Got {
     pub(super) route: Option<String>,
     pub(super) would_refuse: Vec<String>,
     pub(super) upstream_path: Option<String>,
+    /// The paths of what the caller does not see of responses.
+    pub(super) hidden: Vec<String>,
     pub(super) cors: Option<&'static str>,
 }
 
@@ -124,6 +126,7 @@ impl Got {
             route: trace.route.as_ref().map(|route| route.name().to_string()),
             would_refuse: trace.would_refuse().iter().map(|refusal| refusal.reason().code().to_owned()).collect(),
             upstream_path: trace.upstream_target(),
+            hidden: trace.hidden(),
             cors: trace.cors().map(|may_read| if may_read { ALLOW } else { REFUSE }),
         }
     }
@@ -152,6 +155,7 @@ fn differences(expect: &Facts, got: &Got) -> Vec<Difference> {
         ("violations", expect.violations.as_deref().map(sorted), sorted(&pointers)),
         ("would_refuse", expect.would_refuse.as_deref().map(sorted), sorted(&got.would_refuse)),
         ("upstream_path", expect.upstream_path.clone(), or_none(got.upstream_path.as_deref())),
+        ("hidden", expect.hidden.as_deref().map(sorted), sorted(&got.hidden)),
         ("cors", expect.cors.clone(), or_none(got.cors)),
     ];
     let differs = |(fact, expected, got): (&'static str, Option<String>, String)| {

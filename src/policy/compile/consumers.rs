@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::attributes;
 use super::clients;
 use super::context::Context;
 use super::key_rotations;
 use super::names::plain_name;
+use super::networks;
 use super::plans::{self, Plans};
 use crate::exchange::CertificateName;
+use crate::exchange::networks::Networks;
 use crate::policy::document::{self, Document};
 use crate::policy::tree::At;
 use crate::stages::auth::Consumer;
@@ -89,10 +92,12 @@ fn add_key(
     at: At<'_>,
 ) {
     scopes(context, document, consumer_written, written, at);
+    let networks = key_networks(context, consumer, written, at.key("from"));
     let max_key_age = consumers.keys.max_age();
     if let Some(rotate) = &written.rotate {
         let written = (&**consumer.name(), written, rotate);
         let rotation = key_rotations::compile(context, document, written, max_key_age, at);
+        let rotation = rotation.map(|rotation| KeyRotation { networks: networks.clone(), ..rotation });
         let is_taken =
             |place: &KeyRotation| consumers.keys.rotations().iter().any(|other| other.deliver == place.deliver);
         if rotation.as_ref().is_some_and(is_taken) {
@@ -104,6 +109,7 @@ fn add_key(
                 id: rotation.id.clone(),
                 consumer: Arc::clone(consumer),
                 scopes: rotation.scopes.clone(),
+                networks,
                 created: None,
                 not_before: None,
                 expires: None,
@@ -114,6 +120,7 @@ fn add_key(
         return;
     }
     let Some((digest, key)) = self::key(context, written, consumer, at) else { return };
+    let key = Key { networks, ..key };
     if max_key_age.is_some() && key.created.or(key.not_before).is_none() {
         context
             .error(at, "the age of this key is unknown, and `max_key_age` limits it")
@@ -150,7 +157,12 @@ fn consumer(
             .help("write `plan:` with the name of a plan");
     }
     let organization = organization(context, name, written, plan.as_deref(), at.key("organization"));
-    Consumer::new(name, roles, ceiling, plan).of_organization(organization)
+    let networks = networks::from(context, written.from.as_ref(), at.key("from"));
+    let attributes = attributes::of_consumer(context, &written.attributes, at.key("attributes"));
+    Consumer::new(name, roles, ceiling, plan)
+        .of_organization(organization)
+        .with_attributes(attributes)
+        .only_from(networks)
 }
 
 fn organization<'w>(
@@ -241,6 +253,22 @@ fn scopes(
     }
 }
 
+/// `from` of a key.
+fn key_networks(
+    context: &mut Context<'_>,
+    consumer: &Consumer,
+    written: &document::Key,
+    at: At<'_>,
+) -> Option<Networks> {
+    let networks = networks::from(context, written.from.as_ref(), at)?;
+    if consumer.networks().is_some_and(|of_consumer| !of_consumer.meet(&networks)) {
+        context
+            .warning(at, "this key is good from nowhere: its consumer's `from` has none of these networks")
+            .help("`from` of a key narrows that of its consumer");
+    }
+    Some(networks)
+}
+
 fn key(
     context: &mut Context<'_>,
     written: &document::Key,
@@ -274,6 +302,14 @@ fn key(
     };
     let scopes = written.scopes.as_ref();
     let scopes = scopes.map(|scopes| scopes.iter().map(|scope| Box::from(scope.as_str())).collect());
-    let key = Key { id: id.as_str().into(), consumer: Arc::clone(consumer), scopes, created, not_before, expires };
+    let key = Key {
+        id: id.as_str().into(),
+        consumer: Arc::clone(consumer),
+        scopes,
+        networks: None,
+        created,
+        not_before,
+        expires,
+    };
     Some((digest, key))
 }

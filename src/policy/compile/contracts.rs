@@ -7,12 +7,14 @@ use http::HeaderName;
 use serde_json::{Value, json};
 
 use super::context::Context;
+use super::names::check_scopes;
 use super::schemas::{SchemaFile, Schemas};
 use crate::policy::document;
 use crate::policy::router::PathName;
 use crate::policy::source::quote;
 use crate::policy::tree::At;
 use crate::policy::units::Size;
+use crate::stages::mask::{Mask, Replacement, Rule as MaskRule};
 use crate::stages::schema::content::{Content, Contents};
 use crate::stages::schema::fields::{Field, Style};
 use crate::stages::schema::form::{Form, Multipart};
@@ -240,14 +242,80 @@ pub(super) fn response(
             statuses.push((parsed, contents));
         }
     }
-    if statuses.is_empty() && !at.damaged() {
+    if statuses.is_empty() && written.mask.is_empty() && !at.damaged() {
         context
             .error(at, "`response` is empty")
             .help("write `json:`, `xml:` or `soap:` with a schema file, or one such contract per status");
     }
     let max_size = written.max_size.map_or(MAX_CHECKED_BODY, |Size(bytes)| bytes);
     // Successful responses are what a contract is for: one with another status is none of them.
-    Some(ResponseRequirement::new(statuses, max_size).handling_undescribed(Some(Undescribed::Refused), 300))
+    // A mask alone says nothing of statuses.
+    let undescribed = (!statuses.is_empty()).then_some(Undescribed::Refused);
+    Some(ResponseRequirement::new(statuses, max_size).handling_undescribed(undescribed, 300))
+}
+
+/// The contract of a route's responses with what is hidden of them: by its description, and by its own `response`.
+pub(super) fn masked(
+    context: &mut Context<'_>,
+    (contract, described): (Option<ResponseRequirement>, &[MaskRule]),
+    written: Option<&document::Response>,
+    at: At<'_>,
+) -> Option<ResponseRequirement> {
+    let mut rules = described.to_vec();
+    if let Some(written) = written {
+        rules.extend(mask(context, written, at));
+        of_json_alone(context, written, rules.is_empty(), at);
+    }
+    if rules.is_empty() {
+        return contract;
+    }
+    let max_size = written.and_then(|written| written.max_size).map_or(MAX_CHECKED_BODY, |Size(bytes)| bytes);
+    let contract = contract.unwrap_or_else(|| ResponseRequirement::new(Vec::new(), max_size));
+    Some(contract.masked_by(Mask::new(rules)))
+}
+
+/// `mask` of a response.
+fn mask(context: &mut Context<'_>, written: &document::Response, at: At<'_>) -> Vec<MaskRule> {
+    let mut rules = Vec::new();
+    for (path, rule) in &written.mask {
+        let at = at.key("mask").key(path);
+        if rule.visible_to.is_none() {
+            let help = "write the scopes whose holders see it: `visible_to: [customers:iban]`; `[]`: nobody does";
+            context.missing(at.key("visible_to"), "`visible_to` is missing", help);
+        }
+        let scopes = rule.visible_to.clone().unwrap_or_default();
+        check_scopes(context, &scopes, at.key("visible_to"));
+        let otherwise = rule.otherwise.as_deref().unwrap_or("remove");
+        let Some(replacement) = Replacement::read(otherwise) else {
+            let help = "write `remove`, `null`, `\"***\"`, or `keep_last 4`";
+            context
+                .error(at.key("else"), format!("{} is nothing that can stand in place of a value", quote(otherwise)))
+                .help(help);
+            continue;
+        };
+        match MaskRule::new(path, scopes.into_iter().map(String::into_boxed_str).collect(), replacement) {
+            Ok(rule) => rules.push(rule),
+            Err(problem) => drop(context.problems.error(at.key_place(), problem)),
+        }
+    }
+    rules
+}
+
+/// Reports responses that cannot be masked, if something is hidden.
+fn of_json_alone(context: &mut Context<'_>, written: &document::Response, hides_nothing: bool, at: At<'_>) {
+    let of_statuses = written.statuses.iter().map(|(status, content)| (at.key(status), content));
+    for (at, content) in written.successful.iter().map(|content| (at, content)).chain(of_statuses) {
+        let others = [
+            ("xml", content.xml.is_some()),
+            ("soap", content.soap.is_some()),
+            ("unchecked", !content.unchecked.is_empty()),
+        ];
+        for (key, _) in others.into_iter().filter(|(_, written)| *written && !hides_nothing) {
+            context
+                .error(at.key(key), "`mask` hides fields of JSON that is read whole, and this is none")
+                .help("give these responses a route of their own, without `mask`");
+        }
+    }
 }
 
 fn answer(

@@ -40,7 +40,7 @@ pub(super) fn compile(
             }
         }
     }
-    let validated = routes.iter().flat_map(|route| route.request.header_names());
+    let validated = routes.iter().flat_map(|route| route.decisive_headers());
     let kept = apis.iter().flat_map(|api| api.kept_headers());
     let named: HashSet<_> = validated.chain(kept).chain([key_header]).map(|name| name.as_str().into()).collect();
     let changed = apis.iter().flat_map(|api| api.request_headers().dropped()).cloned();

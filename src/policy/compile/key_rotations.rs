@@ -59,6 +59,7 @@ pub(super) fn compile(
         id: id?.into(),
         consumer: consumer.into(),
         scopes: scopes.map(|scopes| scopes.iter().map(|scope| Box::from(scope.as_str())).collect()),
+        networks: None,
         every,
         overlap,
         deliver,

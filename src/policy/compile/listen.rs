@@ -1,11 +1,12 @@
 //! `listen` and `trusted_proxies`: addresses, and whose forwarded headers are trusted.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
 use super::context::Context;
+use super::networks;
 use super::server_tls::{self, server_tls};
 use crate::policy::document::{Document, Listen};
 use crate::policy::tree::At;
@@ -127,24 +128,12 @@ pub(super) fn address(context: &mut Context<'_>, written: Option<&str>, at: At<'
 }
 
 /// `trusted_proxies`.
-pub(super) fn networks(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<IpNet> {
-    let mut networks = Vec::new();
-    for (position, text) in written.iter().enumerate() {
-        match text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)) {
-            Some(network) => {
-                if network.prefix_len() == 0 {
-                    context.warning(at.index(position), "every client is trusted to say which address it has").help(
-                        "list the networks of your own proxies: limits and records use the address that they pass on",
-                    );
-                }
-                networks.push(network);
-            }
-            None => {
-                context
-                    .error(at.index(position), "this is not a network")
-                    .help("write it with its prefix length, such as `10.0.0.0/8` or `fd00::/8`");
-            }
-        }
+pub(super) fn trusted_proxies(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<IpNet> {
+    let networks = networks::list(context, written, at);
+    if let Some(position) = networks.iter().position(|network| network.prefix_len() == 0) {
+        context
+            .warning(at.index(position), "every client is trusted to say which address it has")
+            .help("list the networks of your own proxies: limits and records use the address that they pass on");
     }
     networks
 }

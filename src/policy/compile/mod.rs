@@ -5,6 +5,7 @@
 
 mod admin;
 mod apis;
+mod attributes;
 mod audit;
 mod auth;
 mod catalog;
@@ -20,8 +21,10 @@ mod json_groups;
 mod json_schemas;
 mod key_rotations;
 mod limits;
+mod lint;
 mod listen;
 mod names;
+mod networks;
 mod own_addresses;
 mod plans;
 mod schemas;
@@ -139,7 +142,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let listeners = listen::listeners(context, document, at);
     let admin = admin::compile(context, document.admin.as_ref(), at.key("admin"));
     own_addresses::listeners(context, document, at);
-    let trusted_proxies = listen::networks(context, &document.trusted_proxies, at.key("trusted_proxies"));
+    let trusted_proxies = listen::trusted_proxies(context, &document.trusted_proxies, at.key("trusted_proxies"));
     let audit = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let shared_limits = store::shared_limits(context, document.store.as_ref(), at.key("store"));
@@ -150,6 +153,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
     let parts = (&*apis.apis, &*apis.routes);
     let headers = headers::compile(context, document, &rules.key_header, parts, at.key("headers"));
+    lint::check(context, document, apis.routes.iter().map(|route| &**route), apis.catalog(), at);
     let traces = telemetry::compile(context, &document.telemetry, &headers, at.key("telemetry"));
 
     Policy {

@@ -64,6 +64,11 @@ impl Schemas {
         Self { json: named.into_iter().map(file).collect(), xml: HashMap::new(), catalog: catalog.clone() }
     }
 
+    /// The catalog, and what was found by it.
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// The schema of a file that was read.
     pub(super) fn json(&mut self, context: &mut Context<'_>, path: &str, at: At<'_>) -> Option<SchemaFile> {
         let known = self.json.get(path);

@@ -1,13 +1,13 @@
 //! `auth`, as written.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::Deserializer;
 
+use super::one_or_list;
 use super::secret::secret;
 use crate::policy::units::{Period, Rate};
 
@@ -73,6 +73,9 @@ pub(crate) struct Introspection {
     pub(crate) scope_claim: Option<ClaimNames>,
     /// Claim that holds names of roles, or a list of claims. Default: none.
     pub(crate) role_claim: Option<ClaimNames>,
+    /// Attributes for `where` of routes, each with the claim that holds it, or with a list of claims: text, a whole number, or a
+    /// list of these. A token without the claim has no value, even if its consumer has one; with both, the value must be in both.
+    pub(crate) attributes: BTreeMap<String, ClaimNames>,
     /// Plan of callers that are not listed under `consumers`. Default: they are refused.
     pub(crate) default_plan: Option<String>,
 }
@@ -131,6 +134,9 @@ pub(crate) struct Issuer {
     pub(crate) scope_claim: Option<ClaimNames>,
     /// Claim that holds names of roles, or a list of claims. Default: none.
     pub(crate) role_claim: Option<ClaimNames>,
+    /// Attributes for `where` of routes, each with the claim that holds it, or with a list of claims: text, a whole number, or a
+    /// list of these. A token without the claim has no value, even if its consumer has one; with both, the value must be in both.
+    pub(crate) attributes: BTreeMap<String, ClaimNames>,
     /// Plan of callers that are not listed under `consumers`. Default: they are refused.
     pub(crate) default_plan: Option<String>,
 }
@@ -148,19 +154,6 @@ pub(crate) struct ApiKeys {
 
 impl<'de> Deserialize<'de> for ClaimNames {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrList;
-        impl<'de> Visitor<'de> for OneOrList {
-            type Value = ClaimNames;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a claim such as `sub` or `/realm_access/roles`, or a list of claims")
-            }
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<ClaimNames, E> {
-                Ok(ClaimNames(vec![name.to_owned()]))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<ClaimNames, A::Error> {
-                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(seq)).map(ClaimNames)
-            }
-        }
-        deserializer.deserialize_any(OneOrList)
+        one_or_list::read(deserializer, "a claim such as `sub` or `/realm_access/roles`, or a list of claims").map(Self)
     }
 }

@@ -1,8 +1,12 @@
 //! `consumers`, as written.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::Deserializer;
 
+use super::one_or_list;
 use super::token_service::Client;
 use crate::policy::units::Period;
 
@@ -16,6 +20,10 @@ pub(crate) struct Consumer {
     pub(crate) plan: Option<String>,
     /// Organization that it belongs to: a plan with `count_by: organization` counts its consumers together.
     pub(crate) organization: Option<String>,
+    /// Networks that its credentials are good from, all kinds of them, such as `203.0.113.0/24`. Default: any.
+    pub(crate) from: Option<Vec<String>>,
+    /// What is the consumer's, for `where` of routes: a name, and a value or a list of values.
+    pub(crate) attributes: BTreeMap<String, AttributeValues>,
     /// External identities of the consumer.
     pub(crate) identities: Vec<Identity>,
     /// API keys of the consumer: by their digests, or made on schedule.
@@ -23,6 +31,10 @@ pub(crate) struct Consumer {
     /// Clients of the token service that belong to the consumer.
     pub(crate) clients: Vec<Client>,
 }
+
+/// The value of an attribute, or a list of values.
+#[derive(Debug)]
+pub(crate) struct AttributeValues(pub(crate) Vec<String>);
 
 /// An external identity: `issuer` and `id`, `certificate`, or `certificate_san`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -55,6 +67,8 @@ pub(crate) struct Key {
     pub(crate) not_before: Option<String>,
     /// Scopes that narrow what the consumer's roles allow. Default: all of them.
     pub(crate) scopes: Option<Vec<String>>,
+    /// Networks that the key is good from, within those of the consumer. Default: these.
+    pub(crate) from: Option<Vec<String>>,
     /// Keys are made here on schedule, and written to the vault, where the consumer reads them. Needs `secrets.vault` and `store`.
     pub(crate) rotate: Option<KeyRotation>,
 }
@@ -71,4 +85,10 @@ pub(crate) struct KeyRotation {
     pub(crate) overlap: Option<Period>,
     /// Where the consumer reads its key: `vault:MOUNT/PATH#FIELD`. Other fields of the secret stay as they are. Required.
     pub(crate) deliver: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for AttributeValues {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        one_or_list::read(deserializer, "a value such as `t-17`, or a list of values").map(Self)
+    }
 }

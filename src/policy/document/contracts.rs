@@ -50,8 +50,40 @@ pub(crate) struct Response {
     pub(crate) statuses: BTreeMap<String, Content>,
     /// `block` or `report`.
     pub(crate) mode: Option<String>,
-    /// Maximum size of a validated response.
+    /// Maximum size of a response that is validated or masked.
     pub(crate) max_size: Option<Size>,
+    /// What only some callers see, by its path.
+    pub(crate) mask: BTreeMap<String, MaskRule>,
+}
+
+/// Who sees what is at a path of a JSON response.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MaskRule {
+    /// Callers with one of these scopes see it. Required.
+    pub(crate) visible_to: Option<Vec<String>>,
+    /// What the others get: `remove`, `null`, `***`, or `keep_last N` characters.
+    #[serde(rename = "else", deserialize_with = "or_null")]
+    #[schemars(extend("default" = "remove"))]
+    pub(crate) otherwise: Option<String>,
+}
+
+/// Text; or `null`, which is a value here.
+fn or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    struct TextOrNull;
+    impl Visitor<'_> for TextOrNull {
+        type Value = String;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("`remove`, `null`, `***` or `keep_last N`")
+        }
+        fn visit_unit<E: serde::de::Error>(self) -> Result<String, E> {
+            Ok("null".to_owned())
+        }
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+    }
+    deserializer.deserialize_unit(TextOrNull).map(Some)
 }
 
 impl Response {
@@ -112,12 +144,14 @@ enum Key {
     Unchecked,
     Mode,
     MaxSize,
+    Mask,
     Status(String),
 }
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const KEYS: &[&str] = &["json", "xml", "soap", "unchecked", "mode", "max_size", "200", "2XX", "default"];
+        const KEYS: &[&str] =
+            &["json", "xml", "soap", "unchecked", "mode", "max_size", "mask", "200", "2XX", "default"];
         let text = String::deserialize(deserializer)?;
         Ok(match text.as_str() {
             "json" => Self::Json,
@@ -126,6 +160,7 @@ impl<'de> Deserialize<'de> for Key {
             "unchecked" => Self::Unchecked,
             "mode" => Self::Mode,
             "max_size" => Self::MaxSize,
+            "mask" => Self::Mask,
             "default" => Self::Status(text),
             // Whether it is a status is for the compiler to say, in better words.
             _ if text.starts_with(|c: char| c.is_ascii_digit()) => Self::Status(text),
@@ -152,6 +187,7 @@ impl<'de> Deserialize<'de> for Response {
                         Key::Soap => all.get_or_insert_default().soap = Some(map.next_value()?),
                         Key::Unchecked => all.get_or_insert_default().unchecked = map.next_value()?,
                         Key::Mode => response.mode = Some(map.next_value()?),
+                        Key::Mask => response.mask = map.next_value()?,
                         Key::MaxSize => response.max_size = Some(map.next_value()?),
                         Key::Status(status) => drop(response.statuses.insert(status, map.next_value()?)),
                     }

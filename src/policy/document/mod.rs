@@ -10,6 +10,7 @@ mod contracts;
 mod cors;
 mod egress;
 mod headers;
+mod one_or_list;
 mod openapi;
 mod plans;
 pub(crate) mod schema;
@@ -33,8 +34,8 @@ pub(crate) use self::audit::{
     Audit, AuditMap, Chain, ElasticsearchSink, FileSink, HttpSink, OtlpSink, Rotate, Sink, Spool, SyslogSink,
 };
 pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer};
-pub(crate) use self::consumers::{Consumer, Identity, Key, KeyRotation};
-pub(crate) use self::contracts::{Content, Mode, Request, Response};
+pub(crate) use self::consumers::{AttributeValues, Consumer, Identity, Key, KeyRotation};
+pub(crate) use self::contracts::{Content, MaskRule, Mode, Request, Response};
 pub(crate) use self::cors::Cors;
 pub(crate) use self::egress::Egress;
 pub(crate) use self::headers::{ApiHeaders, Headers};
@@ -69,6 +70,9 @@ pub(crate) struct Document {
     /// Whether every warning is an error.
     #[schemars(extend("default" = false))]
     pub(crate) strict: Option<bool>,
+    /// Warnings of `check` that are meant: `unused_role`, `unused_plan`, `unused_class`, `unused_schema`, `no_credential`,
+    /// `ungranted_scope` or `two_names`; and after a space, the only name that is meant: `unused_role auditor`.
+    pub(crate) allow: Vec<String>,
     /// Addresses that accept requests. Required.
     pub(crate) listen: Vec<Listen>,
     /// Networks whose `X-Forwarded-For` is trusted, such as `10.0.0.0/8`.
@@ -309,6 +313,13 @@ pub(crate) struct Route {
     pub(crate) public: Option<bool>,
     /// The only consumers that may call the route. Default: no such list.
     pub(crate) only: Option<Vec<String>>,
+    /// Networks that the client's address must be in, else 403 `network_not_allowed`. Default: any.
+    pub(crate) from: Option<Vec<String>>,
+    /// What a request names that must be the caller's, else 403 `not_yours`: `path.NAME`, `query.NAME` or `header.NAME`, and
+    /// `caller.ATTRIBUTE`, `caller.consumer` or `caller.user`. Default: not compared; `{}` says that this is meant.
+    #[serde(rename = "where")]
+    #[schemars(extend("propertyNames" = {"pattern": "^(path|query|header)[.]."}))]
+    pub(crate) ownership: Option<BTreeMap<String, String>>,
     /// Accepted proofs of possession, of which the caller needs one. Default: none is needed.
     #[schemars(extend("items" = {"type": "string", "enum": ["certificate", "bound_token", "dpop"]}))]
     pub(crate) proof_of_possession: Option<Vec<String>>,

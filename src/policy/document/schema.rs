@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use super::openapi::OpenApiMap;
 use super::plans::{Class, ClassMap, Quota, QuotaMap, Quotas};
 use super::store::{Servers, SeveralServers, Store, StoreMap};
-use super::{Audit, AuditMap, ClaimNames, Content, Document, Mode, OpenApi, Response, Sink, Upstream};
+use super::{
+    AttributeValues, Audit, AuditMap, ClaimNames, Content, Document, MaskRule, Mode, OpenApi, Response, Sink, Upstream,
+};
 use super::{Pins, Retries, RetriesMap, RetryCause, UpstreamMap, Watch, WatchMap, Workers};
 use crate::policy::share::Share;
 use crate::policy::units::{CALENDAR_UNITS, CalendarCount, PERIOD_UNITS, Period, RATE_UNITS, Rate, SIZE_UNITS, Size};
@@ -155,6 +157,14 @@ schema_of!(ClaimNames, "ClaimNames", |_generator| json_schema!({
     ],
 }));
 
+schema_of!(AttributeValues, "AttributeValues", |_generator| json_schema!({
+    "description": "A value, or a list: each of them is the consumer's.",
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+    ],
+}));
+
 schema_of!(Pins, "Pins", |_generator| {
     let pin = json!({"type": "string", "pattern": "^sha256:[0-9a-fA-F]{64}$"});
     json_schema!({
@@ -229,7 +239,7 @@ schema_of!(Mode, "Mode", |_generator| {
 schema_of!(Response, "Response", |generator| {
     let mut schema = Content::json_schema(generator);
     let mut max_size = generator.subschema_for::<Size>();
-    max_size.insert("description".to_owned(), "Maximum size of a validated response.".into());
+    max_size.insert("description".to_owned(), "Maximum size of a response that is validated or masked.".into());
     max_size.insert("default".to_owned(), "1MiB".into());
     if let Some(Value::Object(keys)) = schema.get_mut("properties") {
         keys.insert("mode".to_owned(), json!({
@@ -239,6 +249,12 @@ schema_of!(Response, "Response", |generator| {
             "default": "block",
         }));
         keys.insert("max_size".to_owned(), max_size.to_value());
+        let rules = json!({
+            "description": "What only some callers see, by its path: a JSON pointer, in which `*` is any element or member.",
+            "type": "object",
+            "additionalProperties": generator.subschema_for::<MaskRule>(),
+        });
+        keys.insert("mask".to_owned(), rules);
     }
     schema.insert("description".to_owned(), "What responses must look like: all successful ones, or by status.".into());
     let by_status = json!({"^([1-5][0-9][0-9]|[1-5]XX|default)$": generator.subschema_for::<Content>()});

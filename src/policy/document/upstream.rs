@@ -5,11 +5,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Unexpected, Visitor};
 
+use super::one_or_list;
 use super::secret::secret;
-
 use crate::policy::share::Share;
 use crate::policy::units::Period;
 
@@ -196,20 +196,7 @@ impl<'de> Deserialize<'de> for Upstream {
 
 impl<'de> Deserialize<'de> for Pins {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrList;
-        impl<'de> Visitor<'de> for OneOrList {
-            type Value = Pins;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a public key such as `sha256:…`, or a list of keys")
-            }
-            fn visit_str<E: serde::de::Error>(self, pin: &str) -> Result<Pins, E> {
-                Ok(Pins(vec![pin.to_owned()]))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Pins, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Pins)
-            }
-        }
-        deserializer.deserialize_any(OneOrList)
+        one_or_list::read(deserializer, "a public key such as `sha256:…`, or a list of keys").map(Self)
     }
 }
 

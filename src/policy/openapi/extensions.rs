@@ -2,6 +2,8 @@
 //!
 //! The innermost setting of each key applies. Settings can only restrict: `public` is allowed in the policy only.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 use serde_json::Value;
@@ -14,8 +16,8 @@ use crate::policy::source::quote;
 use crate::policy::units::{Period, Rate, Size};
 
 /// The keys of `x-bartizan`.
-const KEYS: [&str; 9] =
-    ["class", "cost", "max_age", "max_size", "mode", "only", "proof_of_possession", "rate", "scopes"];
+const KEYS: [&str; 11] =
+    ["class", "cost", "from", "max_age", "max_size", "mode", "only", "proof_of_possession", "rate", "scopes", "where"];
 
 /// The settings, as a route of the policy has them.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +26,10 @@ pub(crate) struct Extensions {
     pub(crate) scopes: Option<Vec<String>>,
     /// The only consumers that may call it.
     pub(crate) only: Option<Vec<String>>,
+    /// The networks that it may be called from.
+    pub(crate) from: Option<Vec<String>>,
+    /// What a request names that must be the caller's.
+    pub(crate) ownership: Option<BTreeMap<String, String>>,
     /// Accepted proofs that the caller holds the key of its credential.
     pub(crate) proof_of_possession: Option<Vec<String>>,
     /// Longest time since the token was issued.
@@ -62,6 +68,8 @@ fn one(key: &str, node: &Node<'_>, all: &mut Extensions, diagnostics: &mut Diagn
         "scopes" => all.scopes = names(node, diagnostics),
         "only" => all.only = names(node, diagnostics),
         "proof_of_possession" => all.proof_of_possession = names(node, diagnostics),
+        "from" => all.from = names(node, diagnostics),
+        "where" => all.ownership = pairs(node, diagnostics),
         "class" => all.class = text(node, diagnostics),
         "cost" => all.cost = quantity(node, diagnostics),
         "mode" => all.mode = text(node, diagnostics),
@@ -98,6 +106,15 @@ fn names(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<String>> 
         diagnostics.error(node, "expected a list of names");
     }
     names
+}
+
+fn pairs(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<BTreeMap<String, String>> {
+    let pair = |(key, value): (&String, &Value)| value.as_str().map(|value| (key.clone(), value.to_owned()));
+    let pairs = node.value.as_object().and_then(|members| members.iter().map(pair).collect());
+    if pairs.is_none() {
+        diagnostics.error(node, "expected a map such as `{ path.tenant: caller.tenant }`");
+    }
+    pairs
 }
 
 /// Parses a quantity as the policy does, with the same messages.

@@ -25,6 +25,7 @@ mod schema_file;
 mod security;
 mod servers;
 mod version;
+mod visible;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -13,9 +13,10 @@ use super::parameters::{self, Parameters};
 use super::reading::Reading;
 use super::schema::{Direction, Name};
 use super::security::{self, Security};
-use super::{path, servers};
+use super::{path, servers, visible};
 use crate::policy::router::{Closed, Pattern};
 use crate::policy::source::quote;
+use crate::stages::mask::Rule;
 use crate::stages::schema::media_type::MediaRange;
 
 /// The methods that can have routes; TRACE cannot.
@@ -40,6 +41,8 @@ pub(crate) struct Operation {
     pub(crate) request: Option<Request>,
     /// Its responses.
     pub(crate) responses: Vec<Response>,
+    /// What some callers do not see of its responses.
+    pub(crate) mask: Vec<Rule>,
     /// Its `x-bartizan` settings.
     pub(crate) extensions: Extensions,
 }
@@ -152,6 +155,7 @@ impl<'d> Written<'_, 'd> {
         let parameters = parameters::read(reading, node, item, template);
         let request = request(reading, node);
         let responses = responses(reading, node);
+        let mask = visible::read(node, &mut reading.diagnostics);
         let route = path::route(&self.method, &format!("{base}{template}"));
         let odd = reading.diagnostics.closed_since(before).map(str::to_owned);
         let odd = odd.or_else(|| misspelt.then(|| "its method is not written in lower case".to_owned()));
@@ -173,6 +177,7 @@ impl<'d> Written<'_, 'd> {
             parameters,
             request,
             responses,
+            mask,
             extensions,
         });
     }

@@ -164,11 +164,12 @@ async fn process(
     let switches = wanted.is_some();
     let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, switches, guard).await?;
     if let Some(wanted) = wanted.filter(|_| forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS) {
-        return upgraded(wanted, forwarded, parts, target, policy);
+        return upgraded(wanted, forwarded, parts, target, (policy, &route));
     }
     let (forwarded, held) = checked(forwarded, &route, guard).await?;
-    let lasts = matches!(route.access, Access::Scoped(_)) && !forwarded.connection.has_arrived();
-    let credentials = lasts.then(|| Box::new(Credentials::of(parts, policy, target.certificate)));
+    let is_limited = matches!(route.access, Access::Scoped(_)) || route.networks.is_some();
+    let lasts = is_limited && !forwarded.connection.has_arrived();
+    let credentials = lasts.then(|| Box::new(Credentials::of(parts, policy, &route, target.certificate)));
     Ok(Processed::Forwarded(forwarded, held, credentials))
 }
 
@@ -200,7 +201,7 @@ fn upgraded(
     forwarded: Forwarded,
     parts: &Parts,
     target: RequestTarget<'_>,
-    policy: &Policy,
+    (policy, route): (&Policy, &Route),
 ) -> Result<Processed, Refusal> {
     let Forwarded { head, connection, .. } = forwarded;
     // Routes for WebSockets have no servers of HTTP/2.
@@ -210,7 +211,7 @@ fn upgraded(
     if !wanted.is_answered_by(&head.fields) {
         return Err(not_switched("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
     }
-    let credentials = Credentials::of(parts, policy, target.certificate);
+    let credentials = Credentials::of(parts, policy, route, target.certificate);
     Ok(Processed::Upgraded(head, wanted.go_on(connection, credentials)))
 }
 

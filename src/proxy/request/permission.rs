@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -16,7 +16,7 @@ use super::target::ClientCertificateSource;
 use crate::chain;
 use crate::egress::jittered;
 use crate::exchange::{Exchange, Request};
-use crate::policy::Policy;
+use crate::policy::{Policy, Route};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::refusal::{Reason, Refusal, Stage};
@@ -30,19 +30,22 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What is kept of a request to decide about it again.
 pub(in crate::proxy) struct Credentials {
     uri: Uri,
-    /// The fields that carry credentials.
+    /// The fields that carry credentials, and those that are compared with what the caller has.
     fields: HeaderMap,
     certificate: ClientCertificateSource,
 }
 
 impl Credentials {
-    /// Those of this request, under this policy.
-    pub(super) fn of(parts: &Parts, policy: &Policy, certificate: ClientCertificateSource) -> Self {
+    /// Those of this request to a route of this policy.
+    pub(super) fn of(parts: &Parts, policy: &Policy, route: &Route, certificate: ClientCertificateSource) -> Self {
+        let is_kept = |name: &HeaderName| {
+            *name == AUTHORIZATION
+                || *name == policy.auth().key_header
+                || route.compared_headers().any(|one| one == name)
+        };
         let mut fields = HeaderMap::new();
-        for name in [&AUTHORIZATION, &policy.auth().key_header] {
-            for value in parts.headers.get_all(name) {
-                fields.append(name.clone(), value.clone());
-            }
+        for (name, value) in parts.headers.iter().filter(|(name, _)| is_kept(name)) {
+            fields.append(name.clone(), value.clone());
         }
         Self { uri: parts.uri.clone(), fields, certificate }
     }

@@ -1,4 +1,5 @@
-//! Checks a response before it is sent to the client: it is read whole, up to the size that its schema allows.
+//! Checks a response before it is sent to the client, and hides what the caller may not see: it is read whole, up to the size that
+//! its schema allows.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -6,6 +7,7 @@ use std::task::{Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::{ACCEPT_RANGES, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, VARY};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::forward::Forwarded;
@@ -16,9 +18,12 @@ use crate::chain;
 use crate::policy::Route;
 use crate::proxy::upstream::ResponseError;
 use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::mask::Hidden;
+use crate::stages::schema::content::Contents;
 use crate::stages::schema::response::{Expected, Requirement};
 
-/// Checks a response against the schema for its status, if there is one. Returns it with what was read of its body.
+/// Checks a response against the schema for its status, if there is one, and hides what the caller may not see. Returns it with
+/// what was read of its body.
 pub(super) async fn check(
     mut forwarded: Forwarded,
     route: &Route,
@@ -30,17 +35,22 @@ pub(super) async fn check(
     // RFC 9110 §6.4.1: these have no body.
     let bodiless = guard.exchange.method == Some(Method::HEAD)
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let hidden = hidden(&mut forwarded, requirement, guard);
+    let hides = hidden.is_some();
     let contents = match requirement.of(status, headers).filter(|_| !bodiless) {
-        None => return Ok((forwarded, Pieces::new())),
-        Some(Expected::Contents(contents)) => contents,
+        None => None,
+        Some(Expected::Contents(contents)) => Some(contents),
         Some(Expected::Nothing) => {
             if !forwarded.connection.has_ended() {
                 chain::release_undescribed(route, requirement, status, &mut guard.trace)
                     .inspect_err(|_| guard.discarded())?;
             }
-            return Ok((forwarded, Pieces::new()));
+            None
         }
     };
+    if bodiless || (contents.is_none() && !hides) {
+        return Ok((forwarded, Pieces::new()));
+    }
     let view = Rc::clone(&guard.view);
     let (read, whole) = match read(&mut forwarded, requirement, &view.in_force.memory).await {
         Ok(read) => read,
@@ -49,18 +59,74 @@ pub(super) async fn check(
             return Err(guard.counter.failure().unwrap_or(refusal));
         }
     };
-    if whole.as_ref().is_ok_and(Bytes::is_empty) && requirement.accepts_nothing(status) {
+    let nothing = whole.as_ref().is_ok_and(Bytes::is_empty);
+    if nothing && (contents.is_none() || requirement.accepts_nothing(status)) {
         return Ok((forwarded, read));
     }
-    let (in_force, trace) = (&*view.in_force, &mut guard.trace);
-    if let Err(refusal) = chain::release(in_force, route, requirement, contents, headers, whole, trace).await {
-        guard.discarded();
-        if forwarded.connection.has_ended() {
-            forwarded.pool.put(forwarded.connection);
+    match release(route, requirement, (contents, hidden), headers, whole, guard).await {
+        Ok(None) => Ok((forwarded, read)),
+        Ok(Some(masked)) => {
+            // It was decoded.
+            forwarded.head.fields.remove(&CONTENT_ENCODING);
+            Ok((forwarded, Pieces::from([masked])))
         }
-        return Err(refusal);
+        Err(refusal) => {
+            guard.discarded();
+            if forwarded.connection.has_ended() {
+                forwarded.pool.put(forwarded.connection);
+            }
+            Err(refusal)
+        }
     }
-    Ok((forwarded, read))
+}
+
+/// Checks a body against what it must look like, and hides what the caller may not see: then it returns what is sent in its
+/// place.
+async fn release(
+    route: &Route,
+    requirement: &Requirement,
+    (contents, hidden): (Option<&Contents>, Option<Hidden>),
+    headers: &HeaderMap,
+    body: Result<Bytes, Refusal>,
+    guard: &mut RecordGuard,
+) -> Result<Option<Bytes>, Refusal> {
+    let view = Rc::clone(&guard.view);
+    let (in_force, trace) = (&*view.in_force, &mut guard.trace);
+    let Some(hidden) = hidden else {
+        return match contents {
+            Some(contents) => {
+                chain::release(in_force, route, requirement, contents, headers, body, trace).await.map(|()| None)
+            }
+            None => Ok(None),
+        };
+    };
+    if let Some(contents) = contents {
+        chain::release(in_force, route, requirement, contents, headers, body.clone(), trace).await?;
+    }
+    chain::hide(in_force, route, requirement, hidden, headers, body, trace).await
+}
+
+/// Returns what is hidden from the caller, and says in the fields that responses differ by caller. What the upstream says of the
+/// length and the bytes of the whole would be wrong, and would tell what is hidden.
+fn hidden(forwarded: &mut Forwarded, requirement: &Requirement, guard: &RecordGuard) -> Option<Hidden> {
+    const OF_WHOLE: [HeaderName; 7] = [
+        CONTENT_LENGTH,
+        ETAG,
+        ACCEPT_RANGES,
+        HeaderName::from_static("content-md5"),
+        HeaderName::from_static("digest"),
+        HeaderName::from_static("content-digest"),
+        HeaderName::from_static("repr-digest"),
+    ];
+    let mask = requirement.mask()?;
+    let fields = &mut forwarded.head.fields;
+    for name in [&AUTHORIZATION, &guard.view.in_force.policy.auth().key_header] {
+        fields.push(VARY, name.clone().into());
+    }
+    let caller = guard.trace.caller.as_deref();
+    let hidden = mask.hidden(|scope| caller.is_some_and(|caller| caller.has(scope)))?;
+    OF_WHOLE.iter().for_each(|name| fields.remove(name));
+    Some(hidden)
 }
 
 /// Reads the body of a response, within the limit of its size and the memory budget. Returns what was read; and all of it, or

@@ -12,10 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 
 use super::api_key_format;
+use super::attributes::ClaimedAttributes;
 use super::caller::{Caller, Consumer, CredentialKind, Verified};
 use super::claims::{Confirmation, Times, refuse};
 use super::directory::Directory;
 use super::key_rotation::KeyRotation;
+use crate::exchange::networks::Networks;
 use crate::refusal::{Reason, Refusal};
 use crate::state::ledger::Ledger;
 pub(crate) use crate::state::registry::entry::Digest;
@@ -31,6 +33,8 @@ pub(crate) struct Key {
     pub(crate) consumer: Arc<Consumer>,
     /// Restricts what the consumer's roles allow.
     pub(crate) scopes: Option<Vec<Box<str>>>,
+    /// Where it is good from, within what its consumer may.
+    pub(crate) networks: Option<Networks>,
     /// When it was created.
     pub(crate) created: Option<Timestamp>,
     /// It is refused before this instant.
@@ -40,12 +44,13 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Converts a key of the registry, without its scopes.
+    /// Converts a key of the registry, without its scopes and networks.
     fn from_registry(key: &entry::Key, consumer: Arc<Consumer>) -> Self {
         Self {
             id: key.id.clone(),
             consumer,
             scopes: None,
+            networks: None,
             created: Some(key.created),
             not_before: key.not_before,
             expires: key.expires,
@@ -68,6 +73,8 @@ impl Key {
             kind: CredentialKind::ApiKey,
             id: Some(self.id.clone()),
             user: None,
+            networks: self.networks.clone().map(Arc::new),
+            attributes: ClaimedAttributes::default(),
             granted,
             revocation_keys: vec![RevocationKey::key(&self.id)],
             issued: self.created.or(self.not_before).map(Timestamp::as_second),
@@ -132,6 +139,12 @@ impl ApiKeys {
         rotation.map_or(stored.scopes.as_deref(), |rotation| rotation.scopes.as_deref())
     }
 
+    /// The networks that a key of the registry is good from. Those of keys that are made on schedule are the policy's.
+    pub(crate) fn networks<'a>(&'a self, stored: &'a entry::Key) -> Option<&'a Networks> {
+        let rotation = self.rotations.iter().find(|rotation| rotation.owns(stored));
+        rotation.map_or(stored.from.as_ref(), |rotation| rotation.networks.as_ref())
+    }
+
     /// Replaces the digests of keys for which `other` returns one, so that a rehearsal can use keys of its own.
     pub(crate) fn redigested(self, other: impl Fn(&str) -> Option<Digest>) -> Self {
         let listed = self.listed.into_iter().map(|(digest, key)| (other(&key.id).unwrap_or(digest), key)).collect();
@@ -165,7 +178,8 @@ impl ApiKeys {
                 let stored = registry.key(&sent).filter(|stored| same(&stored.sha256)).ok_or_else(unknown)?;
                 // A key without its consumer: only possible if another program has changed the store.
                 let consumer = directory.named(&stored.consumer, registry)?.ok_or_else(unknown)?;
-                Key { scopes: self.scopes(&stored).map(<[_]>::to_vec), ..Key::from_registry(&stored, consumer) }
+                let (scopes, networks) = (self.scopes(&stored).map(<[_]>::to_vec), self.networks(&stored).cloned());
+                Key { scopes, networks, ..Key::from_registry(&stored, consumer) }
             }
         };
         let times = Times {
@@ -217,6 +231,7 @@ mod tests {
             id: id.into(),
             consumer: Arc::clone(consumer),
             scopes: None,
+            networks: None,
             created: None,
             not_before: None,
             expires: None,

@@ -154,6 +154,8 @@ impl Authentication {
             kind,
             id: claims.jti.clone(),
             user: claims.user.clone(),
+            networks: None,
+            attributes: claims.attributes.clone(),
             granted,
             revocation_keys,
             issued: claims.issued,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use http::header::HeaderValue;
 
+use super::attributes::{Attributes, ClaimedAttributes, Values};
 use super::claims::Confirmation;
+use crate::exchange::networks::Networks;
 use crate::stages::rate_limit::Plan;
 use crate::state::ledger::{Account, Ledger, Tick};
 use crate::state::registry::Usage;
@@ -52,6 +54,9 @@ pub(crate) struct Consumer {
     ceiling: Option<Box<[Box<str>]>>,
     plan: Option<Arc<Plan>>,
     organization: Option<Box<str>>,
+    attributes: Values,
+    /// Where its credentials are good from; absent: anywhere.
+    networks: Option<Networks>,
 }
 
 impl Consumer {
@@ -63,7 +68,29 @@ impl Consumer {
             ceiling: ceiling.map(Vec::into_boxed_slice),
             plan,
             organization: None,
+            attributes: Values::new(),
+            networks: None,
         }
+    }
+
+    /// Sets the networks that its credentials are good from.
+    pub(crate) fn only_from(self, networks: Option<Networks>) -> Self {
+        Self { networks, ..self }
+    }
+
+    /// The networks that its credentials are good from; absent: any.
+    pub(crate) fn networks(&self) -> Option<&Networks> {
+        self.networks.as_ref()
+    }
+
+    /// Its attributes.
+    pub(crate) fn attributes(&self) -> &Values {
+        &self.attributes
+    }
+
+    /// Sets its attributes.
+    pub(crate) fn with_attributes(self, attributes: Values) -> Self {
+        Self { attributes, ..self }
     }
 
     /// Sets the organization that it belongs to.
@@ -122,6 +149,10 @@ pub(super) struct Verified {
     pub(super) id: Option<Box<str>>,
     /// The user that the consumer acts for.
     pub(super) user: Option<Box<str>>,
+    /// Where it is good from, within what its consumer may; absent: anywhere.
+    pub(super) networks: Option<Arc<Networks>>,
+    /// What it says of the caller beside its scopes.
+    pub(super) attributes: ClaimedAttributes,
     pub(super) granted: Vec<Box<str>>,
     /// The keys by which it can be revoked.
     pub(super) revocation_keys: Vec<RevocationKey>,
@@ -145,6 +176,10 @@ pub(crate) struct Caller {
     user: Option<Box<str>>,
     /// How much that user has used, if users are limited.
     user_account: Option<Arc<Account>>,
+    /// Where its credential is good from, within what its consumer may.
+    networks: Option<Arc<Networks>>,
+    /// What its credential says of it beside its scopes.
+    attributes: Arc<ClaimedAttributes>,
     kind: CredentialKind,
     credential_id: Option<Box<str>>,
     granted: Box<[Box<str>]>,
@@ -191,6 +226,8 @@ impl Caller {
             account,
             user: verified.user,
             user_account: None,
+            networks: verified.networks,
+            attributes: verified.attributes.into(),
             kind: verified.kind,
             credential_id: verified.id,
             granted,
@@ -213,6 +250,8 @@ impl Caller {
             account: Arc::clone(&self.account),
             user: self.user.clone(),
             user_account: self.user_account.clone(),
+            networks: self.networks.clone(),
+            attributes: Arc::clone(&self.attributes),
             kind: self.kind,
             credential_id: self.credential_id.clone(),
             cut: self.cut.clone(),
@@ -272,6 +311,16 @@ impl Caller {
         self.consumer.organization()
     }
 
+    /// Its attributes.
+    pub(crate) fn attributes(&self) -> Attributes<'_> {
+        Attributes { listed: &self.consumer.attributes, claimed: &self.attributes }
+    }
+
+    /// The networks that its credential is good from: all of these lists must have the client's address.
+    pub(crate) fn networks(&self) -> impl Iterator<Item = &Networks> {
+        self.consumer.networks.iter().chain(self.networks.as_deref())
+    }
+
     /// The usage of its limits.
     pub(crate) fn account(&self) -> &Arc<Account> {
         &self.account
@@ -324,6 +373,8 @@ impl Caller {
                 kind: CredentialKind::ApiKey,
                 id: None,
                 user: None,
+                networks: None,
+                attributes: ClaimedAttributes::default(),
                 granted,
                 revocation_keys: Vec::new(),
                 issued: None,

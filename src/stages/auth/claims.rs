@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
+use super::attributes::ClaimedAttributes;
 use super::claim_path::{Blocked, ClaimPaths};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::rate_limit::Plan;
@@ -69,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) scope_claim: ClaimPaths,
     /// Claims with role names.
     pub(crate) role_claim: Option<ClaimPaths>,
+    /// Attributes of callers, each with the claims that have it.
+    pub(crate) attributes: Box<[(Box<str>, ClaimPaths)]>,
     /// Plan of callers that the policy does not list.
     pub(crate) default_plan: Option<Arc<Plan>>,
 }
@@ -118,6 +121,8 @@ pub(crate) struct Claims {
     pub(crate) scopes: Vec<Box<str>>,
     /// Roles in the token.
     pub(crate) roles: Vec<Box<str>>,
+    /// Attributes in the token.
+    pub(crate) attributes: ClaimedAttributes,
     pub(crate) jti: Option<Box<str>>,
     /// The family of a token of the token service, if a refresh token belongs to it (`sid`).
     pub(crate) family: Option<Box<str>>,
@@ -175,12 +180,18 @@ impl Settings {
             Some(Value::String(text)) if text.len() <= MAX_NAME => Ok(Some(Box::from(text.as_str()))),
             Some(_) => Err(invalid(format!("the token's `{claim}` is not a short string"))),
         };
+        let exchanged = *self.name == *OWN_ISSUER && claims.contains_key(SOURCES);
         Ok(Claims {
             subject: subject.into(),
             user: user.map(Box::from),
             sub: short("sub")?,
             scopes: scopes.unwrap_or_default(),
             roles: roles.unwrap_or_default(),
+            attributes: match exchanged {
+                true => ClaimedAttributes::exchanged(claims)
+                    .ok_or_else(|| invalid("the token's attributes are not lists of names"))?,
+                false => ClaimedAttributes::read(&self.attributes, claims),
+            },
             jti: short("jti")?.filter(|jti| !jti.is_empty()),
             family: if *self.name == *OWN_ISSUER { short("sid")? } else { None },
             sources: if *self.name == *OWN_ISSUER { sources(claims)? } else { Vec::new() },

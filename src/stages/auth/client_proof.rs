@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
+use super::attributes::ClaimedAttributes;
 use super::caller::{Caller, CredentialKind, Verified};
 use super::claims::{Confirmation, refuse};
 use super::client::{Client, ClientCredential, Presented};
 use super::dpop::ProofError;
 use super::token::{Presented as PresentedToken, Token};
-use super::{Authentication, certificate, failed_attempts};
+use super::{Authentication, certificate, failed_attempts, standing};
 use crate::exchange::Request;
 use crate::refusal::{Reason, Refusal};
 use crate::state::registry::entry::{Digest, hex};
@@ -78,6 +79,7 @@ impl Authentication {
             Presented::Id(id) => self.by_own_certificate(id, request)?,
         };
         known.client.check_standing(&self.registry, &[], known.issued, request.now())?;
+        standing::check_networks(known.client.consumer.networks().into_iter(), request.client())?;
         Ok(known)
     }
 
@@ -211,6 +213,8 @@ impl KnownClient<'_> {
                 kind: self.kind,
                 id: Some(self.client.id.clone()),
                 user: None,
+                networks: None,
+                attributes: ClaimedAttributes::default(),
                 granted,
                 revocation_keys: Vec::new(),
                 issued: self.issued,

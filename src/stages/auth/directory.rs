@@ -150,7 +150,8 @@ impl Directory {
         let ceiling = roles.map(|roles| self.scopes(roles));
         let roles = roles.into_iter().flatten().map(|role| role.to_string()).collect();
         let consumer = Consumer::new(&written.name, roles, ceiling, plan.transpose()?);
-        Ok(Arc::new(consumer.of_organization(written.organization.as_deref())))
+        let consumer = consumer.of_organization(written.organization.as_deref());
+        Ok(Arc::new(consumer.only_from(written.from.clone()).with_attributes(written.attributes.clone())))
     }
 
     /// Makes the consumer of a token whose subject maps to no other consumer.

@@ -110,6 +110,7 @@ mod tests {
             user_claim: ClaimPaths::of_names(&USER_CLAIMS),
             scope_claim: ClaimPaths::of_names(&SCOPE_CLAIMS),
             role_claim: None,
+            attributes: Box::default(),
             default_plan: None,
         };
         change(&mut settings);

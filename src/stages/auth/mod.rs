@@ -13,6 +13,7 @@
 
 pub(crate) mod api_key;
 pub(crate) mod api_key_format;
+pub(crate) mod attributes;
 mod bearer;
 mod binding;
 pub(crate) mod cache;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 use http::header::HeaderValue;
 use jiff::Timestamp;
 
+use self::attributes::ClaimedAttributes;
 use self::cache::{CredentialSource, TokenCache};
 use self::caller::Verified;
 pub(crate) use self::caller::{Caller, Consumer, CredentialKind};
@@ -306,6 +308,8 @@ impl Authentication {
                 kind: CredentialKind::Certificate,
                 id: Some(hex::encode(&shown.thumbprint).into()),
                 user: None,
+                networks: None,
+                attributes: ClaimedAttributes::default(),
                 granted: consumer.ceiling().map(<[_]>::to_vec).unwrap_or_default(),
                 revocation_keys: vec![RevocationKey::certificate(&shown.thumbprint)],
                 issued: Some(shown.not_before),

@@ -2,17 +2,20 @@
 //!
 //! Checked on every request, also for cached credentials, so that a change applies to the next request.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Authentication;
 use super::caller::Caller;
 use super::claims::refuse;
 use crate::exchange::Request;
+use crate::exchange::networks::Networks;
 use crate::refusal::{Reason, Refusal};
 use crate::state::registry::UnusualUse;
 
 impl Authentication {
-    /// Decides whether the credential is revoked or its consumer suspended, and adds grants that have not ended. Also says what
+    /// Decides whether the credential is revoked, its consumer suspended, or the client in another network than the credential is
+    /// good from, and adds grants that have not ended. Also says what
     /// is unusual about this use of the credential, if it `is_new`.
     pub(super) fn check_standing(
         &self,
@@ -28,8 +31,20 @@ impl Authentication {
         if state.suspended {
             return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
         }
+        check_networks(caller.networks(), request.client())?;
         let unusual = caller.usage().filter(|_| is_new).and_then(|usage| usage.note(request.now(), request.client()));
         let caller = if state.granted.is_empty() { caller } else { Arc::new(caller.with(&state.granted)) };
         Ok((caller, unusual))
     }
+}
+
+/// Decides whether a credential is good from the address of a client, which must be in all of these lists.
+pub(super) fn check_networks<'n>(
+    mut networks: impl Iterator<Item = &'n Networks>,
+    client: IpAddr,
+) -> Result<(), Refusal> {
+    networks.find(|networks| !networks.contain(client)).map_or(Ok(()), |networks| {
+        let detail = "the credential is not good from your network; ask the API's owner";
+        Err(refuse(Reason::NetworkNotAllowed, detail).cause(format!("{client} is not in {networks}")))
+    })
 }

@@ -216,7 +216,7 @@ fn parse_parameters(text: &str) -> Option<Box<[Parameter]>> {
 }
 
 /// Whether a message is JSON: by its own media type, or by the suffix (RFC 6839 §3.1).
-fn is_json(media: &MediaType<'_>) -> bool {
+pub(super) fn is_json(media: &MediaType<'_>) -> bool {
     let is = |text: &str, name: &str| text.eq_ignore_ascii_case(name);
     match media.suffix {
         Some(suffix) => is(suffix.as_str(), "json"),

@@ -29,6 +29,7 @@ pub(crate) mod response;
 mod scalar;
 pub(crate) mod segment;
 mod text_encoding;
+pub(crate) mod unambiguous;
 mod value_type;
 pub(crate) mod xml;
 

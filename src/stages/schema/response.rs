@@ -10,9 +10,12 @@ use http::{HeaderMap, StatusCode};
 
 use super::content::Contents;
 use super::encoding::Encoding;
-use crate::body::overloaded;
+use super::media_type;
+use super::offload::offload;
+use crate::body::{no_memory, overloaded};
 use crate::budget::MemoryBudget;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
+use crate::stages::mask::{self, Hidden, Mask, Unreadable};
 
 /// The statuses that a schema applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +39,8 @@ pub(crate) struct Requirement {
     passing_from: u16,
     /// Most bytes, before and after decoding.
     pub(crate) max_size: u64,
+    /// What some callers do not see.
+    mask: Option<Mask>,
 }
 
 /// What happens to a response with an undescribed status.
@@ -82,7 +87,7 @@ impl Requirement {
     /// `max_size` in bytes.
     pub(crate) fn new(mut statuses: Vec<(Statuses, Contents)>, max_size: u64) -> Self {
         statuses.sort_by_key(|(statuses, _)| *statuses);
-        Self { statuses, undescribed: None, passing_from: 400, max_size }
+        Self { statuses, undescribed: None, passing_from: 400, max_size, mask: None }
     }
 
     /// Handles responses whose status is not described and is below `passing_from`: errors pass, because descriptions rarely
@@ -91,9 +96,19 @@ impl Requirement {
         Self { undescribed, passing_from, ..self }
     }
 
-    /// Whether any response is checked.
+    /// Also hides what a mask says.
+    pub(crate) fn masked_by(self, mask: Mask) -> Self {
+        Self { mask: Some(mask), ..self }
+    }
+
+    /// What some callers do not see.
+    pub(crate) fn mask(&self) -> Option<&Mask> {
+        self.mask.as_ref()
+    }
+
+    /// Whether any response is checked, or has to be read to hide something.
     pub(crate) fn is_checked(&self) -> bool {
-        self.statuses.iter().any(|(_, contents)| contents.is_checked())
+        self.mask.is_some() || self.statuses.iter().any(|(_, contents)| contents.is_checked())
     }
 
     /// Whether parts of responses may be asked for (RFC 9110 §14.2): they are described, and nothing is checked.
@@ -150,6 +165,46 @@ impl Requirement {
             let invalid = invalid(refusal.detail().to_owned(), refusal.violations().to_vec());
             if refusal.is_only_reported() { invalid.only_reported() } else { invalid }
         })
+    }
+
+    /// Returns a response that was read whole without what is hidden. What cannot be read is refused, as in [`Self::check`].
+    pub(crate) async fn hide(
+        &self,
+        hidden: Hidden,
+        headers: &HeaderMap,
+        body: Bytes,
+        memory: &MemoryBudget,
+    ) -> Result<Bytes, Refusal> {
+        /// Bodies of at most this many bytes are masked on the worker.
+        const AT_ONCE: usize = 256 << 10;
+        let unreadable = |cause: String| invalid(cause.clone(), vec![rule("mask", cause)]);
+        let is_json =
+            media_type::of(headers).is_some_and(|media| media_type::is_json(&media) && media_type::is_utf8(&media));
+        if !is_json {
+            return Err(unreadable("it is not JSON, and the route masks fields of JSON".to_owned()));
+        }
+        let decoded = match Encoding::of(headers) {
+            Ok(encoding) => encoding.decode(body, self.max_size, memory).await,
+            Err(refusal) => Err(refusal),
+        };
+        let decoded = decoded.map_err(|refusal| match refusal.reason() {
+            Reason::Overloaded => no_memory(Stage::Response),
+            _ => unreadable(refusal.detail().to_owned()),
+        })?;
+        let mut taken = memory.reserve();
+        // What stands in place of a value may be longer than it.
+        taken.grow_to(decoded.len().saturating_mul(2)).map_err(|_| no_memory(Stage::Response))?;
+        let rewrite = move |text: &Bytes| {
+            mask::rewrite(&hidden, text).map_err(|Unreadable(at)| {
+                format!("it cannot be read as JSON at byte {at}, so nothing of it can be hidden")
+            })
+        };
+        let masked = match decoded.len() <= AT_ONCE {
+            true => rewrite(&decoded).map_err(unreadable)?,
+            // Boxed: rare, and it would be a part of every request's future.
+            false => Box::pin(offload(move || Ok(rewrite(&decoded)))).await?.map_err(unreadable)?,
+        };
+        Ok(taken.attach(masked))
     }
 
     /// Refuses a response that is larger than `max_size`.

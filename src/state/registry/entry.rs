@@ -3,6 +3,7 @@
 //!
 //! Data only: [`super`] and authentication decide what they mean for a request.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use super::digest::{Digest, hex};
 use super::revocation_key::RevocationTarget;
 use crate::exchange::CertificateName;
+use crate::exchange::networks::Networks;
 
 /// Separates a consumer's name from the id of its grant; no name contains it.
 const SEPARATOR: char = '\u{1f}';
@@ -84,6 +86,12 @@ pub(crate) struct Consumer {
     /// The organization that it belongs to.
     #[serde(default)]
     pub(crate) organization: Option<Box<str>>,
+    /// Networks that its credentials are good from; absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<Networks>,
+    /// What is its own: names, and the values of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) attributes: BTreeMap<Box<str>, Box<[Box<str>]>>,
     /// External identities that map to this consumer.
     #[serde(default)]
     pub(crate) identities: Vec<Identity>,
@@ -107,6 +115,9 @@ pub(crate) struct Key {
     pub(crate) sha256: Digest,
     /// Restricts what the consumer's roles allow.
     pub(crate) scopes: Option<Vec<Box<str>>>,
+    /// Networks that it is good from, within those of its consumer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<Networks>,
     /// The key is refused before this instant.
     pub(crate) not_before: Option<Timestamp>,
     /// The key is refused from this instant on.

@@ -35,6 +35,7 @@ const ALLOWED: &[&str] = &[
     "location",
     "ratelimit",
     "ratelimit-policy",
+    "repr-digest",
     "retry-after",
     "sec-websocket-accept",
     "set-cookie",

@@ -1,8 +1,11 @@
 //! Names in `x-bartizan` that the policy must define.
 
+use super::ownership;
+use crate::exchange::networks::{HOW_TO_WRITE, network};
 use crate::policy::diagnostic::did_you_mean;
 use crate::policy::document::Document;
 use crate::policy::openapi::Extensions;
+use crate::policy::router::PathName;
 use crate::stages::scope::ProofOfPossession;
 
 /// A name that the policy does not define: what is wrong, and what was probably meant.
@@ -12,8 +15,20 @@ pub(super) struct UnknownName {
 }
 
 /// Returns the names that the policy does not define.
-pub(super) fn unknown(document: &Document, extensions: &Extensions) -> Vec<UnknownName> {
+pub(super) fn unknown(document: &Document, extensions: &Extensions, names: &[PathName]) -> Vec<UnknownName> {
     let mut unknown = Vec::new();
+    let wrong = extensions.from.iter().flatten().find(|text| network(text).is_none());
+    if let Some(written) = wrong {
+        let message = format!("`{written}` is not a network");
+        unknown.push(UnknownName { message, help: Some(HOW_TO_WRITE.to_owned()) });
+    } else if extensions.from.as_ref().is_some_and(Vec::is_empty) {
+        unknown.push(UnknownName { message: "an empty `from` lets nobody in".to_owned(), help: None });
+    }
+    if let Some(written) = &extensions.ownership {
+        let (_, problems) = ownership::read(document, written, names);
+        unknown
+            .extend(problems.into_iter().map(|problem| UnknownName { message: problem.message, help: problem.help }));
+    }
     for name in extensions.only.iter().flatten().filter(|name| !document.consumers.contains_key(*name)) {
         let message = format!("there is no consumer `{name}` in the policy");
         let help = did_you_mean(name, document.consumers.keys().map(String::as_str));

@@ -93,7 +93,7 @@ pub(super) fn check_validated<'r>(
     at: At<'_>,
 ) {
     for route in routes {
-        if let Some(name) = route.request.header_names().find(|name| api.request_headers().drops(name.as_str())) {
+        if let Some(name) = route.decisive_headers().find(|name| api.request_headers().drops(name.as_str())) {
             let message = format!("`{}` validates `{name}`, so the upstream must get it as it came", route.name());
             context.error(at, message).help("remove it here, or from what the route validates");
         }

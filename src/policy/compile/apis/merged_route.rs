@@ -6,6 +6,7 @@ use crate::policy::compile::contracts::DescribedRequest;
 use crate::policy::document;
 use crate::policy::source::Place;
 use crate::policy::tree::At;
+use crate::stages::mask::Rule;
 use crate::stages::schema::response::Requirement as ResponseRequirement;
 use crate::stages::scope::Alternative;
 
@@ -25,6 +26,8 @@ pub(super) struct MergedRoute<'a> {
     pub(super) request: DescribedRequest,
     /// What the description says of responses; absent where `settings` say so.
     pub(super) response: Option<ResponseRequirement>,
+    /// What the description hides of responses; what `settings` hide comes to it.
+    pub(super) mask: &'a [Rule],
     /// Whether responses that violate the description are only reported.
     pub(super) reports_responses: bool,
 }
@@ -40,6 +43,7 @@ impl<'a> MergedRoute<'a> {
             alternatives: None,
             request: DescribedRequest::default(),
             response: None,
+            mask: &[],
             reports_responses: false,
         }
     }

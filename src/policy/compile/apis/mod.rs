@@ -8,6 +8,7 @@ mod mapping;
 mod merged_route;
 mod modes;
 mod openapi;
+mod ownership;
 mod route;
 mod route_limits;
 mod upgrade;
@@ -26,9 +27,11 @@ use super::contracts::Defaults;
 use super::headers;
 use super::limits;
 use super::schemas::Schemas;
+use crate::policy::catalog::Catalog;
 use crate::policy::document::{self, Document};
 use crate::policy::openapi::Operation;
 use crate::policy::router::{Closed, Conflict, Pattern, Router};
+use crate::policy::source::Place;
 use crate::policy::tree::At;
 use crate::policy::units::Size;
 use crate::policy::{Api, Reporting, Route, Server};
@@ -41,9 +44,18 @@ const MAX_BODY: u64 = 10 * 1024 * 1024;
 pub(super) struct Apis {
     pub(super) apis: Vec<Arc<Api>>,
     pub(super) routes: Vec<Arc<Route>>,
+    /// Where problems of each route are reported.
+    places: Vec<Place>,
     pub(super) router: Router<Arc<Route>>,
     pub(super) servers: Vec<Arc<Server>>,
     schemas: Schemas,
+}
+
+impl Apis {
+    /// `catalog`, and what was found by it.
+    pub(super) fn catalog(&self) -> &Catalog {
+        self.schemas.catalog()
+    }
 }
 
 /// `apis`.
@@ -93,6 +105,8 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         routes(context, &mut apis, &scope, described.flatten().as_ref(), &written.routes, at);
         let routes = apis.routes.iter().skip(before).map(|route| &**route);
         header_changes::check_validated(context, &api, routes, of_requests);
+        let routes = apis.routes.iter().cloned().zip(apis.places.iter().cloned()).skip(before);
+        ownership::warn_of_unbound(context, &routes.collect::<Vec<_>>());
     }
     apis
 }
@@ -211,7 +225,10 @@ fn add(
     let (Some(pattern), Some(route)) = (pattern, route) else { return };
     let route = Arc::new(route);
     match apis.router.add(scope.api.hosts(), &pattern, &route) {
-        Ok(()) => apis.routes.push(route),
+        Ok(()) => {
+            apis.routes.push(route);
+            apis.places.push(place);
+        }
         Err(Conflict(other)) => {
             context
                 .problems

@@ -194,7 +194,7 @@ impl Described {
         pattern: Option<&Pattern>,
         at: At<'a>,
     ) -> Option<MergedRoute<'a>> {
-        let settings = self.settings(context, document, operation, own);
+        let settings = self.settings(context, document, operation, (own, pattern));
         let alternatives = match (&settings.scopes, settings.public) {
             (None, None | Some(false)) => Some(self.ways(context, document, operation, at)?),
             _ => None,
@@ -209,6 +209,7 @@ impl Described {
                 Some(own) if own.has_contract() => None,
                 own => self.response(operation, own.as_ref().and_then(|own| own.max_size)),
             },
+            mask: &operation.mask,
             reports_responses: self.answers == Answers::Report,
             settings: Cow::Owned(settings),
         })
@@ -221,11 +222,12 @@ impl Described {
         context: &mut Context<'_>,
         document: &Document,
         operation: &Operation,
-        own: Option<&document::Route>,
+        (own, pattern): (Option<&document::Route>, Option<&Pattern>),
     ) -> document::Route {
         let extensions = &operation.extensions;
         // Problems of the extensions are reported in the description, and not again as problems of the policy.
-        let good = self.check(context, document, extensions);
+        let names = pattern.map(Pattern::names).unwrap_or_default();
+        let good = self.check(context, document, extensions, names);
         let known =
             |own: Option<Option<Vec<String>>>, other: &Option<Vec<String>>| own.flatten().or_else(|| other.clone());
         let mode = || extensions.mode.clone().map(|all| Mode { all: Some(all), ..Mode::default() });
@@ -238,6 +240,10 @@ impl Described {
             only: known(own.map(|own| own.only.clone()), &extensions.only).filter(|_| good),
             proof_of_possession: known(own.map(|own| own.proof_of_possession.clone()), &extensions.proof_of_possession)
                 .filter(|_| good),
+            from: known(own.map(|own| own.from.clone()), &extensions.from).filter(|_| good),
+            ownership: own
+                .and_then(|own| own.ownership.clone())
+                .or_else(|| extensions.ownership.clone().filter(|_| good && public != Some(true))),
             max_age: own.and_then(|own| own.max_age).or(extensions.max_age),
             class: own.and_then(|own| own.class.clone()).or_else(|| extensions.class.clone().filter(|_| good)),
             cost: own.and_then(|own| own.cost).or(extensions.cost),
@@ -253,9 +259,15 @@ impl Described {
 
     /// Checks the names in `x-bartizan` that the policy must define, and reports unknown ones in the description. Returns
     /// whether all are known.
-    fn check(&self, context: &mut Context<'_>, document: &Document, extensions: &Extensions) -> bool {
+    fn check(
+        &self,
+        context: &mut Context<'_>,
+        document: &Document,
+        extensions: &Extensions,
+        names: &[PathName],
+    ) -> bool {
         let Some(spot) = &extensions.spot else { return true };
-        let unknown = extension_names::unknown(document, extensions);
+        let unknown = extension_names::unknown(document, extensions, names);
         let good = unknown.is_empty();
         for UnknownName { message, help } in unknown {
             context.problems.error(self.description.place(spot, true), message).help = help;

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use super::mapping;
 use super::merged_route::MergedRoute;
 use super::modes;
+use super::ownership;
 use super::route_limits;
 use super::upgrade;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{self, Defaults};
 use crate::policy::compile::names::check_scopes;
+use crate::policy::compile::networks;
 use crate::policy::compile::schemas::Schemas;
 use crate::policy::document::{self, Document};
-use crate::policy::router::Pattern;
+use crate::policy::router::{PathName, Pattern};
 use crate::policy::tree::At;
 use crate::policy::{Access, Api, Reporting, Route};
 use crate::refusal::Stage;
@@ -35,9 +37,10 @@ pub(super) fn compile(
     pattern: Option<&Pattern>,
     index: usize,
 ) -> Option<Route> {
-    let MergedRoute { name, at, settings, alternatives, request, response, reports_responses, .. } = merged;
+    let MergedRoute { name, at, settings, alternatives, request, response, mask, reports_responses, .. } = merged;
     let names = pattern.map(Pattern::names).unwrap_or_default();
-    let access = access(context, scope.document, &settings, alternatives, at);
+    let access = access(context, scope.document, &settings, (alternatives, names), at);
+    let networks = networks::from(context, settings.from.as_ref(), at.key("from"));
     let limits = route_limits::compile(context, scope.document, (scope.api.name(), name), &settings, at);
     let request = contracts::request(context, schemas, &settings, request, names, scope.defaults, at);
     let (response, reports) = match &settings.response {
@@ -52,6 +55,7 @@ pub(super) fn compile(
             contracts::only_reports(context, written, at),
         ),
     };
+    let response = contracts::masked(context, (response, mask), settings.response.as_ref(), at.key("response"));
     let websocket = upgrade::websocket(context, name, &settings, response.is_some(), scope.api.upstream(), at);
     let mode = modes::compile(context, scope.reporting, settings.mode.as_ref(), at.key("mode"));
     let strip = scope.api.strip.as_deref();
@@ -63,9 +67,11 @@ pub(super) fn compile(
         name: name.into(),
         api: Arc::clone(scope.api),
         access: access?,
+        networks,
         limits,
         request: request?,
         response,
+        mask_reporting: mode,
         reporting: if reports { mode.with(Stage::Response) } else { mode },
         mapping: mapping.unwrap_or_default(),
         keeps_encoded_slash,
@@ -79,7 +85,7 @@ fn access(
     context: &mut Context<'_>,
     document: &Document,
     route: &document::Route,
-    alternatives: Option<Vec<Alternative>>,
+    (alternatives, names): (Option<Vec<Alternative>>, &[PathName]),
     at: At<'_>,
 ) -> Option<Access> {
     for (position, name) in route.only.iter().flatten().enumerate() {
@@ -97,6 +103,10 @@ fn access(
             context.error(at.key("only"), "a public route does not authenticate its callers, so `only` cannot apply");
             None
         }
+        (None, Some(true)) if route.ownership.is_some() => {
+            context.error(at.key("where"), "a public route does not authenticate its callers, so `where` cannot apply");
+            None
+        }
         (None, Some(true)) if route.proof_of_possession.is_some() || route.max_age.is_some() => {
             context.error(
                 at.key("public"),
@@ -107,10 +117,12 @@ fn access(
         (None, Some(true)) => Some(Access::Public),
         (Some(scopes), _) => {
             check_scopes(context, scopes, at.key("scopes"));
-            Some(scoped(context, route, ScopeRequirement::new(scopes.clone(), route.only.clone()), at))
+            let requirement = ScopeRequirement::new(scopes.clone(), route.only.clone());
+            Some(scoped(context, document, (route, names), requirement, at))
         }
         (None, _) if let Some(alternatives) = alternatives => {
-            Some(scoped(context, route, ScopeRequirement::any_of(alternatives, route.only.clone()), at))
+            let requirement = ScopeRequirement::any_of(alternatives, route.only.clone());
+            Some(scoped(context, document, (route, names), requirement, at))
         }
         // A value that is not `true` or `false` has been reported.
         (None, _) if at.key("public").damaged() => None,
@@ -126,10 +138,17 @@ fn access(
 }
 
 /// Scopes, with the other requirements of a credential.
-fn scoped(context: &mut Context<'_>, route: &document::Route, requirement: ScopeRequirement, at: At<'_>) -> Access {
+fn scoped(
+    context: &mut Context<'_>,
+    document: &Document,
+    (route, names): (&document::Route, &[PathName]),
+    requirement: ScopeRequirement,
+    at: At<'_>,
+) -> Access {
+    let owned = ownership::compile(context, document, route, names, at);
     let proofs = proofs_of_possession(context, route, at.key("proof_of_possession"));
     let max_age = route.max_age.map(|most| context.seconds(at.key("max_age"), most));
-    Access::Scoped(requirement.proof_of_possession(proofs).max_age(max_age))
+    Access::Scoped(requirement.owned(owned).proof_of_possession(proofs).max_age(max_age))
 }
 
 fn proofs_of_possession(

@@ -1,5 +1,8 @@
 //! The claims that say who a caller is, and what it may do: settings of issuers and introspection endpoints.
 
+use std::collections::BTreeMap;
+
+use crate::policy::compile::attributes;
 use crate::policy::compile::context::Context;
 use crate::policy::document::ClaimNames;
 use crate::policy::tree::At;
@@ -29,6 +32,21 @@ pub(super) fn compile(
         scope: scope.unwrap_or_else(|| ClaimPaths::of_names(&SCOPE_CLAIMS)),
         role: claim(context, role.as_ref(), at.key("role_claim")),
     }
+}
+
+/// `attributes` of an issuer or an introspection endpoint, each with the claims that have it.
+pub(super) fn attributes(
+    context: &mut Context<'_>,
+    written: &BTreeMap<String, ClaimNames>,
+    at: At<'_>,
+) -> Box<[(Box<str>, ClaimPaths)]> {
+    let mut all = Vec::new();
+    for (name, names) in written {
+        let at = at.key(name);
+        attributes::check_name(context, name, at);
+        all.extend(claim(context, Some(names), at).map(|paths| (name.as_str().into(), paths)));
+    }
+    all.into()
 }
 
 /// The claims of a setting, in the order they are tried.

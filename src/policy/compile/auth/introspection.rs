@@ -59,14 +59,11 @@ fn endpoint(
             .warning(at.key("cache"), "a token that the issuer has revoked is accepted for this long")
             .help("a few seconds avoid most requests to the endpoint");
     }
-    let concurrent = written.concurrent.map_or(Some(CONCURRENT), NonZeroU16::new);
-    if concurrent.is_none() {
-        context.error(at.key("concurrent"), "no token could be introspected").help("write a number from 1 to 65535");
-    }
-    let concurrent = concurrent.unwrap_or(CONCURRENT);
+    let concurrent = concurrent(context, written.concurrent, at.key("concurrent"));
     let document::Introspection { consumer_claim, user_claim, scope_claim, role_claim, .. } = written;
     let written_claims = [consumer_claim, user_claim, scope_claim, role_claim];
     let claims = claims::compile(context, written_claims, at);
+    let attributes = claims::attributes(context, &written.attributes, at.key("attributes"));
     let authentication = client_authentication(context, written, at);
     let (Some(endpoint), Some(client_id)) = (&written.endpoint, &written.client_id) else {
         context.missing(
@@ -90,6 +87,7 @@ fn endpoint(
         user_claim: claims.user,
         scope_claim: claims.scope,
         role_claim: claims.role,
+        attributes,
         default_plan,
     };
     let calls = (trust, Arc::clone(&context.egress));
@@ -99,6 +97,15 @@ fn endpoint(
         compiled = compiled.with_stand_in(stand_in);
     }
     Some(compiled)
+}
+
+/// How many introspections there may be at once.
+fn concurrent(context: &mut Context<'_>, written: Option<u16>, at: At<'_>) -> NonZeroU16 {
+    let concurrent = written.map_or(Some(CONCURRENT), NonZeroU16::new);
+    if concurrent.is_none() {
+        context.error(at, "no token could be introspected").help("write a number from 1 to 65535");
+    }
+    concurrent.unwrap_or(CONCURRENT)
 }
 
 fn client_authentication(

@@ -114,6 +114,7 @@ fn settings(
             "if clients without a user have a `sub` of their own, set `user_claim` to a claim that only users have",
         );
     }
+    let attributes = claims::attributes(context, &written.attributes, at.key("attributes"));
     let max_lifetime = max_lifetime(context, name, written, at);
     Some(Settings {
         name: name.into(),
@@ -127,6 +128,7 @@ fn settings(
         user_claim: claims.user,
         scope_claim: claims.scope,
         role_claim: claims.role,
+        attributes,
         default_plan,
     })
 }

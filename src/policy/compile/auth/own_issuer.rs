@@ -42,6 +42,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         user_claim: ClaimPaths::of_names(&USER_CLAIMS),
         scope_claim: ClaimPaths::of_names(&SCOPE_CLAIMS),
         role_claim: None,
+        attributes: Box::default(),
         default_plan: None,
     };
     Some(Issuer::new(settings, keys.map_or(KeySource::Own, KeySource::Fixed)))

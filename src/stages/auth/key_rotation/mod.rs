@@ -13,6 +13,7 @@ mod step;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::exchange::networks::Networks;
 use crate::secrets::vault::VaultReference;
 use crate::state::registry::entry::Key;
 
@@ -28,6 +29,8 @@ pub(crate) struct KeyRotation {
     pub(crate) consumer: Box<str>,
     /// Restricts what the consumer's roles allow.
     pub(crate) scopes: Option<Vec<Box<str>>>,
+    /// Where the keys are good from, within what the consumer may.
+    pub(crate) networks: Option<Networks>,
     /// How long after a key the next one is made.
     pub(crate) every: SignedDuration,
     /// How long the key before is accepted when the next one is in the vault.

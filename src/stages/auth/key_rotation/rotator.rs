@@ -271,6 +271,7 @@ impl<V: KeyVault> Rotator<'_, V> {
             consumer: rotation.consumer.clone(),
             sha256,
             scopes: rotation.scopes.clone(),
+            from: rotation.networks.clone(),
             not_before: None,
             expires: None,
             replaced_by: None,

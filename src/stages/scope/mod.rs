@@ -1,13 +1,20 @@
 //! Authorization: decides whether an authenticated caller may use a route.
 //!
-//! The caller needs all scopes of the route (or of one alternative, if it has several), and a route with `only` accepts
-//! only approved consumers. The decision does not depend on the request, is made for every one, and is never cached.
+//! The caller needs all scopes of the route (or of one alternative, if it has several), a route with `only` accepts only
+//! approved consumers, one with `where` only requests for objects of the caller ([`ownership`]), and one with `from` only those
+//! from its networks. The decision is made for
+//! every request, and is never cached.
+
+pub(crate) mod ownership;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use self::ownership::Condition;
 use super::auth::{Authenticated, Caller, CredentialKind};
+use crate::exchange::Request;
+use crate::exchange::networks::Networks;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 
 /// What a route requires of its callers.
@@ -16,6 +23,8 @@ pub(crate) struct Requirement {
     /// One of them must be met; there is at least one.
     alternatives: Box<[Alternative]>,
     only: Option<Box<[Arc<str>]>>,
+    /// All of them must be met.
+    ownership: Option<Box<[Condition]>>,
     proofs: Option<Box<[ProofOfPossession]>>,
     /// In seconds.
     max_age: Option<i64>,
@@ -63,6 +72,19 @@ impl Alternative {
     }
 }
 
+/// Decides whether a route with these networks, if it has any, may be called from the client's address.
+pub(crate) fn permit_client(networks: Option<&Networks>, request: &Request<'_>) -> Result<(), Refusal> {
+    let client = request.client();
+    match networks.filter(|networks| !networks.contain(client)) {
+        None => Ok(()),
+        Some(networks) => {
+            let detail = "this operation cannot be called from your network; ask the API's owner";
+            let refusal = Refusal::new(Stage::Scope, Reason::NetworkNotAllowed, detail);
+            Err(refusal.cause(format!("{client} is not in {networks}")))
+        }
+    }
+}
+
 /// A proof that the sender possesses more than a copy of the credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProofOfPossession {
@@ -106,9 +128,15 @@ impl Requirement {
         Self {
             alternatives: alternatives.into(),
             only: only.map(|names| names.into_iter().map(Arc::from).collect()),
+            ownership: None,
             proofs: None,
             max_age: None,
         }
+    }
+
+    /// Also requires, if given, that what a request names is the caller's, in each of these places.
+    pub(crate) fn owned(self, conditions: Option<Vec<Condition>>) -> Self {
+        Self { ownership: conditions.map(Vec::into_boxed_slice), ..self }
     }
 
     /// Also requires one of these proofs of possession, if given.
@@ -135,20 +163,35 @@ impl Requirement {
         self.only.as_deref()
     }
 
-    /// Checks a caller against all requirements.
-    pub(crate) fn permit(&self, authenticated: &Authenticated, now: Timestamp) -> Result<(), Refusal> {
+    /// What requests name that must be the caller's; `None` if the policy does not say.
+    pub(crate) fn ownership(&self) -> Option<&[Condition]> {
+        self.ownership.as_deref()
+    }
+
+    /// Checks a caller and its request against all requirements. `now` is the time that tokens are not older than `max_age` at.
+    pub(crate) fn permit(
+        &self,
+        authenticated: &Authenticated,
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         let caller = &*authenticated.caller;
         if !self.alternatives.iter().any(|alternative| alternative.is_met(authenticated)) {
             return Err(self.refuse(caller));
         }
-        match &self.only {
-            Some(only) if !only.contains(caller.consumer()) => Err(Refusal::new(
+        if let Some(only) = &self.only
+            && !only.contains(caller.consumer())
+        {
+            return Err(Refusal::new(
                 Stage::Scope,
                 Reason::ConsumerNotApproved,
                 "this operation is open to approved consumers only; ask the API's owner to approve yours",
-            )),
-            _ => self.check_proof_and_age(authenticated, now),
+            ));
         }
+        if let Some(ownership) = &self.ownership {
+            ownership.iter().try_for_each(|condition| condition.check(caller, request))?;
+        }
+        self.check_proof_and_age(authenticated, now)
     }
 
     fn check_proof_and_age(&self, authenticated: &Authenticated, now: Timestamp) -> Result<(), Refusal> {
@@ -195,10 +238,12 @@ impl Requirement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::RequestId;
+    use crate::exchange::{RequestId, SampleRequest};
+    use http::{HeaderMap, Method};
 
     #[test]
     fn every_scope_and_an_approved_consumer_are_needed() {
+        let (sample, headers) = (SampleRequest::new(&Method::GET, "/"), HeaderMap::new());
         for (needed, only, granted, expected) in [
             (&[] as &[&str], None, &[] as &[&str], None),
             (&["a"], None, &["a"], None),
@@ -220,13 +265,17 @@ mod tests {
             );
             let authenticated =
                 Authenticated { caller: Arc::new(Caller::sample("acme", granted)), certificate: false, unusual: None };
-            let got = requirement.permit(&authenticated, Timestamp::UNIX_EPOCH).err().map(|refusal| refusal.reason());
+            let got = requirement
+                .permit(&authenticated, &sample.with(None, &headers), Timestamp::UNIX_EPOCH)
+                .err()
+                .map(|refusal| refusal.reason());
             assert_eq!(got, expected, "needed {needed:?}, only {only:?}, granted {granted:?}");
         }
     }
 
     #[test]
     fn one_alternative_is_enough_and_the_nearest_is_named() {
+        let (sample, headers) = (SampleRequest::new(&Method::GET, "/"), HeaderMap::new());
         let way = |scopes: &[&str], by, certificate| Alternative {
             scopes: scopes.iter().map(|scope| Box::from(*scope)).collect(),
             by,
@@ -250,19 +299,22 @@ mod tests {
             let requirement = Requirement::any_of(alternatives.clone(), None);
             let authenticated =
                 Authenticated { caller: Arc::new(Caller::sample("acme", granted)), certificate, unusual: None };
-            let got = requirement.permit(&authenticated, Timestamp::UNIX_EPOCH).map_err(|refusal| {
-                let (_, _, body) = refusal.answer(&RequestId::new(Timestamp::UNIX_EPOCH));
-                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-                let required = body["required_scopes"].as_array().cloned().unwrap_or_default();
-                assert_eq!(refusal.reason() == Reason::InsufficientScope, !required.is_empty());
-                required.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(" ")
-            });
+            let got = requirement.permit(&authenticated, &sample.with(None, &headers), Timestamp::UNIX_EPOCH).map_err(
+                |refusal| {
+                    let (_, _, body) = refusal.answer(&RequestId::new(Timestamp::UNIX_EPOCH));
+                    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                    let required = body["required_scopes"].as_array().cloned().unwrap_or_default();
+                    assert_eq!(refusal.reason() == Reason::InsufficientScope, !required.is_empty());
+                    required.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(" ")
+                },
+            );
             assert_eq!(got, expected.map_err(str::to_owned), "{alternatives:?} {granted:?}");
         }
     }
 
     #[test]
     fn a_route_may_ask_for_a_stronger_or_a_fresher_credential() {
+        let (sample, headers) = (SampleRequest::new(&Method::GET, "/"), HeaderMap::new());
         use ProofOfPossession::{BoundToken, Certificate, Dpop};
         for (proofs, max_age, certificate, good) in [
             (Some(vec![Certificate]), None, true, true),
@@ -276,7 +328,9 @@ mod tests {
             let requirement = Requirement::new(Vec::new(), None).proof_of_possession(proofs.clone()).max_age(max_age);
             let authenticated =
                 Authenticated { caller: Arc::new(Caller::sample("acme", &[])), certificate, unusual: None };
-            let got = requirement.permit(&authenticated, Timestamp::UNIX_EPOCH).map_err(|refusal| refusal.reason());
+            let got = requirement
+                .permit(&authenticated, &sample.with(None, &headers), Timestamp::UNIX_EPOCH)
+                .map_err(|refusal| refusal.reason());
             let expected = if good { Ok(()) } else { Err(Reason::StrongerCredentialRequired) };
             assert_eq!(got, expected, "{proofs:?} {max_age:?} {certificate}");
         }

@@ -1,0 +1,13 @@
+//! Hides fields of JSON responses from callers without a scope (`response.mask`).
+//!
+//! The text is edited and not written anew: what is not hidden stays byte for byte as the upstream sent it. What cannot be read as
+//! JSON is refused and never passes. A path in a mask is meant for every shape that an upstream may give the same data: lists on the
+//! way are passed through, and `*` is any element or member, or nothing where a single object stands in place of a list.
+
+mod replacement;
+mod rewrite;
+mod rules;
+
+pub(crate) use self::replacement::Replacement;
+pub(crate) use self::rewrite::{Unreadable, rewrite};
+pub(crate) use self::rules::{Hidden, Mask, Rule};
