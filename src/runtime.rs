@@ -232,7 +232,7 @@ fn endpoints(policy: &Policy, known: &KnownEndpoints, previous: Option<&InForce>
     let servers: HashMap<&Arc<str>, usize> = servers.map(|server| (&server.identity, server.index)).collect();
     let of = |server: &Arc<Server>| {
         if let Some(address) = server.literal() {
-            let endpoint = known.endpoint(&server.identity, &server.name, address);
+            let endpoint = known.endpoint(&server.identity, &server.name, &address);
             return Resolved { endpoints: [endpoint].into(), error: None };
         }
         let same = servers.get(&server.identity).zip(before.as_ref());

@@ -1,6 +1,7 @@
 //! The servers of an API: where they are, how one is chosen, and what is done about those that fail.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::share::Share;
+use crate::state::endpoint::Address;
 
 /// The servers of an API, and how they are called.
 #[derive(Debug)]
@@ -142,8 +144,10 @@ pub(crate) struct Server {
     pub(crate) identity: Arc<str>,
     /// Host to connect to: a name or an address.
     pub(crate) host: Box<str>,
-    /// Port.
+    /// Port; 0 with a socket.
     pub(crate) port: u16,
+    /// The Unix socket to connect to, in place of host and port.
+    pub(crate) socket: Option<Arc<Path>>,
     /// Host and port, as written.
     pub(crate) authority: HeaderValue,
     /// What is put before the path of every request: empty, or a path without a slash at its end.
@@ -195,10 +199,20 @@ impl Upstream {
     }
 }
 
+impl HealthCheck {
+    /// The same, of a server with this base path.
+    pub(crate) fn below(&self, base: &str) -> Self {
+        Self { path: format!("{base}{}", self.path).into(), ..self.clone() }
+    }
+}
+
 impl Server {
     /// Its address, if it is not a name.
-    pub(crate) fn literal(&self) -> Option<SocketAddr> {
+    pub(crate) fn literal(&self) -> Option<Address> {
+        if let Some(socket) = &self.socket {
+            return Some(Address::Unix(Arc::clone(socket)));
+        }
         let host = self.host.trim_matches(['[', ']']);
-        host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, self.port))
+        host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, self.port).into())
     }
 }

@@ -1,7 +1,9 @@
 //! The addresses of upstream servers, as all workers share them: how busy each is, and whether it may be used.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,12 +13,42 @@ use crate::exchange::Tick;
 /// How long an address that took no connection is only used if there is no other, in nanoseconds.
 const UNREACHABLE: u64 = 1_000_000_000;
 
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Address {
+    /// Address and port.
+    Ip(SocketAddr),
+    /// A Unix socket of this machine.
+    Unix(Arc<Path>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+impl From<PathBuf> for Address {
+    fn from(path: PathBuf) -> Self {
+        Self::Unix(path.into())
+    }
+}
+
 /// One address of a server of an API. It outlives policies and resolutions that have it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     /// The name of the server.
     server: Arc<str>,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     in_flight: AtomicUsize,
     /// Failures in a row.
     failures: AtomicU32,
@@ -31,7 +63,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    fn new(server: &Arc<str>, address: SocketAddr, is_drained: bool) -> Self {
+    fn new(server: &Arc<str>, address: Address, is_drained: bool) -> Self {
         Self {
             server: Arc::clone(server),
             address,
@@ -183,45 +215,46 @@ pub(crate) struct KnownEndpoints(Mutex<Known>);
 struct Known {
     endpoints: HashMap<EndpointKey, Weak<Endpoint>>,
     /// By the name of a server, and its address; absent: all of its addresses, those that it may get included.
-    drains: BTreeSet<(Arc<str>, Option<SocketAddr>)>,
+    drains: BTreeSet<(Arc<str>, Option<Address>)>,
 }
 
 /// The identity of a server, and one of its addresses.
-type EndpointKey = (Arc<str>, SocketAddr);
+type EndpointKey = (Arc<str>, Address);
 
 impl KnownEndpoints {
     /// The state of an address of the server with this identity and name: the one in use, or a new one.
-    pub(crate) fn endpoint(&self, identity: &Arc<str>, name: &Arc<str>, address: SocketAddr) -> Arc<Endpoint> {
+    pub(crate) fn endpoint(&self, identity: &Arc<str>, name: &Arc<str>, address: &Address) -> Arc<Endpoint> {
         let mut known = self.lock();
-        if let Some(endpoint) = known.endpoints.get(&(Arc::clone(identity), address)).and_then(Weak::upgrade) {
+        let key = (Arc::clone(identity), address.clone());
+        if let Some(endpoint) = known.endpoints.get(&key).and_then(Weak::upgrade) {
             return endpoint;
         }
         known.endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
-        let endpoint = Arc::new(Endpoint::new(name, address, known.is_drained(name, address)));
-        known.endpoints.insert((Arc::clone(identity), address), Arc::downgrade(&endpoint));
+        let endpoint = Arc::new(Endpoint::new(name, address.clone(), known.is_drained(name, address)));
+        known.endpoints.insert(key, Arc::downgrade(&endpoint));
         endpoint
     }
 
     /// Takes the server of this name, or one of its addresses, out of use, or into use again, for all APIs that have it. That
     /// holds for addresses that its name gets later, too.
-    pub(crate) fn drain(&self, name: &Arc<str>, address: Option<SocketAddr>, is_drained: bool) {
+    pub(crate) fn drain(&self, name: &Arc<str>, address: Option<Address>, is_drained: bool) {
         let mut known = self.lock();
         let endpoints: Vec<_> = known.endpoints.values().filter_map(Weak::upgrade).collect();
         let endpoints: Vec<_> = endpoints.into_iter().filter(|endpoint| endpoint.server == *name).collect();
         match (address, is_drained) {
-            (_, true) => drop(known.drains.insert((Arc::clone(name), address))),
+            (address, true) => drop(known.drains.insert((Arc::clone(name), address))),
             (None, false) => known.drains.retain(|(server, _)| server != name),
             (Some(address), false) => {
-                known.drains.remove(&(Arc::clone(name), Some(address)));
                 if known.drains.remove(&(Arc::clone(name), None)) {
                     // Its other addresses stay out of use.
-                    let others = endpoints.iter().map(|endpoint| endpoint.address).filter(|other| *other != address);
-                    known.drains.extend(others.map(|other| (Arc::clone(name), Some(other))));
+                    let others = endpoints.iter().filter(|endpoint| endpoint.address != address);
+                    known.drains.extend(others.map(|other| (Arc::clone(name), Some(other.address.clone()))));
                 }
+                known.drains.remove(&(Arc::clone(name), Some(address)));
             }
         }
         for endpoint in endpoints {
-            endpoint.drained.store(known.is_drained(name, endpoint.address), Relaxed);
+            endpoint.drained.store(known.is_drained(name, &endpoint.address), Relaxed);
         }
     }
 
@@ -236,8 +269,8 @@ impl KnownEndpoints {
 }
 
 impl Known {
-    fn is_drained(&self, name: &Arc<str>, address: SocketAddr) -> bool {
-        [None, Some(address)].into_iter().any(|address| self.drains.contains(&(Arc::clone(name), address)))
+    fn is_drained(&self, name: &Arc<str>, address: &Address) -> bool {
+        [None, Some(address.clone())].into_iter().any(|address| self.drains.contains(&(Arc::clone(name), address)))
     }
 }
 
@@ -315,14 +348,14 @@ impl Drop for ApiPermit {
 mod tests {
     use super::*;
 
-    fn address() -> SocketAddr {
-        "127.0.0.1:9".parse().unwrap()
+    fn address() -> Address {
+        Address::Ip("127.0.0.1:9".parse().unwrap())
     }
 
     #[test]
     fn an_address_keeps_its_state_while_it_is_in_use() {
         let (known, name) = (KnownEndpoints::default(), Arc::from("http://a"));
-        let endpoint = |identity: &str| known.endpoint(&identity.into(), &name, address());
+        let endpoint = |identity: &str| known.endpoint(&identity.into(), &name, &address());
         let first = endpoint("one http://a");
         assert!(Arc::ptr_eq(&first, &endpoint("one http://a")));
         assert!(!Arc::ptr_eq(&first, &endpoint("two http://a")), "each API has its own");
@@ -334,17 +367,17 @@ mod tests {
     #[test]
     fn what_is_out_of_use_stays_so_whatever_becomes_of_its_name() {
         let (known, name, other) = (KnownEndpoints::default(), Arc::from("http://a"), Arc::from("http://b"));
-        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let at = |port: u16| Address::Ip(SocketAddr::from(([127, 0, 0, 1], port)));
         let drained =
-            |name: &Arc<str>, port| known.endpoint(&format!("api {name}").into(), name, at(port)).is_drained();
-        let kept = known.endpoint(&"api http://a".into(), &name, at(1));
+            |name: &Arc<str>, port| known.endpoint(&format!("api {name}").into(), name, &at(port)).is_drained();
+        let kept = known.endpoint(&"api http://a".into(), &name, &at(1));
         known.drain(&name, Some(at(1)), true);
         known.drain(&name, Some(at(2)), true);
         // The second one was not known then.
         assert!(kept.is_drained() && drained(&name, 2) && !drained(&name, 3) && !drained(&other, 1));
         known.drain(&name, None, true);
         assert!(kept.is_drained() && drained(&name, 3));
-        let third = known.endpoint(&"api http://a".into(), &name, at(3));
+        let third = known.endpoint(&"api http://a".into(), &name, &at(3));
         known.drain(&name, Some(at(1)), false);
         assert!(!kept.is_drained() && third.is_drained() && drained(&name, 2));
         known.drain(&name, None, false);

@@ -66,8 +66,10 @@ pub(crate) struct UpstreamCall {
     pub(crate) path: Option<Box<str>>,
     /// Its host.
     pub(crate) host: Box<str>,
-    /// Its port.
+    /// Its port; 0 if it has none.
     pub(crate) port: u16,
+    /// Whether it is called over HTTP/2.
+    pub(crate) is_http2: bool,
     /// From the start of the request until the call began.
     pub(crate) after: Duration,
     /// Status of its response, if one came.
@@ -135,10 +137,11 @@ impl FinishedRequest {
         let mut attributes = vec![
             text("http.request.method", self.method),
             text("server.address", &*call.host),
-            int("server.port", call.port),
             text("url.full", format!("{}{}", call.server, call.path.as_ref().unwrap_or(&self.path))),
-            text("network.protocol.version", "1.1"),
+            text("network.protocol.version", if call.is_http2 { "2" } else { "1.1" }),
         ];
+        // A Unix socket has none.
+        attributes.extend((call.port != 0).then(|| int("server.port", call.port)));
         attributes.extend(call.status.map(|status| int("http.response.status_code", status)));
         let bad_status = call.status.filter(|status| *status >= 400).map(|status| status.to_string());
         let error = bad_status.or_else(|| call.error.map(str::to_owned));
@@ -225,6 +228,7 @@ pub(super) mod tests {
                 path: None,
                 host: "10.1.0.7".into(),
                 port: 9000,
+                is_http2: false,
                 after: Duration::from_millis(5),
                 status: Some(200),
                 error: None,

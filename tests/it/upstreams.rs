@@ -1,7 +1,8 @@
 //! Several upstream servers: which gets a request, and what becomes of those that fail.
 
-use std::io;
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -316,6 +317,55 @@ fn a_server_at_its_most_connections_has_not_failed_and_others_are_asked() {
     two.done();
 }
 
+/// A server on a Unix socket that answers each request with its `Host`.
+fn neighbour(path: &std::path::Path) {
+    let listener = UnixListener::bind(path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            thread::spawn(move || {
+                loop {
+                    let mut host = String::new();
+                    loop {
+                        let mut line = String::new();
+                        if stream.read_line(&mut line).unwrap_or(0) == 0 {
+                            return;
+                        }
+                        if let Some(value) = line.strip_prefix("host: ") {
+                            host = value.trim().to_owned();
+                        }
+                        if line == "\r\n" {
+                            break;
+                        }
+                    }
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{host}", host.len());
+                    stream.get_mut().write_all(answer.as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_server_of_this_machine_is_called_by_its_socket() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("orders.sock");
+    let url = format!("unix:{}", path.display());
+    let proxy = before(&[&url], "health: { path: /healthz, unhealthy_after: 1, healthy_after: 1, every: 1s }").start();
+    proxy.stderr.wait("the upstream server is not healthy", 1);
+    client(&proxy).get("/x").send().refused(502, "upstream_unreachable");
+    neighbour(&path);
+    proxy.stderr.wait("the upstream server is healthy", 1);
+    let mut client = client(&proxy);
+    for _ in 0..3 {
+        assert_eq!(client.get("/x").send().is(200).text(), "localhost");
+    }
+    let listed = operator(&proxy).get("/v1/upstreams").bearer(ADMIN_TOKEN).send().json();
+    assert_eq!((&listed["items"][0]["address"], &listed["items"][0]["state"]), (&json!(url), &json!("available")));
+    let records = proxy.done();
+    assert!(records.iter().any(|record| record["bartizan"]["upstream"]["server"] == url), "{records:?}");
+}
+
 #[test]
 fn metrics_go_on_by_server_when_a_reload_puts_another_api_before() {
     let upstream = upstream().start();
@@ -389,4 +439,15 @@ fn what_is_wrong_with_the_settings_is_said() {
         let text = policy.fails();
         assert!(text.contains(said), "{settings}: {text}");
     }
+    for (server, settings, said) in [
+        ("unix:", "", "this names no socket"),
+        ("unix:///run/a.sock", "", "this names no socket"),
+        ("unix:/run/a.sock", "protocol: h2", "https"),
+        ("unix:/run/a.sock", "tls: { server_name: a.test }", "`tls` has no effect: no server is `https`"),
+    ] {
+        let text = before(&[server], settings).with("strict: true").fails();
+        assert!(text.contains(said), "{server} {settings}: {text}");
+    }
+    let long = format!("unix:/run/{}.sock", "a".repeat(100));
+    assert!(before(&[&long], "").fails().contains("at most 107 bytes"));
 }

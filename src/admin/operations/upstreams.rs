@@ -1,7 +1,6 @@
 //! The addresses of upstream servers, and taking them out of use.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Completed, Operation, Result, input, missing, text};
 use crate::audit::Change as Details;
 use crate::exchange::Tick;
-use crate::state::endpoint::Endpoint;
+use crate::state::endpoint::{Address, Endpoint};
 
 /// One address of a server, or a server without an address.
 struct Listed {
@@ -27,7 +26,7 @@ impl Listed {
         let endpoint = self.endpoint.as_deref();
         let state = endpoint.map_or("unresolved", |endpoint| endpoint.state(now).as_str());
         json!({
-            "id": id, "api": &*self.api, "server": &*self.server, "address": endpoint.map(|endpoint| endpoint.address),
+            "id": id, "api": &*self.api, "server": &*self.server, "address": endpoint.map(|endpoint| endpoint.address.to_string()),
             "state": state, "in_flight": endpoint.map_or(0, Endpoint::in_flight), "error": self.error.as_deref(),
         })
     }
@@ -46,15 +45,15 @@ impl Operation<'_> {
         let reason = text(written.reason)?;
         let name = written.server.trim_end_matches('/');
         let is_meant = |one: &Listed| {
-            let address = one.endpoint.as_ref().map(|endpoint| endpoint.address);
-            *one.server == *name && written.address.is_none_or(|wanted| address == Some(wanted))
+            let address = one.endpoint.as_ref().map(|endpoint| &endpoint.address);
+            *one.server == *name && written.address.is_none_or(|wanted| address == Some(&wanted.into()))
         };
         let mut meant = self.addresses();
         meant.retain(|_, one| is_meant(one));
         if meant.is_empty() {
             return Err(missing("no upstream server has this URL and address"));
         }
-        self.in_force.known_endpoints.drain(&name.into(), written.address, written.drained);
+        self.in_force.known_endpoints.drain(&name.into(), written.address.map(Into::into), written.drained);
         let now = self.in_force.ledger.tick(Instant::now());
         let shown = json!({ "items": meant.iter().map(|(id, one)| one.view(id, now)).collect::<Vec<_>>() });
         let action = if written.drained { "upstream_drained" } else { "upstream_resumed" };
@@ -78,7 +77,7 @@ impl Operation<'_> {
                     false => resolved.endpoints.iter().cloned().map(Some).collect(),
                 };
                 for endpoint in addresses {
-                    let id = id(api.name(), &server.name, endpoint.as_ref().map(|endpoint| endpoint.address));
+                    let id = id(api.name(), &server.name, endpoint.as_ref().map(|endpoint| &endpoint.address));
                     let (api, server) = (Arc::clone(api.name()), Arc::clone(&server.name));
                     listed.insert(id, Listed { server, endpoint, api, error: resolved.error.clone() });
                 }
@@ -88,7 +87,7 @@ impl Operation<'_> {
     }
 }
 
-fn id(api: &str, server: &str, address: Option<SocketAddr>) -> String {
+fn id(api: &str, server: &str, address: Option<&Address>) -> String {
     match address {
         None => format!("{api} {server}"),
         Some(address) => format!("{api} {server} {address}"),

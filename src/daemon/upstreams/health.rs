@@ -10,7 +10,6 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -18,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use crate::egress::jittered;
 use crate::policy::Server;
 use crate::policy::upstream::{HTTP_2, HealthCheck, Protocol};
+use crate::proxy::stream::Stream;
 use crate::runtime::InForce;
 use crate::state::endpoint::Endpoint;
 
@@ -63,7 +63,7 @@ pub(super) async fn keep_asking(in_force: &InForce, server: &Arc<Server>, turns:
 }
 
 fn log(server: &Server, endpoint: &Endpoint, why: Option<&str>) {
-    let (server, address) = (&*server.name, endpoint.address);
+    let (server, address) = (&*server.name, &endpoint.address);
     match why {
         None => tracing::info!(server, %address, "the upstream server is healthy"),
         Some(why) => tracing::warn!(server, %address, why, "the upstream server is not healthy"),
@@ -74,10 +74,9 @@ fn log(server: &Server, endpoint: &Endpoint, why: Option<&str>) {
 async fn ask(server: &Server, endpoint: &Endpoint) -> Result<(), String> {
     let Some(check) = &server.health else { return Ok(()) };
     let work = async {
-        let tcp = TcpStream::connect(endpoint.address).await.map_err(|error| error.to_string())?;
-        match &server.tls {
-            None => get(tcp, server, check).await,
-            Some((name, config)) => {
+        let stream = Stream::connect(&endpoint.address).await.map_err(|error| error.to_string())?;
+        match (stream, &server.tls) {
+            (Stream::Plain(tcp), Some((name, config))) => {
                 let connecting = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp);
                 let tls = connecting.await.map_err(|error| format!("no TLS: {error}"))?;
                 if server.protocol == Protocol::Http2 && tls.get_ref().1.alpn_protocol() != Some(HTTP_2) {
@@ -85,6 +84,7 @@ async fn ask(server: &Server, endpoint: &Endpoint) -> Result<(), String> {
                 }
                 get(tls, server, check).await
             }
+            (stream, _) => get(stream, server, check).await,
         }
     };
     tokio::time::timeout(check.timeout, work)

@@ -137,7 +137,8 @@ fn publish(
                 );
             }
             let addresses = found.iter().take(MOST);
-            let endpoints = addresses.map(|address| known.endpoint(&server.identity, &server.name, *address)).collect();
+            let endpoint = |address: &SocketAddr| known.endpoint(&server.identity, &server.name, &(*address).into());
+            let endpoints = addresses.map(endpoint).collect();
             Resolved { endpoints, error: None }
         }
         Err(error) => Resolved { endpoints: Arc::clone(&before.endpoints), error: Some(error.into()) },

@@ -14,7 +14,7 @@ use crate::policy::{Admin, AdminPlace, AdminSocket, AdminTls, AdminToken, Rights
 const SOCKET_MODE: u32 = 0o600;
 
 /// Longest path of a Unix socket, in bytes: `sun_path` has 108, and the last of them is NUL.
-const MAX_SOCKET_PATH: usize = 107;
+pub(super) const MAX_SOCKET_PATH: usize = 107;
 
 /// An admin token shorter than this gets a warning, in bytes.
 const SHORT_TOKEN: usize = 16;

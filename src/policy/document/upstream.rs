@@ -26,8 +26,8 @@ pub(crate) struct Upstream {
 #[serde(default, deny_unknown_fields, rename = "Upstream")]
 #[schemars(inline)]
 pub(crate) struct UpstreamMap {
-    /// URLs of the servers: `http` or `https`, host and port, and a path that is put before that of every request. Each address
-    /// of a name is a server of its own. Required.
+    /// URLs of the servers: `http` or `https`, host and port, and a path that is put before that of every request; or a Unix
+    /// socket, as `unix:/run/orders.sock`. Each address of a name is a server of its own. Required.
     pub(crate) servers: Vec<String>,
     /// How often names are resolved. The last addresses stay while that fails.
     #[schemars(extend("default" = "30s"))]

@@ -73,6 +73,7 @@ fn mixed(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::Arc;
 
     use super::*;
@@ -80,7 +81,7 @@ mod tests {
 
     fn endpoints(count: u16) -> Vec<Arc<Endpoint>> {
         let (known, name) = (KnownEndpoints::default(), Arc::from("http://a"));
-        (1..=count).map(|port| known.endpoint(&name, &name, ([127, 0, 0, 1], port).into())).collect()
+        (1..=count).map(|port| known.endpoint(&name, &name, &SocketAddr::from(([127, 0, 0, 1], port)).into())).collect()
     }
 
     fn at(balance: Balance, turn: usize) -> Choice<'static> {
@@ -94,8 +95,9 @@ mod tests {
     #[test]
     fn one_after_the_other_without_those_that_may_not_be_used() {
         let known = KnownEndpoints::default();
+        let address = SocketAddr::from(([127, 0, 0, 1], 80)).into();
         let names: Vec<Arc<str>> = (0..4).map(|number| format!("http://{number}").into()).collect();
-        let all: Vec<_> = names.iter().map(|name| known.endpoint(name, name, ([127, 0, 0, 1], 80).into())).collect();
+        let all: Vec<_> = names.iter().map(|name| known.endpoint(name, name, &address)).collect();
         let round = || (0..6).map(|turn| chosen(&all, at(Balance::RoundRobin, turn)).unwrap()).collect::<Vec<_>>();
         assert_eq!(round(), [0, 1, 2, 3, 0, 1]);
         // Those that are left share what the others would have got.

@@ -268,7 +268,7 @@ impl UpstreamConnection {
                 (self.may_go_on, self.body) = (false, None);
                 let writer = std::mem::take(&mut self.writer);
                 // What TLS has taken of a failed write, nobody can say.
-                let is_unsent = self.used && writer.sent == 0 && matches!(self.stream, Stream::Plain(_));
+                let is_unsent = self.used && writer.sent == 0 && !matches!(self.stream, Stream::Tls(_));
                 match self.retry_body.take_if(|_| is_unsent) {
                     Some(body) => Err(ResponseError::Unsent(body)),
                     None => Ok(()),

@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::connection::UpstreamConnection;
@@ -244,9 +243,11 @@ impl Pool {
 
     /// Opens a stream to the server, with TLS if it is configured with it.
     async fn open(&self) -> Result<Stream, ConnectError> {
-        let tcp = TcpStream::connect(self.endpoint.address).await.map_err(ConnectError::Connect)?;
-        tcp.set_nodelay(true).map_err(ConnectError::Connect)?;
-        let Some((name, config)) = &self.server.tls else { return Ok(Stream::Plain(tcp)) };
+        let stream = Stream::connect(&self.endpoint.address).await.map_err(ConnectError::Connect)?;
+        let (tcp, (name, config)) = match (stream, &self.server.tls) {
+            (Stream::Plain(tcp), Some(tls)) => (tcp, tls),
+            (stream, _) => return Ok(stream),
+        };
         let connector = TlsConnector::from(Arc::clone(config));
         let tls = connector.connect(name.clone(), tcp).await.map_err(ConnectError::Tls)?;
         if self.server.protocol == Protocol::Http2 && tls.get_ref().1.alpn_protocol() != Some(HTTP_2) {

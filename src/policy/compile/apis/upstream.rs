@@ -1,5 +1,6 @@
 //! `apis.*.upstream`: servers, deadlines, what is done about servers that fail, and the authorities to trust.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use rustls::pki_types::ServerName;
 
 use super::mapping;
 use super::upstream_tls::Trusted;
+use crate::policy::compile::admin::MAX_SOCKET_PATH;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::own_addresses;
 use crate::policy::document::{self, UpstreamMap};
@@ -62,16 +64,17 @@ pub(super) fn compile(
     let mut servers = Vec::new();
     for (position, url) in written.servers.iter().enumerate() {
         let place = if *short { at } else { at.key("servers").index(position) };
-        let parts = server(context, url, protocol, &mut trusted, at, place);
-        if let Some((host, port, name, trusted, authority, base, tls)) = parts {
-            let health =
-                health.clone().map(|health| HealthCheck { path: format!("{base}{}", health.path).into(), ..health });
+        let reached = server(context, url, protocol, &mut trusted, at, place);
+        if let Some(Reached { host, port, socket, trusted, authority, base, tls }) = reached {
+            let health = health.as_ref().map(|health| health.below(&base));
+            let name: Arc<str> = url.trim_end_matches('/').into();
             let server = Arc::new(Server {
                 index: all.len(),
                 identity: format!("{api} {name} {trusted}").into(),
                 name,
                 host,
                 port,
+                socket,
                 authority,
                 base,
                 protocol: if protocol.is_some() { Protocol::Http2 } else { Protocol::Http1 },
@@ -256,9 +259,46 @@ fn at_least(
     period
 }
 
-/// The parts of a server that its URL and the trust in it give.
-type Parts =
-    (Box<str>, u16, Arc<str>, String, HeaderValue, Box<str>, Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>);
+/// How a server is reached, by its URL and the trust in it.
+struct Reached {
+    host: Box<str>,
+    port: u16,
+    socket: Option<Arc<Path>>,
+    /// What it is trusted by, and what is spoken with it.
+    trusted: String,
+    authority: HeaderValue,
+    base: Box<str>,
+    tls: Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
+}
+
+/// A server behind a Unix socket: a neighbour on this machine.
+fn socket(context: &mut Context<'_>, path: &str, protocol: Option<Http2>, place: At<'_>) -> Option<Reached> {
+    if path.is_empty() || path.starts_with("//") {
+        context
+            .error(place, "this names no socket")
+            .help("write its path after `unix:`, such as `unix:/run/orders.sock`");
+        return None;
+    }
+    check_protocol(context, protocol, false, place)?;
+    let path = context.sources.path(path);
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
+        context
+            .error(place, format!("the path of a socket has at most {MAX_SOCKET_PATH} bytes, folder included"))
+            .help("choose a shorter one, such as /run/orders.sock");
+        return None;
+    }
+    let (host, spoken) = (path.display().to_string().into(), if protocol.is_some() { "h2" } else { "" });
+    Some(Reached {
+        host,
+        port: 0,
+        socket: Some(path.into()),
+        trusted: spoken.to_owned(),
+        // A socket has no name of its own.
+        authority: HeaderValue::from_static("localhost"),
+        base: "".into(),
+        tls: None,
+    })
+}
 
 fn server(
     context: &mut Context<'_>,
@@ -267,7 +307,10 @@ fn server(
     trust: &mut Trusted<'_>,
     at: At<'_>,
     place: At<'_>,
-) -> Option<Parts> {
+) -> Option<Reached> {
+    if let Some(path) = url.strip_prefix("unix:") {
+        return socket(context, path, protocol, place);
+    }
     let parsed = match HttpUrl::parse(url, Form::UPSTREAM) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -283,7 +326,7 @@ fn server(
     own_addresses::upstream(context, &host, port, place);
     let spoken = if protocol.is_some() { " h2" } else { "" };
     let trusted = format!("{}{spoken}", tls.as_ref().map_or("", |tls| &tls.identity));
-    let name = url.trim_end_matches('/').into();
     let authority = HeaderValue::from_str(parsed.authority()).ok()?;
-    Some((host.into(), port, name, trusted, authority, base, tls.map(|tls| (tls.name, tls.config))))
+    let (host, tls) = (host.into(), tls.map(|tls| (tls.name, tls.config)));
+    Some(Reached { host, port, socket: None, trusted, authority, base, tls })
 }

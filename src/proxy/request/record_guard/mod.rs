@@ -19,6 +19,7 @@ use crate::audit::{
 use crate::body::Counter;
 use crate::chain::Trace;
 use crate::exchange::{Exchange, RequestId, is_tracestate};
+use crate::policy::upstream::Protocol;
 use crate::policy::{Api, Route, Server};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::{Worker, WorkerView};
@@ -402,6 +403,7 @@ impl RecordGuard {
             path: self.mapped_path.as_deref().map(|path| bounded(path.as_bytes())),
             host: server.host.clone(),
             port: server.port,
+            is_http2: server.protocol == Protocol::Http2,
             after: *after,
             status: status.map(|status| status.as_u16()),
             // A client that goes away while it is sent a response says nothing of the upstream.
