@@ -104,6 +104,26 @@ fn what_others_say_of_their_certificate_is_not_believed() {
 }
 
 #[test]
+fn guesses_count_as_failed_attempts_of_the_client() {
+    let (upstream, authority, other) = (upstream().start(), authority(), authority());
+    let [acme, stranger] = [&authority, &other].map(|issuer| rfc9440(&issuer.certifies(&["acme.example"])));
+    let proxy = behind(&upstream, &authority, "rfc9440").with("auth: { failed_attempts: 2/h }").start();
+    let mut client = client(&proxy);
+    let mut shows = |address: &str, path: &str, shown: &str| {
+        client.get(path).header("x-forwarded-for", address).header("client-cert", shown).send()
+    };
+    // Also where nobody need show one: verifying it costs as much.
+    shows("192.0.2.1", "/x", &stranger).refused(401, "invalid_certificate");
+    shows("192.0.2.1", "/open", &stranger).refused(401, "invalid_certificate");
+    shows("192.0.2.1", "/open", &acme).refused(429, "too_many_failures");
+    // Other clients of the same proxy, one of whom shows the same certificate again and again.
+    for _ in 0..4 {
+        shows("192.0.2.2", "/x", &acme).is(200);
+    }
+    proxy.done();
+}
+
+#[test]
 fn it_is_an_error_where_nobody_may_send_it_or_nobody_verifies_it() {
     let authority = authority();
     let with = |from: &str, to: &str| {

@@ -33,6 +33,44 @@ fn silent() -> Upstream {
         .start()
 }
 
+/// A server that says it is not healthy, and answers all the same.
+fn unhealthy() -> Upstream {
+    upstream()
+        .does(|call| {
+            let status = if call.head.word(1) == "/healthz" { 500 } else { 200 };
+            call.body()?;
+            call.answer(status, &[], "")
+        })
+        .start()
+}
+
+/// What the answers of a server wait for.
+#[derive(Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicUsize,
+}
+
+impl Gate {
+    fn opens(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+}
+
+/// A server whose answers, `slow`, wait until the gate is open.
+fn held() -> (Upstream, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let own = Arc::clone(&gate);
+    let does = move |call: &mut upstream::Call<'_>| {
+        own.waiting.fetch_add(1, Ordering::SeqCst);
+        drop(own.opened.wait_timeout_while(own.is_open.lock().unwrap(), DEADLINE, |open| !*open).unwrap());
+        call.answer(200, &[], "slow")
+    };
+    (upstream().does(does).start(), gate)
+}
+
 #[test]
 fn without_any_setting_a_name_is_tried_at_all_of_its_addresses() {
     let upstream = upstream().start();
@@ -172,13 +210,7 @@ fn an_unhealthy_server_gets_no_requests_until_it_is_well_again() {
 
 #[test]
 fn when_none_is_healthy_one_is_tried_or_none() {
-    let upstream = upstream()
-        .does(|call| {
-            let status = if call.head.word(1) == "/healthz" { 500 } else { 200 };
-            call.body()?;
-            call.answer(status, &[], "")
-        })
-        .start();
+    let upstream = unhealthy();
     for (none_left, status) in [("try", 200), ("refuse", 503)] {
         let settings = format!("health: {{ path: /healthz, unhealthy_after: 1 }}; none_left: {none_left}");
         let proxy = before(&[&upstream.url()], &settings).start();
@@ -190,22 +222,13 @@ fn when_none_is_healthy_one_is_tried_or_none() {
 
 #[test]
 fn requests_in_flight_are_bounded() {
-    let (gate, open) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(AtomicUsize::new(0)));
-    let (held, count) = (Arc::clone(&gate), Arc::clone(&open));
-    let upstream = upstream()
-        .does(move |call| {
-            count.fetch_add(1, Ordering::SeqCst);
-            drop(held.1.wait_timeout_while(held.0.lock().unwrap(), DEADLINE, |open| !*open).unwrap());
-            call.answer(200, &[], "")
-        })
-        .start();
+    let (upstream, gate) = held();
     let proxy = before(&[&upstream.url()], "requests: 2").start();
     thread::scope(|scope| {
         let waiting: Vec<_> = (0..2).map(|_| scope.spawn(|| client(&proxy).get("/x").send().is(200))).collect();
-        eventually("both are with the server", || (open.load(Ordering::SeqCst) == 2).then_some(()));
+        eventually("both are with the server", || (gate.waiting.load(Ordering::SeqCst) == 2).then_some(()));
         client(&proxy).get("/x").send().refused(503, "overloaded");
-        *gate.0.lock().unwrap() = true;
-        gate.1.notify_all();
+        gate.opens();
         waiting.into_iter().for_each(|one| drop(one.join().unwrap()));
     });
     client(&proxy).get("/x").send().is(200);
@@ -263,13 +286,7 @@ fn what_is_out_of_use_stays_so_under_another_api_and_after_a_reload() {
 
 #[test]
 fn a_server_that_is_asked_no_longer_is_not_unhealthy() {
-    let upstream = upstream()
-        .does(|call| {
-            let status = if call.head.word(1) == "/healthz" { 500 } else { 200 };
-            call.body()?;
-            call.answer(status, &[], "")
-        })
-        .start();
+    let upstream = unhealthy();
     let health = "health: { path: /healthz, unhealthy_after: 1 }; none_left: refuse";
     let mut proxy = before(&[&upstream.url()], health).start();
     proxy.stderr.wait("the upstream server is not healthy", 1);
@@ -282,15 +299,7 @@ fn a_server_that_is_asked_no_longer_is_not_unhealthy() {
 
 #[test]
 fn a_server_at_its_most_connections_has_not_failed_and_others_are_asked() {
-    let (gate, open) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(AtomicUsize::new(0)));
-    let (held, count) = (Arc::clone(&gate), Arc::clone(&open));
-    let slow = upstream()
-        .does(move |call| {
-            count.fetch_add(1, Ordering::SeqCst);
-            drop(held.1.wait_timeout_while(held.0.lock().unwrap(), DEADLINE, |open| !*open).unwrap());
-            call.answer(200, &[], "slow")
-        })
-        .start();
+    let (slow, gate) = held();
     let other = upstream().answers(200, "other").start();
     let settings = "connections: { most: 1 }; eject: { after: 1, for: 1h, most: 100% }";
     let of_one_worker = |servers: &[&str]| {
@@ -300,15 +309,14 @@ fn a_server_at_its_most_connections_has_not_failed_and_others_are_asked() {
     let (alone, two) = (of_one_worker(&[&slow.url()]), of_one_worker(&[&slow.url(), &other.url()]));
     thread::scope(|scope| {
         let waiting = [&alone, &two].map(|proxy| scope.spawn(|| client(proxy).get("/x").send().is(200).text()));
-        eventually("both are with the server", || (open.load(Ordering::SeqCst) == 2).then_some(()));
+        eventually("both are with the server", || (gate.waiting.load(Ordering::SeqCst) == 2).then_some(()));
         let refused = client(&alone).get("/x").send();
         assert_eq!(refused.header("retry-after"), Some("1"));
         refused.refused(503, "overloaded");
         for _ in 0..4 {
             assert_eq!(client(&two).get("/x").send().is(200).text(), "other");
         }
-        *gate.0.lock().unwrap() = true;
-        gate.1.notify_all();
+        gate.opens();
         waiting.into_iter().for_each(|one| assert_eq!(one.join().unwrap(), "slow"));
     });
     // It was not ejected.
@@ -388,13 +396,7 @@ fn metrics_go_on_by_server_when_a_reload_puts_another_api_before() {
 
 #[test]
 fn metrics_say_that_no_server_was_left() {
-    let upstream = upstream()
-        .does(|call| {
-            let status = if call.head.word(1) == "/healthz" { 500 } else { 200 };
-            call.body()?;
-            call.answer(status, &[], "")
-        })
-        .start();
+    let upstream = unhealthy();
     let proxy = before(&[&upstream.url()], "health: { path: /healthz, unhealthy_after: 1 }").start();
     proxy.stderr.wait("the upstream server is not healthy", 1);
     client(&proxy).get("/x").send().is(200);

@@ -11,6 +11,7 @@ use crate::audit::Recorder;
 use crate::proxy::upstream::{Pools, UpstreamLimit};
 use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
+use crate::stages::auth::forwarded_certificate::VerifiedChains;
 use crate::stages::scope_probes::ScopeProbes;
 use crate::state::endpoint::Endpoints;
 use crate::state::epoch::Epoch;
@@ -36,6 +37,8 @@ pub(crate) struct WorkerView {
     pub(crate) in_force: Arc<InForce>,
     /// Tokens verified under this policy.
     pub(crate) tokens: TokenCache,
+    /// Certificates of clients, as proxies pass them on, verified under this policy.
+    pub(crate) certificates: VerifiedChains,
     pools: View<Endpoints, Pools>,
     upstreams: UpstreamLimit,
 }
@@ -47,7 +50,8 @@ impl WorkerView {
         let pools = View::new(Arc::clone(&in_force.endpoints), |endpoints| {
             Pools::new(&in_force, &endpoints, &upstreams, before.as_deref())
         });
-        Self { tokens: TokenCache::new(shared.epoch.clone()), pools, upstreams, in_force }
+        let (tokens, certificates) = (TokenCache::new(shared.epoch.clone()), VerifiedChains::new());
+        Self { tokens, certificates, pools, upstreams, in_force }
     }
 
     /// The pools of upstream connections, to the addresses that servers have now.

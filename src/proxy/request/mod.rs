@@ -244,7 +244,7 @@ async fn answer_here(
             let location = redirect::location(policy, &guard.exchange.host, target, port)?;
             return Ok(Some(Processed::Redirected(location)));
         }
-        target.take_certificate(listener, &parts.headers, &guard.exchange)?;
+        target.take_certificate(listener, &parts.headers, &guard.exchange, &view)?;
     }
     if target.ends_here {
         return Ok(Some(Processed::Nothing));

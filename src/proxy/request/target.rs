@@ -3,6 +3,7 @@
 //! Rehearsals use the same code, so nothing in this file depends on sockets.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::header::{COOKIE, HOST, MAX_FORWARDS};
 use http::request::Parts;
@@ -12,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use super::path::{self, EncodedSlashes};
 use crate::exchange::{ClientCertificate, Exchange, Peer, Request, Tick};
 use crate::policy::{Limits, Listener, Policy};
+use crate::proxy::downstream::worker::WorkerView;
 use crate::proxy::headers;
 use crate::proxy::http1::framing_error::FramingError;
 use crate::refusal::{Reason, Refusal, Stage};
@@ -43,7 +45,7 @@ pub(crate) enum ClientCertificateSource {
     /// The client has shown it on its connection, if any.
     Connection,
     /// The peer passes it on, if it is trusted, and the client has shown one to it.
-    Forwarded(Option<Box<ClientCertificate>>),
+    Forwarded(Option<Arc<ClientCertificate>>),
 }
 
 impl ClientCertificateSource {
@@ -63,10 +65,18 @@ impl RequestTarget<'_> {
         listener: &Listener,
         headers: &HeaderMap,
         exchange: &Exchange,
+        view: &WorkerView,
     ) -> Result<(), Refusal> {
         let Some(forwarded) = &listener.forwarded_certificates else { return Ok(()) };
-        let certificate =
-            if self.trusted_peer { forwarded.read(headers, listener.address, exchange.at)? } else { None };
+        let is_shown = self.trusted_peer && forwarded.is_shown(headers);
+        let certificate = match is_shown {
+            true => {
+                let read = || forwarded.read(headers, listener.address, exchange.at, &view.certificates);
+                let tick = view.in_force.ledger.tick(exchange.decided());
+                view.in_force.auth.attempt(exchange.client, tick, read)?
+            }
+            false => None,
+        };
         self.certificate = ClientCertificateSource::Forwarded(certificate);
         Ok(())
     }

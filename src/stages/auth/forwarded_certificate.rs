@@ -3,15 +3,19 @@
 //! The proxy says that the client has the key of the certificate: it has made the handshake. Whose certificate it is, is not
 //! its word alone: the chain is verified here, against the authorities of the listener.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use percent_encoding::percent_decode;
+use quick_cache::unsync::Cache;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
@@ -25,6 +29,10 @@ const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 /// The field of Envoy.
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+/// How long a chain that was verified need not be verified again: authorities within it may end meanwhile.
+const FRESH: SignedDuration = SignedDuration::from_secs(60);
+/// Most chains that are known to be verified.
+const MAX_VERIFIED: usize = 512;
 /// Most certificates of a chain.
 const MAX_CHAIN: usize = 10;
 
@@ -50,11 +58,46 @@ pub(crate) struct ForwardedCertificates {
     pub(crate) trust: ClientTrust,
 }
 
+/// The chains that were verified last, so that not every request of a client takes another verification. Each worker has its own
+/// for each policy, and with it for each set of authorities and revocation lists.
+pub(crate) struct VerifiedChains(RefCell<Cache<[u8; 32], Verified>>);
+
+/// A chain that was verified.
+#[derive(Clone)]
+struct Verified {
+    at: Timestamp,
+    certificate: Arc<ClientCertificate>,
+}
+
+impl VerifiedChains {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self(RefCell::new(Cache::new(MAX_VERIFIED)))
+    }
+
+    /// The certificate of a chain, if it was verified a short time ago and is still valid.
+    fn get(&self, key: &[u8; 32], now: Timestamp) -> Option<Arc<ClientCertificate>> {
+        let Verified { at, certificate } = self.0.borrow().get(key)?.clone();
+        let is_fresh = now.duration_since(at).abs() < FRESH;
+        let is_valid = (certificate.not_before..=certificate.not_after).contains(&now.as_second());
+        (is_fresh && is_valid).then_some(certificate)
+    }
+}
+
 /// The field is not what its format says.
 #[derive(Debug, PartialEq, Eq)]
 struct Malformed;
 
 impl ForwardedCertificates {
+    /// Whether a trusted proxy says anything of a certificate.
+    pub(crate) fn is_shown(&self, headers: &HeaderMap) -> bool {
+        let fields: &[HeaderName] = match self.format {
+            CertificateFormat::Rfc9440 => &[CLIENT_CERT],
+            CertificateFormat::Xfcc => &[X_FORWARDED_CLIENT_CERT],
+        };
+        fields.iter().any(|field| headers.contains_key(field))
+    }
+
     /// Reads the client's certificate from the fields of a trusted proxy; `None` if the client showed none.
     ///
     /// # Errors
@@ -64,7 +107,8 @@ impl ForwardedCertificates {
         headers: &HeaderMap,
         listener: SocketAddr,
         now: Timestamp,
-    ) -> Result<Option<Box<ClientCertificate>>, Refusal> {
+        verified: &VerifiedChains,
+    ) -> Result<Option<Arc<ClientCertificate>>, Refusal> {
         let refused = |detail: &'static str| refuse(Reason::InvalidCertificate, detail);
         let unreadable = || refused("the client certificate that the proxy passes on cannot be read");
         let chain = match self.format {
@@ -73,13 +117,32 @@ impl ForwardedCertificates {
         };
         let chain = chain.map_err(|Malformed| unreadable())?;
         let Some((first, rest)) = chain.split_first() else { return Ok(None) };
+        let key = key(&chain, listener);
+        if let Some(certificate) = verified.get(&key, now) {
+            return Ok(Some(certificate));
+        }
         let read = certificate::read(&chain, listener, &self.trust).ok_or_else(unreadable)?;
         let since = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.as_second()).unwrap_or_default()));
         self.trust.verifier.verify_client_cert(first, rest, since).map_err(|error| {
             refused("the client certificate is not trusted, or not valid now; use another").cause(error.to_string())
         })?;
-        Ok(Some(Box::new(read)))
+        let certificate = Arc::new(read);
+        verified.0.borrow_mut().insert(key, Verified { at: now, certificate: Arc::clone(&certificate) });
+        Ok(Some(certificate))
     }
+}
+
+/// What a chain is known by.
+fn key(chain: &[CertificateDer<'_>], listener: SocketAddr) -> [u8; 32] {
+    let mut hash = Context::new(&SHA256);
+    hash.update(listener.to_string().as_bytes());
+    for certificate in chain {
+        hash.update(&certificate.len().to_be_bytes());
+        hash.update(certificate);
+    }
+    let mut key = [0; 32];
+    key.copy_from_slice(hash.finish().as_ref());
+    key
 }
 
 /// The chain of `Client-Cert` and `Client-Cert-Chain`; empty if there is none.
@@ -180,6 +243,32 @@ mod tests {
         let read = last_element(&HeaderValue::from_str(field).unwrap()).ok()?;
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Some(read.into_iter().map(|(key, value)| (text(key), text(value))).collect())
+    }
+
+    #[test]
+    fn a_chain_is_verified_again_after_a_while_and_not_beyond_its_end() {
+        let (verified, listener) = (VerifiedChains::new(), SocketAddr::from(([127, 0, 0, 1], 9)));
+        let chain = |text: &'static [u8]| [CertificateDer::from(text), CertificateDer::from(&b"authority"[..])];
+        let certificate = ClientCertificate {
+            thumbprint: [0; 32],
+            names: Box::default(),
+            not_before: 0,
+            not_after: 1030,
+            chain: Box::default(),
+            listener,
+            trusted_by: [0; 32],
+        };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let known = key(&chain(b"leaf"), listener);
+        verified.0.borrow_mut().insert(known, Verified { at: at(1000), certificate: Arc::new(certificate) });
+        let found = [1000, 1030, 1031, 941, 940].map(|second| verified.get(&known, at(second)).is_some());
+        assert_eq!(found, [true, true, false, true, false]);
+        let others = [
+            key(&chain(b"other"), listener),
+            key(&chain(b"leafauthority")[..1], listener),
+            key(&chain(b"leaf"), SocketAddr::from(([127, 0, 0, 1], 8))),
+        ];
+        assert!(others.iter().all(|other| verified.get(other, at(1000)).is_none()));
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod standing;
 pub(crate) mod token;
 mod weak_keys;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::HeaderValue;
@@ -63,7 +64,7 @@ use self::key_source::KeySources;
 use self::own_keys::OwnKeys;
 use self::remote_key_set::RemoteKeySet;
 pub(crate) use self::rules::Rules;
-use crate::exchange::{ClientCertificate, Request};
+use crate::exchange::{ClientCertificate, Request, Tick};
 use crate::refusal::{Reason, Refusal};
 use crate::secrets::stale::StaleSecrets;
 use crate::state::epoch::Epoch;
@@ -205,6 +206,22 @@ impl Authentication {
             (None, _) => {}
         }
         known
+    }
+
+    /// Makes an attempt to show a credential, for an address that has not failed too often. A failure counts.
+    pub(crate) fn attempt<T>(
+        &self,
+        address: IpAddr,
+        tick: Tick,
+        attempt: impl FnOnce() -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let Some(failures) = &self.rules.failures else { return attempt() };
+        failures.permit(&self.ledger, address, tick)?;
+        attempt().inspect_err(|refusal| {
+            if failed_attempts::is_failure(refusal) {
+                failures.note(&self.ledger, address, tick);
+            }
+        })
     }
 
     /// Decides whether a request that was authenticated, and still goes on, would be now. Its proof of possession is not asked for
