@@ -1,4 +1,4 @@
-//! gRPC over HTTP/2: what its requests say, and what its clients are told when one is refused.
+//! gRPC over HTTP/2: what its requests say, and how one is refused.
 //!
 //! A client of gRPC does not look at the status of HTTP: a refusal is a response with the status 200 and without a body, whose
 //! fields say why (*Trailers-Only*). See the protocol,
@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Version};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::refusal::{Reason, Refusal};
@@ -20,9 +21,17 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Most digits of a timeout.
 const TIMEOUT_DIGITS: usize = 8;
 
-/// Whether a message is one of gRPC. That of browsers, gRPC-Web, has its trailers in the body.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| is_content_type(value.as_bytes()))
+/// Whether a request is a call of gRPC. That of browsers, gRPC-Web, has its trailers in the body. Other methods and versions are
+/// not: what is refused as gRPC has the status 200, which a cache would keep.
+pub(crate) fn is_call(method: &Method, version: Version, headers: &HeaderMap) -> bool {
+    method == Method::POST
+        && version == Version::HTTP_2
+        && headers.get(CONTENT_TYPE).is_some_and(|value| is_content_type(value.as_bytes()))
+}
+
+/// Whether these are the fields of a response of gRPC.
+pub(crate) fn is_response<'f>(mut fields: impl Iterator<Item = &'f (HeaderName, HeaderValue)>) -> bool {
+    fields.any(|(name, value)| name == CONTENT_TYPE && is_content_type(value.as_bytes()))
 }
 
 /// Whether this is the content type of gRPC.
@@ -34,7 +43,7 @@ pub(crate) fn is_content_type(value: &[u8]) -> bool {
     })
 }
 
-/// How long the client waits at most, if it says so. What is no timeout is ignored here, and judged by the server.
+/// How long the client waits at most, if it says so. What is no timeout is left to the server.
 pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let (unit, digits) = headers.get(GRPC_TIMEOUT)?.as_bytes().split_last()?;
     if digits.len() > TIMEOUT_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
@@ -124,6 +133,8 @@ pub(crate) fn refused(refusal: &Refusal) -> HeaderMap {
 /// Makes the fields of a refusal those of a response of gRPC, whose status is 200 and that has no body.
 pub(crate) fn make_trailers_only(fields: &mut HeaderMap, refusal: &Refusal) {
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    // Its status is one that may be stored.
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields.extend(refused(refusal));
 }
 
@@ -148,9 +159,12 @@ mod tests {
             ("application/json", false),
             ("", false),
         ] {
-            assert_eq!(is_grpc(&with(CONTENT_TYPE, content_type)), expected, "{content_type}");
+            let headers = with(CONTENT_TYPE, content_type);
+            assert_eq!(is_call(&Method::POST, Version::HTTP_2, &headers), expected, "{content_type}");
+            assert!(!is_call(&Method::GET, Version::HTTP_2, &headers));
+            assert!(!is_call(&Method::POST, Version::HTTP_11, &headers));
         }
-        assert!(!is_grpc(&HeaderMap::new()));
+        assert!(!is_call(&Method::POST, Version::HTTP_2, &HeaderMap::new()));
     }
 
     #[test]

@@ -63,10 +63,10 @@ impl RehearsalRequest {
         self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
-    /// Whether it is one of gRPC.
+    /// Whether it is a call of gRPC, if it comes over HTTP/2.
     pub(crate) fn is_grpc(&self) -> bool {
         let mut types = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        types.next().is_some_and(|(_, value)| grpc::is_content_type(value.as_bytes()))
+        self.method == "POST" && types.next().is_some_and(|(_, value)| grpc::is_content_type(value.as_bytes()))
     }
 
     /// Parses its head like that of a client connection.

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use h2::Reason;
 use http::HeaderValue;
+use http_body_util::Empty;
+use hyper::client::conn::http2::handshake;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::support::proxy::Reloaded;
 use crate::support::wire::{Body, Connection, Framing};
@@ -351,6 +354,43 @@ fn a_server_that_does_not_answer_is_asked_on_another_connection() {
 
 /// Bodies of many frames and windows go through both ways as they are.
 #[test]
+fn a_client_that_waits_for_little_blames_no_server() {
+    let upstream = http2_upstream().start(async |mut call: Http2Call| match call.header("x-silent") {
+        Some(_) => std::future::pending().await,
+        None => call.answer(200, "ok"),
+    });
+    let proxy = before(&upstream).upstream("eject: { after: 1, for: 1h, most: 100% }").start();
+    proxy.owes(6);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tcp = tokio::net::TcpStream::connect(proxy.address()).await.unwrap();
+        let (mut sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.unwrap();
+        tokio::spawn(connection);
+        let mut call = async |fields: &[(&str, &str)]| {
+            let mut request = http::Request::post("http://a/x").header("content-type", "application/grpc");
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+            answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned())
+        };
+        assert_eq!(call(&[]).await, None);
+        for timeout in ["1m", "0n"] {
+            assert_eq!(call(&[("x-silent", "1"), ("grpc-timeout", timeout)]).await.as_deref(), Some("4"));
+            // It was not ejected, nor was its connection given up.
+            assert_eq!(call(&[]).await, None);
+        }
+        // Others are not refused with 200, which caches keep.
+        let request = http::Request::get("http://a/nothing").header("content-type", "application/grpc");
+        let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 404);
+    });
+    assert_eq!(upstream.connections(), 1);
+    drop(runtime);
+    proxy.done();
+}
+
+#[test]
 fn large_bodies_go_through_both_ways() {
     let upstream = http2_upstream().start(async |mut call: Http2Call| {
         let mut body = call.head(200, &[]);
@@ -448,7 +488,7 @@ fn slow_readers_do_not_hold_up_others() {
 /// The same with small messages, which take more than their bytes. Without a budget for them, h2 ends the connection.
 #[test]
 fn slow_readers_of_small_messages_do_not_end_the_connection() {
-    const MESSAGES: usize = 10 * 64 * 1024 / 20;
+    const MESSAGES: usize = 10 * 32 * 1024 / 20;
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
     let upstream = http2_upstream().start(async move |mut call: Http2Call| {

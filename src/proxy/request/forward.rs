@@ -57,10 +57,7 @@ pub(crate) async fn forward(
     let (upstream, in_force, pools) = (api.upstream(), &view.in_force, view.pools());
     let load = in_force.load(api).ok_or_else(|| unreachable().cause("the API has no servers"))?;
     let permit = load.begin(upstream.requests).ok_or_else(too_many)?;
-    let limit = match upstream.speaks_http2() {
-        true => response_limit(upstream, headers, &mut body, guard),
-        false => upstream.response_timeout,
-    };
+    let limit = response_limit(upstream, headers, &mut body, guard);
 
     let Exchange { id, version, method, .. } = &guard.exchange;
     let (id, version, method) = (*id, version.unwrap_or_default(), method.clone().unwrap_or_default());
@@ -94,9 +91,10 @@ pub(crate) async fn forward(
         };
         connection.begin(&head, body);
     };
-    let attempts = Attempts::new(upstream.retries.as_ref(), &method, load, Instant::now(), limit);
+    let attempts = Attempts::new(upstream.retries.as_ref(), &method, load, Instant::now(), limit.time);
     let mut forwarded =
         Sending { in_force, api, pools: &pools, begin, attempts, limit }.send(body, permit, guard).await?;
+    guard.answers_grpc = guard.is_grpc && grpc::is_response(forwarded.head.fields.iter());
     let server = &*forwarded.pool.server;
     let host = sent_host(upstream, server, target.host.as_ref()).as_bytes();
     let scheme = matches!(upstream.host, ForwardedHost::Preserved).then_some(target.scheme);
@@ -104,16 +102,23 @@ pub(crate) async fn forward(
     Ok(forwarded)
 }
 
-/// How long the head of a response may take, over HTTP/2. A client of gRPC may want it sooner; its messages come when it has
-/// some.
-fn response_limit(upstream: &Upstream, headers: &HeaderMap, body: &mut Body, guard: &mut RecordGuard) -> Duration {
-    let limit = upstream.response_timeout;
-    guard.is_grpc = grpc::is_grpc(headers);
-    if !guard.is_grpc {
-        return limit;
+/// How long the head of a response may take.
+#[derive(Clone, Copy)]
+struct Limit {
+    time: Duration,
+    /// The client wants it sooner than the policy: if it does not come then, that is no fault of the server's.
+    is_clients: bool,
+}
+
+/// The limit of a response. Over HTTP/2, a client of gRPC may want it sooner; its messages come when it has some.
+fn response_limit(upstream: &Upstream, headers: &HeaderMap, body: &mut Body, guard: &RecordGuard) -> Limit {
+    let own = Limit { time: upstream.response_timeout, is_clients: false };
+    if !guard.is_grpc || !upstream.speaks_http2() {
+        return own;
     }
     body.allow_pauses();
-    grpc::timeout(headers).map_or(limit, |wanted| wanted.min(limit))
+    let wanted = grpc::timeout(headers).filter(|wanted| *wanted < own.time);
+    wanted.map_or(own, |time| Limit { time, is_clients: true })
 }
 
 /// Path and query of a request to a server.
@@ -142,7 +147,7 @@ struct Sending<'a, B> {
     begin: B,
     attempts: Attempts<'a>,
     /// How long the head of the response may take.
-    limit: Duration,
+    limit: Limit,
 }
 
 impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
@@ -177,6 +182,9 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
                 Err(failure) => failure,
             };
             drop(in_flight);
+            if let Failure::Impatient(refusal) = failure {
+                return Err(guard.counter.failure().unwrap_or(refusal));
+            }
             if let Failure::Refused(refusal) = failure {
                 // If the client's body ended early, the refusal says so: it is not the upstream's fault, nor to its credit.
                 return Err(guard.counter.failure().unwrap_or_else(|| {
@@ -248,7 +256,9 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
             Failure::Full { body, is_of_address: true, .. } if has_another(true) => {
                 return Ok(Again { body, pauses: false });
             }
-            Failure::Full { refusal, .. } | Failure::Refused(refusal) => return Err(refusal),
+            Failure::Full { refusal, .. } | Failure::Refused(refusal) | Failure::Impatient(refusal) => {
+                return Err(refusal);
+            }
             Failure::NotConnected(_, body) if has_another(false) => return Ok(Again { body, pauses: false }),
             Failure::NotConnected(refusal, body) => (RetryCause::NotConnected, refusal, Some(body)),
             Failure::Unsent(body) => (RetryCause::NotConnected, unreachable(), Some(body)),
@@ -266,7 +276,7 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
         mut body: Body,
         guard: &RecordGuard,
     ) -> Result<(UpstreamExchange, Head, Duration), Failure> {
-        let limit = self.attempts.limit(self.limit, Instant::now);
+        let limit = Limit { time: self.attempts.limit(self.limit.time, Instant::now), ..self.limit };
         let (mut only_new, mut unsent_before) = (false, 0);
         loop {
             let mut connection = match if only_new { None } else { pool.take() } {
@@ -322,6 +332,8 @@ enum Failure {
         reused: bool,
         body: Option<Body>,
     },
+    /// The client did not want to wait any longer.
+    Impatient(Refusal),
     Refused(Refusal),
 }
 
@@ -330,7 +342,7 @@ impl Failure {
     fn is_of_the_server(&self) -> bool {
         match self {
             // Its status has been noted, or nothing was asked of it.
-            Self::Unwanted(_) | Self::Full { .. } => false,
+            Self::Unwanted(_) | Self::Full { .. } | Self::Impatient(_) => false,
             Self::NotConnected(..) | Self::Unsent(_) | Self::Unanswered { .. } | Self::Refused(_) => true,
         }
     }
@@ -341,7 +353,7 @@ impl Failure {
 /// the client as they come.
 async fn response_head(
     connection: &mut UpstreamExchange,
-    limit: Duration,
+    Limit { time: limit, is_clients }: Limit,
     guard: &RecordGuard,
 ) -> Result<(Head, Duration), Failure> {
     let counter = &guard.counter;
@@ -355,7 +367,9 @@ async fn response_head(
         }
         let stalled = connection.stalled();
         ready!(connection.deadline().poll(cx, |now| waited_since(counter.progress(), begun, stalled, now) + limit));
-        connection.gave_up();
+        if !is_clients {
+            connection.gave_up();
+        }
         Poll::Ready(None)
     });
     match response.await {
@@ -365,10 +379,15 @@ async fn response_head(
             let refusal = unreachable().cause(format!("the connection failed: {}", error_text::connection(&error)));
             Err(Failure::Unanswered { refusal, reused, body })
         }
+        // The server may have been told of the client's limit, and cancels the call itself.
+        Some(Err(error @ ResponseError::Reset(h2::Reason::CANCEL))) if is_clients => {
+            Err(Failure::Impatient(out_of_time().cause(error.to_string())))
+        }
         Some(Err(error)) => Err(Failure::Refused(match &error {
             ResponseError::Invalid(_) | ResponseError::Reset(_) => invalid().cause(error.to_string()),
             _ => unreachable().cause(error.to_string()),
         })),
+        None if is_clients => Err(Failure::Impatient(out_of_time())),
         None => Err(Failure::Refused(timeout("the upstream did not respond in time; try again later"))),
     }
 }
@@ -381,6 +400,10 @@ fn waited_since(sent: Progress, begun: Instant, stalled: Option<Instant>, now: I
         Progress::Streaming => stalled.unwrap_or(now),
         Progress::Finished(at) => at.into_std(),
     }
+}
+
+fn out_of_time() -> Refusal {
+    timeout("the upstream did not respond within `grpc-timeout`; allow more time")
 }
 
 fn not_connected(error: &ConnectError, body: Body) -> Failure {

@@ -67,12 +67,13 @@ async fn respond(
     mut parts: Parts,
     source: Source,
 ) -> ClientResponse {
+    guard.is_grpc = grpc::is_call(&parts.method, parts.version, &parts.headers);
     // If the record cannot keep up, requests wait here, before any work is done for them.
     if !guard.admit().await {
         let detail = "the record of this request could not be kept; try again later";
         let members = Members { retry_after: Some(1), ..Members::default() };
         let refusal = Refusal::new(Stage::Request, Reason::RecordUnavailable, detail).members(members);
-        return refuse(&refusal, &parts, guard);
+        return refuse(&refusal, guard);
     }
     match process(&client, &mut guard, &mut parts, source).await {
         Ok(Processed::Nothing) => answer_itself(guard),
@@ -91,7 +92,7 @@ async fn respond(
             ClientResponse { status, reason, fields, body, upgraded: None }
         }
         Ok(Processed::Upgraded(head, upgraded)) => answer_upgraded(head, upgraded, guard),
-        Err(refusal) => refuse(&refusal, &parts, guard),
+        Err(refusal) => refuse(&refusal, guard),
     }
 }
 
@@ -314,8 +315,7 @@ fn answer_own(answer: Answer, mut guard: Box<RecordGuard>) -> ClientResponse {
 }
 
 /// Returns the response for a refusal.
-fn refuse(refusal: &Refusal, parts: &Parts, mut guard: Box<RecordGuard>) -> ClientResponse {
-    guard.is_grpc = grpc::is_grpc(&parts.headers);
+fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> ClientResponse {
     let (status, fields, body) = render(refusal, &mut guard);
     guard.answering(status);
     guard.refused(refusal);

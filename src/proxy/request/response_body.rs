@@ -295,10 +295,10 @@ impl Body for ResponseBody {
                 Some(Ok(frame))
             }
             Some(Err(refusal)) => {
-                // Clients of gRPC are told why, in trailers. Those of HTTP/1 would take them for the end of a whole response.
-                let told = this.guard.tells_in_trailers().then(|| grpc::refused(&refusal));
+                // Trailers say why, to those who look at them: others would take them for the end of a whole response.
+                let trailers = this.guard.tells_in_trailers().then(|| grpc::refused(&refusal));
                 this.interruption = Some(refusal);
-                match told {
+                match trailers {
                     None => Some(Err(Interrupted)),
                     Some(trailers) => {
                         this.source = Source::Local(None);

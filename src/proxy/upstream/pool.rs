@@ -227,7 +227,13 @@ impl Pool {
     /// Puts a connection back whose request has ended. It is closed unless another request may follow on it.
     pub(crate) fn put(&self, exchange: UpstreamExchange) {
         // A request of HTTP/2 only counts itself off.
-        let UpstreamExchange::Http1(mut connection) = exchange else { return };
+        let UpstreamExchange::Http1(mut connection) = exchange else {
+            drop(exchange);
+            if self.retired.get() {
+                while self.close_idle() {}
+            }
+            return;
+        };
         connection.release();
         let mut idle = self.idle.borrow_mut();
         let most = self.server.connections.most;

@@ -47,7 +47,8 @@ fn by(encoding: &'static Encoding, bytes: &[u8]) -> Result<Cow<'static, str>, Ma
 
 /// The encoding in the XML declaration; a declaration that is not well-formed may have another.
 pub(crate) fn declared(bytes: &[u8]) -> Option<&str> {
-    let declaration = bytes.strip_prefix(b"<?xml")?;
+    // `<?xml-stylesheet` is another instruction.
+    let declaration = bytes.strip_prefix(b"<?xml").filter(|rest| rest.first().is_some_and(u8::is_ascii_whitespace))?;
     let end = memchr::memmem::find(declaration, b"?>")?;
     let declaration = std::str::from_utf8(declaration.get(..end)?).ok()?;
     let (_, rest) = declaration.split_once("encoding")?;

@@ -74,8 +74,10 @@ pub(crate) struct RecordGuard {
     pub(crate) counter: Counter,
     /// The route, once found.
     pub(crate) route: Option<Arc<Route>>,
-    /// It is one of gRPC, as far as that matters so far: it is forwarded as one, or it is refused.
+    /// It is a call of gRPC.
     pub(super) is_grpc: bool,
+    /// So is the response.
+    pub(super) answers_grpc: bool,
     /// The path for the upstream, if it is another one.
     pub(super) mapped_path: Option<Box<str>>,
     /// The origin of the page that sent the request from a browser.
@@ -114,6 +116,7 @@ impl RecordGuard {
             counter: Counter::default(),
             route: None,
             is_grpc: false,
+            answers_grpc: false,
             mapped_path: None,
             origin: None,
             trace: Trace::default(),
@@ -277,7 +280,7 @@ impl RecordGuard {
 
     /// Whether a response that was begun may end with trailers that say why it is not whole.
     pub(super) fn tells_in_trailers(&self) -> bool {
-        self.is_grpc && self.exchange.version == Some(Version::HTTP_2)
+        self.is_grpc && self.answers_grpc
     }
 
     /// Records that the request was refused, or that its response was interrupted for this reason.

@@ -23,7 +23,7 @@ use crate::proxy::deadline::Deadline;
 use crate::proxy::stream::Stream;
 
 /// Bytes of a response that the server may send before the client takes them.
-const STREAM_WINDOW: u32 = 64 * 1024;
+const STREAM_WINDOW: u32 = 32 * 1024;
 /// The same of all responses of a connection: clients that take nothing of theirs cannot hold up the others.
 const CONNECTION_WINDOW: u32 = MAX_STREAMS as u32 * STREAM_WINDOW;
 /// Most requests at once on a connection; the server may allow fewer. Beyond that, another one is opened.
@@ -34,8 +34,9 @@ const MAX_CANCELLED: u32 = 16;
 /// How many cancelled requests are remembered for a moment, whose responses may still come: all that there can be.
 const REMEMBERED: usize = MAX_STREAMS + MAX_CANCELLED as usize;
 /// What small DATA frames that wait for their clients may take beside their content, in bytes. Beyond that, the connection would
-/// end. Messages of gRPC are often small: this is enough for some of 16 bytes in the windows of all requests.
-const FRAMES_BUDGET: usize = 64 * 1024 * 1024;
+/// end, with the calls of all. h2 counts up to 256 for a frame, and an empty message of gRPC has 5 bytes: this is enough for nothing
+/// else in the windows of all requests.
+const FRAMES_BUDGET: usize = MAX_STREAMS * (STREAM_WINDOW as usize / 5) * 256;
 /// Bytes of a request's body that wait to be written.
 const SEND_BUFFER: usize = 64 * 1024;
 /// What SETTINGS_MAX_HEADER_LIST_SIZE counts for each field beside its name and value (RFC 9113 §6.5.2).

@@ -19,8 +19,9 @@ use crate::xsd::document::decode::declared;
 /// An encoding that bodies may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::stages::schema) enum Charset {
-    /// Or US-ASCII, which is a part of it.
     Utf8,
+    /// A part of UTF-8; with other bytes, decoders do different things.
+    Ascii,
     Latin1,
     /// With a byte order mark.
     Utf16,
@@ -33,7 +34,7 @@ impl Charset {
         const NAMES: [(&str, Charset); 6] = [
             ("utf-8", Charset::Utf8),
             ("utf8", Charset::Utf8),
-            ("us-ascii", Charset::Utf8),
+            ("us-ascii", Charset::Ascii),
             ("iso-8859-1", Charset::Latin1),
             ("latin1", Charset::Latin1),
             ("utf-16", Charset::Utf16),
@@ -86,11 +87,17 @@ pub(super) fn text<'b>(body: &'b [u8], said: Option<Charset>, memory: &MemoryBud
         None => Charset::Utf8,
         Some(label) => Charset::named(label).ok_or_else(|| refuse("it declares an encoding that is not accepted"))?,
     };
-    if said.is_some_and(|said| said != declared) {
+    let is_ascii = said == Some(Charset::Ascii) || declared == Charset::Ascii;
+    if is_ascii && !rest.is_ascii() {
+        return Err(refuse("it says that it is US-ASCII, and has other bytes"));
+    }
+    // Text of US-ASCII is the same in UTF-8.
+    let plain = |charset| if charset == Charset::Ascii { Charset::Utf8 } else { charset };
+    if said.is_some_and(|said| plain(said) != plain(declared)) {
         return Err(refuse("the `charset` of its `Content-Type` is not the encoding that it declares"));
     }
     match declared {
-        Charset::Utf8 => match std::str::from_utf8(rest) {
+        Charset::Utf8 | Charset::Ascii => match std::str::from_utf8(rest) {
             Ok(text) => Ok((Cow::Borrowed(text), None)),
             Err(error) => {
                 Err(refuse(&format!("it is not UTF-8: byte {} is not", error.valid_up_to().saturating_add(1))))
@@ -142,7 +149,7 @@ mod tests {
 
     #[test]
     fn an_encoding_is_believed_only_if_nothing_says_otherwise() {
-        use Charset::{Latin1, Utf8, Utf16};
+        use Charset::{Ascii, Latin1, Utf8, Utf16};
         let (little, big) = ([0xff, 0xfe], [0xfe, 0xff]);
         let latin = b"<?xml version='1.0' encoding='ISO-8859-1'?><a>\xe9</a>".to_vec();
         for (body, said, expected) in [
@@ -159,6 +166,11 @@ mod tests {
             (b"<?xml version='1.0' encoding='latin1'?><a>\x80</a>".to_vec(), None, None),
             (b"<?xml version='1.0' encoding='latin1'?><a/>".to_vec(), None, Some("<a/>")),
             (b"<?xml version='1.0' encoding='us-ascii'?><a/>".to_vec(), Some(Utf8), Some("<a/>")),
+            (b"<?xml version='1.0' encoding='us-ascii'?><a>\xc2\xbc</a>".to_vec(), None, None),
+            (b"<a>\xc2\xbc</a>".to_vec(), Some(Ascii), None),
+            (b"<a>x</a>".to_vec(), Some(Ascii), Some("<a>x</a>")),
+            // No declaration: what it says of an encoding means nothing.
+            (b"<?xml-stylesheet encoding='ISO-8859-1'?><a>\xc3\xa9</a>".to_vec(), None, Some("<a>é</a>")),
             (b"<?xml version='1.0' encoding='utf-7'?><a/>".to_vec(), None, None),
             (b"<?xml version='1.0' encoding='utf-16'?><a/>".to_vec(), None, None),
             (utf16("<a>é€😀</a>", little), None, Some("<a>é€😀</a>")),
