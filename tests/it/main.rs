@@ -114,4 +114,5 @@ mod watch;
 mod websocket_clients;
 mod websockets;
 mod words;
+mod wsdl;
 mod xml;

@@ -104,7 +104,7 @@ fn bodies(
         contents.extend(Contents::xml(&schemas.xml(context, path, None, at.key("xml"))?));
     }
     if let Some(path) = &request.soap {
-        contents.extend(Contents::soap(&schemas.xml(context, path, Some(Soap { fault: false }), at.key("soap"))?));
+        contents.extend(Contents::soap(&schemas.xml(context, path, Some(Soap::REQUEST), at.key("soap"))?));
     }
     if request.xml.is_some() && request.soap.is_some() {
         context.error(at.key("soap"), "a route has `xml` or `soap`, not both");
@@ -264,7 +264,7 @@ fn answer(
         contents.extend(Contents::xml(&schemas.xml(context, path, None, at.key("xml"))?));
     }
     if let Some(path) = &content.soap {
-        contents.extend(Contents::soap(&schemas.xml(context, path, Some(Soap { fault: true }), at.key("soap"))?));
+        contents.extend(Contents::soap(&schemas.xml(context, path, Some(Soap::RESPONSE), at.key("soap"))?));
     }
     for (position, text) in content.unchecked.iter().enumerate() {
         match MediaRange::parse(text) {

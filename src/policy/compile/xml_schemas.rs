@@ -1,4 +1,4 @@
-//! Reads the files of an XML Schema, and compiles them.
+//! Reads the files of an XML Schema or a WSDL, and compiles them.
 //!
 //! A `schemaLocation` is what `catalog` says; or the file beside the one that refers to it. An import without one is what
 //! `catalog` says of its namespace. Nothing is fetched, and references stay in the policy's folder, or in the folder of a file
@@ -21,7 +21,7 @@ use crate::xsd::problem::Problem;
 /// How the message about a URL ends.
 const NOT_FETCHED: &str = "is not a file path; nothing is fetched";
 
-/// Compiles the schema in a file; problems are reported at their place in the file that has them.
+/// Compiles the schema in a file, or that of a WSDL; problems are reported at their place in the file that has them.
 pub(super) fn compile(context: &mut Context<'_>, catalog: &Catalog, path: &str, at: At<'_>) -> Option<XmlSchema> {
     let file: Arc<str> = catalog::plain(path).into();
     let (_, bytes) = context.read_xml(at, &file)?;
@@ -43,7 +43,8 @@ fn tell(context: &mut Context<'_>, problem: &Problem, at: At<'_>) {
         }
         None => at.place(),
     };
-    let told = context.problems.error(place, format!("this XML schema cannot be used: {message} ({constraint})"));
+    let what = if constraint.starts_with("WS") { "WSDL" } else { "XML schema" };
+    let told = context.problems.error(place, format!("this {what} cannot be used: {message} ({constraint})"));
     if message.ends_with(NOT_FETCHED) {
         told.help("save the schema in the policy's folder, and write its path here, or name its URL in `catalog`");
     }

@@ -17,7 +17,7 @@ pub(crate) struct Request {
     pub(crate) json: Option<String>,
     /// XSD 1.0 file for XML bodies.
     pub(crate) xml: Option<String>,
-    /// XSD 1.0 file for the content of the Body of SOAP messages.
+    /// WSDL 1.1 file, whose operations SOAP messages must be for; or XSD 1.0 file for the content of their Body.
     pub(crate) soap: Option<String>,
     /// JSON Schema file for `application/x-www-form-urlencoded` bodies, as an object of their fields; objects in it are JSON.
     pub(crate) form: Option<String>,
@@ -69,7 +69,7 @@ pub(crate) struct Content {
     pub(crate) json: Option<String>,
     /// XSD 1.0 file for XML bodies.
     pub(crate) xml: Option<String>,
-    /// XSD 1.0 file for the content of the Body of SOAP messages.
+    /// WSDL 1.1 file, whose operations SOAP messages must be for; or XSD 1.0 file for the content of their Body.
     pub(crate) soap: Option<String>,
     /// Media types that pass unchecked, such as `text/event-stream` or `text/csv`; they are streamed.
     pub(crate) unchecked: Vec<String>,
