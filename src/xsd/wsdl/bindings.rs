@@ -358,6 +358,8 @@ impl Reader<'_> {
     }
 
     fn addresses(&mut self, service: At) {
+        let name = self.builder.attribute(service, "name").map(Box::from);
+        self.description.service = self.description.service.take().or(name);
         for port in self.builder.wsdl_children(service, "port") {
             for (_, namespace) in VERSIONS {
                 let address = self.soap_child(port, self.builder.names.find(namespace), "address");

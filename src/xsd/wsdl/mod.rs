@@ -53,7 +53,9 @@ pub(crate) struct Description {
     headers: FastMap<(Direction, QName), ElementId>,
     /// What the detail of a Fault may contain.
     faults: FastMap<QName, ElementId>,
-    /// Where the services are, as the WSDL says: URLs.
+    /// The name of the first service.
+    pub(crate) service: Option<Box<str>>,
+    /// Where the services are, as the WSDL says: URLs, or what stands there before it is deployed.
     pub(crate) addresses: Vec<Box<str>>,
 }
 

@@ -32,6 +32,7 @@ use crate::xsd::instance::{Bounds, Rejection, Surroundings, WholeDocument, judge
 use crate::xsd::problem::Problem;
 use crate::xsd::schema::Schema;
 use crate::xsd::validate::Limits;
+use crate::xsd::wsdl::Description;
 
 /// Bodies up to this many bytes are judged on the worker, in about a millisecond; larger ones on another thread, and those
 /// that turn out to take longer.
@@ -79,9 +80,14 @@ impl XmlSchema {
         Ok(Self { schema: Arc::new(schema), soap: None })
     }
 
-    /// Whether it is the schema of a WSDL, which has no element of its own that a whole document could be.
+    /// Whether it is the schema of a WSDL.
     pub(crate) fn is_wsdl(&self) -> bool {
-        self.schema.description.is_some()
+        self.description().is_some()
+    }
+
+    /// What the WSDL says; `None` if it is another schema.
+    pub(crate) fn description(&self) -> Option<&Description> {
+        self.schema.description.as_ref()
     }
 
     /// The same schema, for the content of SOAP messages.
@@ -138,7 +144,7 @@ impl XmlSchema {
         match &self.soap {
             None => self.judge_in(text, &mut WholeDocument, steps),
             Some(soap) => {
-                let mut envelope = Envelope::new(soap, self.schema.description.as_ref());
+                let mut envelope = Envelope::new(soap, self.description());
                 match self.judge_in(text, &mut envelope, steps) {
                     // What is wrong with the envelope comes first: what is in it may not be what is meant.
                     Some(Ok(())) => Some(envelope.finish().map_err(|error| bad_envelope(text, &error))),
