@@ -55,7 +55,7 @@ pub(crate) trait Surroundings {
     /// An element begins that is not within what is judged. Returns whether it is judged itself, with all in it, and how.
     fn begins(&mut self, element: Outer<'_>) -> Verdict;
     /// There is text that is not only white space in such an element, at this depth; the root is at 1.
-    fn text(&mut self, depth: usize, offset: usize);
+    fn text(&mut self, text: &str, depth: usize, offset: usize);
 }
 
 /// How an element is judged that is not within another one that is.
@@ -92,7 +92,7 @@ impl Surroundings for WholeDocument {
         Verdict::Global
     }
 
-    fn text(&mut self, _: usize, _: usize) {}
+    fn text(&mut self, _: &str, _: usize, _: usize) {}
 }
 
 /// Judges a document whose own entities are expanded; `entities` are the unparsed ones that it declares.
@@ -199,7 +199,7 @@ impl<'a> Instance<'a, '_, '_> {
         if self.open.is_empty() {
             return Err(Malformed::new(offset, "text outside the root element is not allowed").into());
         }
-        self.around.text(self.open.len(), offset);
+        self.around.text(text, self.open.len(), offset);
         Ok(())
     }
 

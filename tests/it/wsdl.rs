@@ -113,6 +113,64 @@ fn an_action_is_that_of_the_operation_in_the_body() {
 }
 
 #[test]
+fn an_action_in_the_header_is_that_of_the_operation_too() {
+    let upstream = answering(CANCELLED);
+    let proxy = invoices(&upstream);
+    let mut client = client(&proxy);
+    let mut post = |header: &str| {
+        let call = client.post("/service", envelope(SOAP_1_1, header, CANCEL)).header("content-type", "text/xml");
+        call.send()
+    };
+    let action = |action: &str| format!("<Action xmlns='http://www.w3.org/2005/08/addressing'>{action}</Action>");
+    for good in
+        ["urn:example:service#Cancel", "urn:example:service:Invoices:CancelRequest", " &#117;rn:example:service#Cancel"]
+    {
+        post(&action(good)).is(200);
+    }
+    for wrong in ["urn:example:service#Send", "urn:example:service:Invoices:SendRequest", "<![CDATA[urn:any]]>"] {
+        let refused = post(&action(wrong)).refused(422, "schema_violation");
+        assert_eq!(refused.json()["errors"][0]["pointer"], "/Envelope/Body", "{wrong}");
+    }
+    let cancel = action("urn:example:service#Cancel");
+    post(&format!("{cancel}{cancel}")).refused(422, "schema_violation");
+    post(&cancel.replace("#", "<!-- -->#")).is(200);
+    post(&cancel.replace("#", "<x/>#")).refused(422, "schema_violation");
+    let older = cancel.replace("www.w3.org/2005/08", "schemas.xmlsoap.org/ws/2004/08").replace("Cancel", "Send");
+    post(&older).refused(422, "schema_violation");
+    proxy.done();
+}
+
+#[test]
+fn a_route_allows_the_operations_that_it_names() {
+    let upstream = answering(CANCELLED);
+    let only = |names: &str| {
+        format!("public: true, request: {{ soap: {{ wsdl: schemas/service.wsdl, operations: [{names}] }} }}")
+    };
+    let mut writes = proxy().before(&upstream);
+    for name in ["service.wsdl", "invoice.xsd", "line.xsd"] {
+        writes = writes.file(&format!("schemas/{name}"), example(name));
+    }
+    let proxy = writes.route("POST /cancel", &only("Cancel")).route("POST /send", &only("Send")).start();
+    let mut client = client(&proxy);
+    let message = envelope(SOAP_1_1, "", CANCEL);
+    client.post("/cancel", &message).header("content-type", "text/xml").send().is(200);
+    let refused = client.post("/send", &message).header("content-type", "text/xml").send();
+    let refused = refused.refused(422, "schema_violation");
+    assert!(
+        refused.text().contains("this operation is not allowed here; the operations are Send\""),
+        "{}",
+        refused.text()
+    );
+    proxy.done();
+    let said = checked_as(&example("service.wsdl"), "soap: { wsdl: schemas/service.wsdl, operations: [Cancle] }");
+    assert!(said.contains("there is no operation `Cancle`") && said.contains("`Cancel`"), "{said}");
+    let said = checked_as(&example("service.wsdl"), "soap: { wsdl: schemas/invoice.xsd, operations: [Cancel] }");
+    assert!(said.contains("this is an XSD"), "{said}");
+    let said = checked_as(&example("service.wsdl"), "soap: { operations: [Cancel] }");
+    assert!(said.contains("`soap` has no `wsdl`"), "{said}");
+}
+
+#[test]
 fn responses_are_those_of_operations_or_faults() {
     for (body, good) in [
         (CANCELLED.to_owned(), true),
@@ -217,6 +275,11 @@ fn what_a_wsdl_lacks_is_reported_with_its_place() {
 
 /// What `check` says of a policy with this WSDL.
 fn checked(wsdl: &str, key: &str) -> String {
+    checked_as(wsdl, &format!("{key}: schemas/service.wsdl"))
+}
+
+/// What `check` says of a policy whose route has this contract.
+fn checked_as(wsdl: &str, contract: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let upstream = upstream().start();
     let policy = proxy()
@@ -224,7 +287,7 @@ fn checked(wsdl: &str, key: &str) -> String {
         .file("schemas/service.wsdl", wsdl)
         .file("schemas/invoice.xsd", example("invoice.xsd"))
         .file("schemas/line.xsd", example("line.xsd"))
-        .route("POST /service", &format!("public: true, request: {{ {key}: schemas/service.wsdl }}"));
+        .route("POST /service", &format!("public: true, request: {{ {contract} }}"));
     let path = policy.write(folder.path());
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan")).arg("check").arg(&path).output().unwrap();
     String::from_utf8(output.stderr).unwrap()

@@ -60,9 +60,10 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     }
     let (document, service) = match (&arguments.openapi, &arguments.wsdl) {
         (_, Some(wsdl)) => (beside(folder, wsdl), read_wsdl(folder, &beside(folder, wsdl)).map(Service::Soap)),
-        (Some(openapi), None) => {
-            (beside(folder, openapi), read(folder, &beside(folder, openapi)).map(Service::OpenApi))
-        }
+        (Some(openapi), None) => (
+            beside(folder, openapi),
+            read(folder, &beside(folder, openapi)).map(|description| Service::OpenApi(Box::new(description))),
+        ),
         (None, None) => return INVALID,
     };
     let Some(service) = service else { return INVALID };
@@ -77,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 
 /// What a policy is generated for.
 enum Service {
-    OpenApi(Description),
+    OpenApi(Box<Description>),
     /// The schema of a WSDL.
     Soap(XmlSchema),
 }

@@ -81,7 +81,7 @@ impl Surroundings for SecondAt {
         if element.depth == self.0 && self.1 == 2 { Verdict::Global } else { Verdict::Around }
     }
 
-    fn text(&mut self, _: usize, _: usize) {}
+    fn text(&mut self, _: &str, _: usize, _: usize) {}
 }
 
 #[test]

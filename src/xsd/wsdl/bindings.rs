@@ -15,6 +15,9 @@ const VERSIONS: [(SoapVersion, &str); 2] = [
 ];
 /// What bindings call HTTP; the second is what the extension for SOAP 1.2 says, and few write.
 const HTTP: [&str; 2] = ["http://schemas.xmlsoap.org/soap/http", "http://www.w3.org/2003/05/soap/bindings/HTTP/"];
+/// The namespaces of the attribute that says an action of WS-Addressing.
+const ADDRESSING: [&str; 2] =
+    ["http://www.w3.org/2007/05/addressing/metadata", "http://www.w3.org/2006/05/addressing/wsdl"];
 /// Most operations of all bindings.
 const MAX_OPERATIONS: usize = 10_000;
 
@@ -195,7 +198,25 @@ impl Reader<'_> {
             }
         }
         self.faults(at, declared, soap);
-        self.description.operations.push(Operation { name: name.into(), action: action.into() });
+        let addressing = self.addressing(port_type, input.declared, &name).into();
+        self.description.operations.push(Operation { name: name.into(), action: action.into(), addressing });
+    }
+
+    /// The action of a request in WS-Addressing (WS-Addressing 1.0 Metadata §4.4; 1.0 WSDL Binding for the older attribute).
+    fn addressing(&self, port_type: At, input: At, operation: &str) -> String {
+        let document = self.builder.document(input);
+        let attributes = document.as_ref().map_or(&[][..], |document| document.tree.attributes(input.node));
+        let names = &self.builder.names;
+        let is_action = |name: QName| names.text(name.local) == "Action" && ADDRESSING.contains(&names.text(name.ns));
+        if let Some(written) = attributes.iter().find(|attribute| is_action(attribute.name)) {
+            return written.value.trim().to_owned();
+        }
+        let target = names.text(self.builder.target(port_type));
+        let between = if target.starts_with("urn:") { ":" } else { "/" };
+        let target = target.strip_suffix(between).unwrap_or(target);
+        let port_type = self.builder.attribute(port_type, "name").unwrap_or_default();
+        let message = self.builder.attribute(input, "name").unwrap_or_else(|| format!("{operation}Request"));
+        format!("{target}{between}{port_type}{between}{message}")
     }
 
     fn add_body(

@@ -9,6 +9,9 @@ mod bindings;
 use super::components::model::ElementId;
 use super::names::{FastMap, QName};
 
+/// Most names that a message lists.
+const MAX_NAMES: usize = 50;
+
 /// A version of SOAP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum SoapVersion {
@@ -32,6 +35,14 @@ pub(crate) struct Operation {
     pub(crate) name: Box<str>,
     /// `soapAction`; empty if the binding names none.
     pub(crate) action: Box<str>,
+    /// What it is called in WS-Addressing: as the port type says, or by the rule for those that say nothing.
+    pub(crate) addressing: Box<str>,
+}
+
+impl Operation {
+    fn has_action(&self, action: &str) -> bool {
+        action == &*self.action || action == &*self.addressing
+    }
 }
 
 /// The messages that can have some element in their Body.
@@ -85,23 +96,29 @@ impl Description {
         self.faults.get(&name).copied()
     }
 
-    /// Whether these messages may be sent with this action: it is that of one of their operations, or one of them has none
-    /// and it is not that of any other. A server that goes by the action must not find another operation than was judged.
-    pub(crate) fn has_action(&self, messages: &Messages, action: &str) -> bool {
-        let mut operations = messages.operations.iter().filter_map(|index| self.operations.get(*index));
-        operations.clone().any(|operation| &*operation.action == action)
-            || operations.any(|operation| operation.action.is_empty())
-                && !self.operations.iter().any(|operation| &*operation.action == action)
+    /// The operations that a server may run for one of these messages, sent with these actions, by position: those that have
+    /// each action, or have none while it is not that of another one.
+    pub(crate) fn called(&self, messages: &Messages, actions: &[&str]) -> Vec<usize> {
+        let of_none: Vec<bool> = actions
+            .iter()
+            .map(|action| !self.operations.iter().any(|operation| operation.has_action(action)))
+            .collect();
+        let runs = |operation: &Operation| {
+            let mut actions = actions.iter().zip(&of_none);
+            actions.all(|(action, of_none)| operation.has_action(action) || *of_none && operation.action.is_empty())
+        };
+        let positions = messages.operations.iter().copied();
+        positions.filter(|position| self.operations.get(*position).is_some_and(runs)).collect()
     }
 
-    /// The names of the operations, for messages.
-    pub(crate) fn names(&self) -> String {
+    /// The names of operations, for messages: of those that are `chosen`, by position.
+    pub(crate) fn names(&self, chosen: impl Fn(usize) -> bool) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        for operation in &self.operations {
-            if !names.contains(&&*operation.name) && names.len() < 50 {
+        for (position, operation) in self.operations.iter().enumerate() {
+            if chosen(position) && !names.contains(&&*operation.name) && names.len() < MAX_NAMES {
                 names.push(&operation.name);
             }
         }
-        names.join(", ")
+        names
     }
 }

@@ -95,6 +95,11 @@ impl XmlSchema {
         Self { soap: Some(soap), ..self.clone() }
     }
 
+    /// The same schema for some operations of its WSDL, by position.
+    pub(crate) fn only(&self, operations: &[bool]) -> Self {
+        Self { soap: self.soap.as_ref().map(|soap| soap.only(operations.into())), ..self.clone() }
+    }
+
     /// The same schema for a message with these headers, which say what a SOAP message is for.
     pub(super) fn of(&self, media: &MediaType<'_>, headers: &HeaderMap) -> Result<Cow<'_, Self>, Refusal> {
         Ok(match &self.soap {

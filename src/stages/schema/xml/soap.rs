@@ -32,6 +32,10 @@ const FAULTS: [&[(&str, bool)]; 2] = [
 /// SOAP 1.1 §6.1.1.
 static SOAP_ACTION: HeaderName = HeaderName::from_static("soapaction");
 
+/// WS-Addressing 1.0, and the submission before it: the namespaces of the header block `Action`.
+const ADDRESSING: [&str; 2] =
+    ["http://www.w3.org/2005/08/addressing", "http://schemas.xmlsoap.org/ws/2004/08/addressing"];
+
 /// The body is a SOAP message, 1.1 or 1.2.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Soap {
@@ -39,16 +43,28 @@ pub(crate) struct Soap {
     fault: bool,
     /// What the sender says that the message is for.
     actions: Actions,
+    /// By position in the WSDL's operations: whether it is allowed. `None`: all are.
+    only: Option<Arc<[bool]>>,
 }
 
 /// The values of `SOAPAction` and of the parameter `action`, without quotes; empty ones say nothing.
-pub(super) type Actions = Option<Arc<[Box<str>]>>;
+type Actions = Option<Arc<[Box<str>]>>;
 
 impl Soap {
     /// A request, which may not be a Fault.
-    pub(crate) const REQUEST: Self = Self { fault: false, actions: None };
+    pub(crate) const REQUEST: Self = Self { fault: false, actions: None, only: None };
     /// A response.
-    pub(crate) const RESPONSE: Self = Self { fault: true, actions: None };
+    pub(crate) const RESPONSE: Self = Self { fault: true, actions: None, only: None };
+
+    /// The same for these operations of the WSDL only.
+    pub(super) fn only(&self, allowed: Arc<[bool]>) -> Self {
+        Self { only: Some(allowed), ..self.clone() }
+    }
+
+    /// Whether an operation is allowed.
+    fn allows(&self, operation: usize) -> bool {
+        self.only.as_ref().is_none_or(|only| only.get(operation).is_some_and(|allowed| *allowed))
+    }
 
     /// The same for a message with these headers.
     pub(super) fn of(&self, media: &MediaType<'_>, headers: &HeaderMap) -> Result<Self, Refusal> {
@@ -105,6 +121,10 @@ pub(super) struct Envelope<'s> {
     body: Option<usize>,
     /// Children of the Body.
     children: usize,
+    /// The action in the Header, once it has begun.
+    addressing: Option<String>,
+    /// It is open.
+    in_action: bool,
     /// The Body holds a Fault.
     fault: bool,
     /// Position in [`FAULTS`] of the next child that the Fault may have.
@@ -130,7 +150,10 @@ impl Surroundings for Envelope<'_> {
         })
     }
 
-    fn text(&mut self, depth: usize, offset: usize) {
+    fn text(&mut self, text: &str, depth: usize, offset: usize) {
+        if let Some(action) = self.addressing.as_mut().filter(|_| self.in_action && depth == 3) {
+            action.push_str(text);
+        }
         let path = match depth {
             1 => "/Envelope",
             2 if self.body.is_some() => "/Envelope/Body",
@@ -144,7 +167,19 @@ impl Surroundings for Envelope<'_> {
 impl<'s> Envelope<'s> {
     /// Begins with a message.
     pub(super) fn new(soap: &'s Soap, wsdl: Option<&'s Description>) -> Self {
-        Self { soap, wsdl, version: 0, parts: 0, body: None, children: 0, fault: false, next: 0, error: None }
+        Self {
+            soap,
+            wsdl,
+            version: 0,
+            parts: 0,
+            body: None,
+            children: 0,
+            addressing: None,
+            in_action: false,
+            fault: false,
+            next: 0,
+            error: None,
+        }
     }
 
     /// Takes an element, and returns how the schema judges it.
@@ -185,13 +220,33 @@ impl<'s> Envelope<'s> {
                 return reject("/Envelope/Body/Fault", offset, "this element is not expected here in a Fault");
             }
             // The Header, and the detail of a Fault, which is the last that a fault can have.
-            (3, None) => return Ok(self.declared(|wsdl| wsdl.header(self.direction(), outer.name))),
+            (3, None) if name == "Action" && ADDRESSING.contains(&namespace) => self.begin_action(offset)?,
+            (3, None) => {
+                self.in_action = false;
+                return Ok(self.declared(|wsdl| wsdl.header(self.direction(), outer.name)));
+            }
+            (4, None) if self.in_action => {
+                return reject("/Envelope/Header/Action", offset, "an Action contains only a URI");
+            }
             (5, Some(_)) if self.fault && self.next == self.fault_children().len() => {
                 return Ok(self.declared(|wsdl| wsdl.fault(outer.name)));
             }
             _ => {}
         }
         Ok(Verdict::Around)
+    }
+
+    /// An action begins in the Header, which servers may go by as they do by the SOAPAction.
+    fn begin_action(&mut self, offset: usize) -> Step<()> {
+        if self.wsdl.is_none() || self.soap.fault {
+            return Ok(());
+        }
+        if self.addressing.is_some() {
+            return reject("/Envelope/Header/Action", offset, "a Header contains only one Action");
+        }
+        self.addressing = Some(String::new());
+        self.in_action = true;
+        Ok(())
     }
 
     /// How an element is judged that the WSDL may declare.
@@ -217,7 +272,7 @@ impl<'s> Envelope<'s> {
                 self.no_operation(wsdl, "this element is not that of an operation"),
             );
         };
-        self.check_actions(wsdl, messages, offset)?;
+        self.check_operation(wsdl, messages, offset)?;
         Ok(messages.element.map_or(Verdict::Global, Verdict::By))
     }
 
@@ -226,18 +281,27 @@ impl<'s> Envelope<'s> {
             let version = if self.version == 0 { "1.1" } else { "1.2" };
             return format!("the WSDL has no binding of SOAP {version}; send the envelope of another version");
         }
-        format!("{what}; the operations are {}", wsdl.names())
+        format!("{what}; the operations are {}", wsdl.names(|operation| self.soap.allows(operation)).join(", "))
     }
 
-    /// Checks that the message is for an operation that its sender says.
-    fn check_actions(&self, wsdl: &Description, messages: &Messages, offset: usize) -> Step<()> {
-        let mut actions = self.soap.actions.iter().flat_map(|actions| actions.iter());
-        if actions.all(|action| wsdl.has_action(messages, action)) {
+    /// Checks that the message is for an operation that its sender says, and that is allowed.
+    fn check_operation(&self, wsdl: &Description, messages: &Messages, offset: usize) -> Step<()> {
+        let addressing = self.addressing.as_deref().map(str::trim).filter(|action| !action.is_empty());
+        let actions = self.soap.actions.iter().flat_map(|actions| actions.iter()).map(|action| &**action);
+        let actions: Vec<&str> = actions.chain(addressing).collect();
+        let called = wsdl.called(messages, &actions);
+        if called.is_empty() {
+            let message =
+                "the SOAPAction is not that of the operation in the Body; send the one that the WSDL names for it";
+            return reject("/Envelope/Body", offset, message);
+        }
+        let mut allowed = called.into_iter().map(|operation| self.soap.allows(operation));
+        // A server may run any of those that a request fits; a response is good if one of them has it.
+        let good = if self.soap.fault { allowed.any(|allowed| allowed) } else { allowed.all(|allowed| allowed) };
+        if good {
             return Ok(());
         }
-        let message =
-            "the SOAPAction is not that of the operation in the Body; send the one that the WSDL names for it";
-        reject("/Envelope/Body", offset, message)
+        reject("/Envelope/Body", offset, self.no_operation(wsdl, "this operation is not allowed here"))
     }
 
     /// Advances to a child of the Fault; returns whether it is expected here.
@@ -265,7 +329,7 @@ impl<'s> Envelope<'s> {
         let Some(body) = self.body else { return reject("/Envelope", 0, "there is no Body") };
         if let (0, Some(wsdl)) = (self.children, self.wsdl) {
             return match wsdl.messages(self.direction(), self.soap_version(), None) {
-                Some(messages) => self.check_actions(wsdl, messages, body),
+                Some(messages) => self.check_operation(wsdl, messages, body),
                 None => reject("/Envelope/Body", body, self.no_operation(wsdl, "the Body is empty")),
             };
         }
