@@ -1,5 +1,7 @@
 //! Reads the SOAP bindings of a WSDL (WSDL 1.1 §2 and §3; SOAP 1.2 by its "WSDL 1.1 Binding Extension for SOAP 1.2").
 
+use std::collections::HashMap;
+
 use super::{BodyElement, Description, Direction, Messages, Operation, SoapVersion};
 use crate::xsd::components::context::Builder;
 use crate::xsd::components::model::{ElementId, Particle, RawContent, Term, TypeId};
@@ -158,23 +160,30 @@ impl Reader<'_> {
         }
         let Some(port_type) = self.find(at, "type") else { return };
         let rpc = self.builder.attribute(style, "style").as_deref() == Some("rpc");
+        let mut declared: HashMap<String, Vec<At>> = HashMap::new();
+        for operation in self.builder.wsdl_children(port_type, "operation") {
+            declared.entry(self.name_of(operation)).or_default().push(operation);
+        }
         for operation in self.builder.wsdl_children(at, "operation") {
             if self.description.operations.len() >= MAX_OPERATIONS {
                 let message = format!("a WSDL can have at most {MAX_OPERATIONS} operations");
                 return self.builder.problem(operation, "WSDL 1.1 §2.5", message);
             }
-            self.operation(operation, Binding { version, soap, port_type, rpc });
+            let declared = declared.get(&self.name_of(operation)).map_or(&[][..], Vec::as_slice);
+            self.operation(operation, declared, Binding { version, soap, port_type, rpc });
         }
     }
 
-    fn operation(&mut self, at: At, Binding { version, soap, port_type, rpc }: Binding) {
-        let builder = &mut *self.builder;
-        let name = builder.attribute(at, "name").unwrap_or_default();
-        let mut declared = builder.wsdl_children(port_type, "operation");
-        declared.retain(|declared| builder.attribute(*declared, "name").as_deref() == Some(&*name));
+    fn name_of(&self, at: At) -> String {
+        self.builder.attribute(at, "name").unwrap_or_default()
+    }
+
+    /// Reads an operation; `declared` are those of its name in the port type.
+    fn operation(&mut self, at: At, declared: &[At], Binding { version, soap, port_type, rpc }: Binding) {
+        let name = self.name_of(at);
         let [declared] = *declared else {
             let how = if declared.is_empty() { "is not in the portType" } else { "is in the portType more than once" };
-            return builder.problem(at, "WSDL 1.1 §2.5", format!("the operation `{name}` {how}"));
+            return self.builder.problem(at, "WSDL 1.1 §2.5", format!("the operation `{name}` {how}"));
         };
         let details = self.soap_child(at, soap, "operation");
         let style = details.and_then(|details| self.builder.attribute(details, "style"));
