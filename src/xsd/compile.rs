@@ -63,6 +63,7 @@ impl Builder {
             seen_contents: FastMap::default(),
             ranges: FastMap::default(),
             members: FastMap::default(),
+            description: None,
             steps: Steps::new(STEPS),
         };
         builder.add_any_type();
@@ -105,6 +106,7 @@ impl Builder {
                 Task::Constraint(id) => self.build_constraint(id, at),
             }
         }
+        self.describe();
         self.resolve_keyrefs();
         self.check_redefinitions();
         self.resolve_heads();

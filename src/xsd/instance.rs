@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::chars::is_space_byte;
+use super::components::model::ElementId;
 use super::document::malformed::Malformed;
 use super::document::namespaces::{Scopes, declared_prefix, split};
 use super::document::references::{attribute_value, line_ends};
@@ -51,10 +52,21 @@ pub(crate) struct Bounds {
 
 /// What is around the part of a document that is judged.
 pub(crate) trait Surroundings {
-    /// An element begins that is not within what is judged. Returns whether it is judged itself, with all in it.
-    fn begins(&mut self, element: Outer<'_>) -> bool;
+    /// An element begins that is not within what is judged. Returns whether it is judged itself, with all in it, and how.
+    fn begins(&mut self, element: Outer<'_>) -> Verdict;
     /// There is text that is not only white space in such an element, at this depth; the root is at 1.
-    fn text(&mut self, depth: usize, offset: usize);
+    fn text(&mut self, text: &str, depth: usize, offset: usize);
+}
+
+/// How an element is judged that is not within another one that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Not at all: it is only around.
+    Around,
+    /// By the global declaration of its name.
+    Global,
+    /// By this declaration.
+    By(ElementId),
 }
 
 /// An element around what is judged.
@@ -65,6 +77,8 @@ pub(crate) struct Outer<'a> {
     /// Empty for none.
     pub(crate) namespace: &'a str,
     pub(crate) local: &'a str,
+    /// Both, as the schema knows them.
+    pub(crate) name: QName,
     /// Of its `<`, in bytes.
     pub(crate) offset: usize,
 }
@@ -74,11 +88,11 @@ pub(crate) struct Outer<'a> {
 pub(crate) struct WholeDocument;
 
 impl Surroundings for WholeDocument {
-    fn begins(&mut self, _: Outer<'_>) -> bool {
-        true
+    fn begins(&mut self, _: Outer<'_>) -> Verdict {
+        Verdict::Global
     }
 
-    fn text(&mut self, _: usize, _: usize) {}
+    fn text(&mut self, _: &str, _: usize, _: usize) {}
 }
 
 /// Judges a document whose own entities are expanded; `entities` are the unparsed ones that it declares.
@@ -185,7 +199,7 @@ impl<'a> Instance<'a, '_, '_> {
         if self.open.is_empty() {
             return Err(Malformed::new(offset, "text outside the root element is not allowed").into());
         }
-        self.around.text(self.open.len(), offset);
+        self.around.text(text, self.open.len(), offset);
         Ok(())
     }
 
@@ -214,9 +228,14 @@ impl<'a> Instance<'a, '_, '_> {
         let Some((namespace, ns)) = self.scopes.find(prefix) else {
             return Err(malformed("the prefix of the element is bound to no namespace"));
         };
-        let outer = Outer { depth, namespace, local, offset };
-        let judged = self.inside > 0 || self.around.begins(outer);
         let name = QName::new(ns, self.validator.symbol(local));
+        let outer = Outer { depth, namespace, local, name, offset };
+        let verdict = if self.inside > 0 { Verdict::Global } else { self.around.begins(outer) };
+        let (judged, by) = match verdict {
+            Verdict::Around => (false, None),
+            Verdict::Global => (true, None),
+            Verdict::By(id) => (true, Some(id)),
+        };
         check_duplicates(self.tokens.attributes(), &self.scopes).map_err(malformed)?;
         attributes.clear();
         if plain {
@@ -225,7 +244,7 @@ impl<'a> Instance<'a, '_, '_> {
                     attributes.push(self.attribute(attribute, attribute.value).map_err(malformed)?);
                 }
             }
-            return self.begin(judged, Start { name, local, offset, attributes });
+            return self.begin(judged, Start { name, by, local, offset, attributes });
         }
         let mut values: Vec<Cow<'_, str>> = Vec::with_capacity(self.tokens.attributes().len());
         for attribute in self.tokens.attributes() {
@@ -237,7 +256,7 @@ impl<'a> Instance<'a, '_, '_> {
                 decoded.push(self.attribute(attribute, value).map_err(malformed)?);
             }
         }
-        self.begin(judged, Start { name, local, offset, attributes: &decoded })
+        self.begin(judged, Start { name, by, local, offset, attributes: &decoded })
     }
 
     /// Hands an element to the validator, as one that is judged or as one around that.

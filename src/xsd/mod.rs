@@ -3,6 +3,7 @@
 //! - [`document`] reads XML: bytes to text, tokens, and the tree of a schema document.
 //! - [`components`] builds the components of a schema from its documents; [`mod@derive`] gives them what they have from others;
 //!   [`constraints`] checks them against each other. A [`problem`] has a place and the name of a constraint.
+//! - [`wsdl`] reads the operations of a WSDL 1.1, whose schemas are a schema like any other.
 //! - [`datatypes`] and [`pattern`] are the simple types; [`content`] walks content models.
 //! - [`compile`] does all that, and makes a [`schema`]; [`instance`] judges a text by it, with the push machine [`validate`].
 //!
@@ -23,6 +24,7 @@ pub(crate) mod problem;
 pub(crate) mod schema;
 pub(crate) mod validate;
 pub(crate) mod violation;
+pub(crate) mod wsdl;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use super::datatypes::value::Value;
 use super::derive::related::Types;
 use super::names::{FastMap, Names, QName};
 use super::problem::Place;
+use super::wsdl::Description;
 
 /// A default or fixed value, as text and as value.
 #[derive(Debug, Clone)]
@@ -82,6 +83,8 @@ pub(crate) struct Schema {
     pub(crate) presets: FastMap<ElementId, Preset>,
     /// The values of global attributes, which wildcards let through.
     pub(crate) attribute_presets: Vec<Option<Preset>>,
+    /// If present, the schema is that of this WSDL.
+    pub(crate) description: Option<Description>,
 }
 
 impl Schema {
@@ -106,8 +109,8 @@ impl Schema {
             .map(|attribute| attribute.value.as_ref().map(|value| builder.preset(Some(attribute.ty), value)))
             .collect();
         let heads = heads.into_iter().map(|(id, heads)| (id, heads.into())).collect();
-        let Builder { names, components, simple, .. } = builder;
-        Ok(Self { names, components, simple, groups, rules, heads, presets, attribute_presets })
+        let Builder { names, components, simple, description, .. } = builder;
+        Ok(Self { names, components, simple, groups, rules, heads, presets, attribute_presets, description })
     }
 
     /// The groups, to be walked.

@@ -116,6 +116,40 @@ fn keys_in_a_header_with_an_underscore_are_taken() {
 }
 
 #[test]
+fn a_wsdl_becomes_a_policy_that_takes_its_operations() {
+    let (folder, upstream) = (folder_of("examples/xml-soap/schemas"), upstream().start());
+    let made = bartizan(folder.path(), &["init", "--wsdl", "service.wsdl", "--upstream", &upstream.url()]);
+    let said = text(&made.stderr);
+    let key = said.lines().last().unwrap();
+    let policy = text(&made.stdout)
+        .replace("address: 127.0.0.1:8080", "address: 127.0.0.1:0")
+        .replace("audit: [stdout]", "audit: [{ file: { path: audit.jsonl } }]")
+        + &format!("admin: {{ address: \"127.0.0.1:0\", token: {} }}\n", proxy::ADMIN_TOKEN);
+    assert!(policy.contains("# Cancel, Send\n      POST /service:\n        scopes: [invoices:call]"), "{policy}");
+    let mut proxy = proxy().text(&policy);
+    for name in ["service.wsdl", "invoice.xsd", "line.xsd"] {
+        proxy = proxy.file(name, std::fs::read_to_string(folder.path().join(name)).unwrap());
+    }
+    let proxy = proxy.start();
+    let mut client = client(&proxy);
+    let envelope = |body: &str| {
+        format!("<e:Envelope xmlns:e='http://schemas.xmlsoap.org/soap/envelope/'><e:Body>{body}</e:Body></e:Envelope>")
+    };
+    let cancel = envelope("<cancel xmlns='urn:example:service'><number>7</number></cancel>");
+    let mut post = |body: &str| client.post("/service", body).key(key).header("content-type", "text/xml").send();
+    post(&cancel).is(200);
+    post(&envelope("<delete/>")).refused(422, "schema_violation");
+    client.post("/service", &cancel).header("content-type", "text/xml").send().refused(401, "missing_credentials");
+    proxy.done();
+    let made = bartizan(folder.path(), &["init", "--wsdl", "invoice.xsd", "--upstream", &upstream.url()]);
+    assert!(
+        made.status.code() == Some(2) && text(&made.stderr).contains("is not a WSDL 1.1"),
+        "{}",
+        text(&made.stderr)
+    );
+}
+
+#[test]
 fn what_cannot_be_made_is_reported() {
     let folder = folder();
     std::fs::write(folder.path().join("old.json"), r#"{"swagger": "2.0"}"#).unwrap();

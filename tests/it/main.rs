@@ -117,4 +117,5 @@ mod watch;
 mod websocket_clients;
 mod websockets;
 mod words;
+mod wsdl;
 mod xml;

@@ -1,6 +1,7 @@
-//! `bartizan init`: generates a policy from an OpenAPI description. The result passes `bartizan check` unchanged.
+//! `bartizan init`: generates a policy from an OpenAPI description or a WSDL. The result passes `bartizan check` unchanged.
 
 mod draft;
+mod soap;
 mod yaml;
 
 use std::fs::OpenOptions;
@@ -15,10 +16,12 @@ use super::exit_code::{DONE, FAILED, INVALID};
 use super::output::{self, print};
 use crate::error_text;
 use crate::policy::catalog::Catalog;
+use crate::policy::compile;
 use crate::policy::diagnostic::Problems;
 use crate::policy::openapi::{Description, Options};
 use crate::policy::source::Sources;
 use crate::stages::auth::api_key_format;
+use crate::stages::schema::xml::XmlSchema;
 use crate::url::{Form, HttpUrl};
 
 /// Lifetime of the example consumer's key, in days.
@@ -27,12 +30,16 @@ const DAYS: i64 = 7;
 #[derive(clap::Args)]
 #[command(
     after_help = "Example: bartizan init --openapi orders.openapi.yaml --upstream http://127.0.0.1:9000 --out policy.yaml
+      or: bartizan init --wsdl service.wsdl --upstream http://127.0.0.1:9000 --out policy.yaml
 Then: bartizan check policy.yaml && bartizan run --policy policy.yaml"
 )]
 pub(super) struct Arguments {
     /// OpenAPI 3.0 or 3.1 description, in YAML or JSON
+    #[arg(long, required_unless_present = "wsdl", conflicts_with = "wsdl")]
+    openapi: Option<PathBuf>,
+    /// WSDL 1.1 of a SOAP service
     #[arg(long)]
-    openapi: PathBuf,
+    wsdl: Option<PathBuf>,
     /// Scheme, host and port of the API
     #[arg(long)]
     upstream: String,
@@ -51,15 +58,29 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         output::message(format_args!("error: --out: there is no folder {}; create it first", folder.display()));
         return FAILED;
     }
-    let document = beside(folder, &arguments.openapi);
-    let Some(description) = read(folder, &document) else { return INVALID };
-    match write(arguments, &description, &document) {
+    let (document, service) = match (&arguments.openapi, &arguments.wsdl) {
+        (_, Some(wsdl)) => (beside(folder, wsdl), read_wsdl(folder, &beside(folder, wsdl)).map(Service::Soap)),
+        (Some(openapi), None) => (
+            beside(folder, openapi),
+            read(folder, &beside(folder, openapi)).map(|description| Service::OpenApi(Box::new(description))),
+        ),
+        (None, None) => return INVALID,
+    };
+    let Some(service) = service else { return INVALID };
+    match write(arguments, &service, &document) {
         Ok(()) => DONE,
         Err(problem) => {
             output::message(format_args!("error: {problem}"));
             FAILED
         }
     }
+}
+
+/// What a policy is generated for.
+enum Service {
+    OpenApi(Box<Description>),
+    /// The schema of a WSDL.
+    Soap(XmlSchema),
 }
 
 /// The path of a file as a policy in `folder` names it.
@@ -89,7 +110,14 @@ fn read(folder: &Path, document: &str) -> Option<Description> {
     description
 }
 
-fn write(arguments: &Arguments, description: &Description, document: &str) -> Result<(), String> {
+fn read_wsdl(folder: &Path, document: &str) -> Option<XmlSchema> {
+    let mut problems = Problems::new();
+    let schema = compile::read_wsdl(&mut Sources::in_folder(folder), &mut problems, document);
+    output::report(&problems);
+    schema
+}
+
+fn write(arguments: &Arguments, service: &Service, document: &str) -> Result<(), String> {
     let key = api_key_format::mint("example-1").map_err(|_| "the system has no random bytes")?;
     let bytes = digest(&SHA256, key.expose_secret().as_bytes());
     let digest: String = bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -100,7 +128,10 @@ fn write(arguments: &Arguments, description: &Description, document: &str) -> Re
         digest: &digest,
         expires: &end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
-    let text = draft::policy(description, &given);
+    let text = match service {
+        Service::OpenApi(description) => draft::policy(description, &given),
+        Service::Soap(schema) => schema.description().map(|service| soap::policy(service, &given)).unwrap_or_default(),
+    };
     match &arguments.out {
         None => drop(print(&text)),
         Some(path) => {

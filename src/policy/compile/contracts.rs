@@ -105,8 +105,8 @@ fn bodies(
     if let Some(path) = &request.xml {
         contents.extend(Contents::xml(&schemas.xml(context, path, None, at.key("xml"))?));
     }
-    if let Some(path) = &request.soap {
-        contents.extend(Contents::soap(&schemas.xml(context, path, Some(Soap { fault: false }), at.key("soap"))?));
+    if let Some(written) = &request.soap {
+        contents.extend(soap(context, schemas, written, Soap::REQUEST, at.key("soap"))?);
     }
     if request.xml.is_some() && request.soap.is_some() {
         context.error(at.key("soap"), "a route has `xml` or `soap`, not both");
@@ -120,6 +120,43 @@ fn bodies(
         contents.extend(Contents::multipart(&Arc::new(Multipart::new(form_fields(&*value?), schema))));
     }
     Some(contents)
+}
+
+/// Compiles the contract of SOAP messages.
+fn soap(
+    context: &mut Context<'_>,
+    schemas: &mut Schemas,
+    written: &document::SoapContract,
+    messages: Soap,
+    at: At<'_>,
+) -> Option<Vec<(MediaRange, Content)>> {
+    let Some(file) = &written.wsdl else {
+        context.missing(at, "`soap` has no `wsdl`", "write `wsdl:` with a WSDL file");
+        return None;
+    };
+    if written.short {
+        return Some(Contents::soap(&schemas.xml(context, file, Some(messages), at)?));
+    }
+    let schema = schemas.xml(context, file, Some(messages), at.key("wsdl"))?;
+    let Some(service) = schema.description() else {
+        context
+            .error(at.key("wsdl"), "this is an XSD, which has no operations")
+            .help("write `soap:` with the file alone");
+        return None;
+    };
+    let Some(names) = &written.operations else { return Some(Contents::soap(&schema)) };
+    let at = at.key("operations");
+    if names.is_empty() {
+        context.error(at, "`operations` is empty").help("name those that are allowed, or leave it out to allow all");
+    }
+    for (position, name) in names.iter().enumerate() {
+        if !service.operations.iter().any(|operation| *operation.name == **name) {
+            context.unknown(at.index(position), "operation", name, service.names(|_| true));
+        }
+    }
+    let allowed = |name: &str| names.iter().any(|allowed| allowed == name);
+    let allowed: Vec<bool> = service.operations.iter().map(|operation| allowed(&operation.name)).collect();
+    Some(Contents::soap(&schema.only(&allowed)))
 }
 
 /// The fields of a form: texts, lists that repeat a name, and objects in JSON.
@@ -331,8 +368,8 @@ fn answer(
     if let Some(path) = &content.xml {
         contents.extend(Contents::xml(&schemas.xml(context, path, None, at.key("xml"))?));
     }
-    if let Some(path) = &content.soap {
-        contents.extend(Contents::soap(&schemas.xml(context, path, Some(Soap { fault: true }), at.key("soap"))?));
+    if let Some(written) = &content.soap {
+        contents.extend(soap(context, schemas, written, Soap::RESPONSE, at.key("soap"))?);
     }
     for (position, text) in content.unchecked.iter().enumerate() {
         match MediaRange::parse(text) {

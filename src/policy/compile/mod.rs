@@ -37,6 +37,8 @@ mod token_service;
 mod watch;
 mod xml_schemas;
 
+pub(crate) use self::xml_schemas::read_wsdl;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -78,7 +78,7 @@ impl Schemas {
         known.cloned().flatten()
     }
 
-    /// The schema of an XSD file; problems are reported at their place in the file that has them.
+    /// The schema of an XSD file or a WSDL; problems are reported at their place in the file that has them.
     pub(super) fn xml(
         &mut self,
         context: &mut Context<'_>,
@@ -94,10 +94,11 @@ impl Schemas {
                 schema
             }
         };
-        Some(match soap {
-            Some(soap) => schema?.in_envelope(soap),
-            None => schema?,
-        })
+        let schema = schema?;
+        if soap.is_none() && schema.is_wsdl() {
+            context.error(at, "this is a WSDL, which describes SOAP messages").help("write `soap:` in place of `xml:`");
+        }
+        Some(soap.map_or_else(|| schema.clone(), |soap| schema.in_envelope(soap)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads the files of an XML Schema, and compiles them.
+//! Reads the files of an XML Schema or a WSDL, and compiles them.
 //!
 //! A `schemaLocation` is what `catalog` says; or the file beside the one that refers to it. An import without one is what
 //! `catalog` says of its namespace. Nothing is fetched, and references stay in the policy's folder, or in the folder of a file
@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use super::context::Context;
 use crate::policy::catalog::{self, Catalog, Located};
+use crate::policy::diagnostic::Problems;
 use crate::policy::source::{Place, Sources, quote};
 use crate::policy::tree::At;
 use crate::stages::schema::xml::XmlSchema;
@@ -21,29 +22,57 @@ use crate::xsd::problem::Problem;
 /// How the message about a URL ends.
 const NOT_FETCHED: &str = "is not a file path; nothing is fetched";
 
-/// Compiles the schema in a file; problems are reported at their place in the file that has them.
+/// Compiles the schema in a file, or that of a WSDL; problems are reported at their place in the file that has them.
 pub(super) fn compile(context: &mut Context<'_>, catalog: &Catalog, path: &str, at: At<'_>) -> Option<XmlSchema> {
-    let file: Arc<str> = catalog::plain(path).into();
-    let (_, bytes) = context.read_xml(at, &file)?;
-    let main = Found { file, bytes };
-    let mut loader = Loader { sources: &mut context.sources, catalog, folders: HashMap::new() };
+    let (_, bytes) = context.read_xml(at, &catalog::plain(path))?;
+    compile_bytes((&mut context.sources, &mut context.problems), catalog, path, bytes, Some(&at.place()))
+}
+
+/// Compiles the WSDL in a file that no policy names yet; problems are reported.
+pub(crate) fn read_wsdl(sources: &mut Sources, problems: &mut Problems, path: &str) -> Option<XmlSchema> {
+    let bytes = match sources.read_xml(&catalog::plain(path)) {
+        Ok((_, bytes)) => bytes,
+        Err(error) => {
+            problems.error(None, error.to_string());
+            return None;
+        }
+    };
+    let schema = compile_bytes((sources, problems), &Catalog::default(), path, bytes, None)?;
+    if !schema.is_wsdl() {
+        problems.error(None, format!("{} is not a WSDL 1.1: its root is not `definitions`", quote(path)));
+        return None;
+    }
+    Some(schema)
+}
+
+/// Compiles the schema with these bytes. Problems without a place of their own are reported at `place`.
+fn compile_bytes(
+    (sources, problems): (&mut Sources, &mut Problems),
+    catalog: &Catalog,
+    path: &str,
+    bytes: Arc<[u8]>,
+    place: Option<&Place>,
+) -> Option<XmlSchema> {
+    let main = Found { file: catalog::plain(path).into(), bytes };
+    let mut loader = Loader { sources: &mut *sources, catalog, folders: HashMap::new() };
     loader.folders.insert(Arc::clone(&main.file), catalog::folder_of(path));
     let compiled = XmlSchema::new(main, &mut |reference| loader.find(reference));
-    compiled.map_err(|problems| problems.iter().for_each(|problem| tell(context, problem, at))).ok()
+    compiled.map_err(|found| found.iter().for_each(|problem| tell((sources, problems), problem, place))).ok()
 }
 
 /// Tells what is wrong with a schema, at its place.
-fn tell(context: &mut Context<'_>, problem: &Problem, at: At<'_>) {
+fn tell((sources, problems): (&mut Sources, &mut Problems), problem: &Problem, place: Option<&Place>) {
     let Problem { file, line, column, constraint, message } = problem;
-    let source = context.sources.read_xml(file).ok().filter(|_| *line > 0);
+    let source = sources.read_xml(file).ok().filter(|_| *line > 0);
     let place = match source {
         Some((source, _)) => {
             let start = offset(&source.text, *line as usize, *column as usize);
-            Place::new(&source, start..start + 1)
+            Some(Place::new(&source, start..start + 1))
         }
-        None => at.place(),
+        None => place.cloned(),
     };
-    let told = context.problems.error(place, format!("this XML schema cannot be used: {message} ({constraint})"));
+    let what = if constraint.starts_with("WS") { "WSDL" } else { "XML schema" };
+    let told = problems.error(place, format!("this {what} cannot be used: {message} ({constraint})"));
     if message.ends_with(NOT_FETCHED) {
         told.help("save the schema in the policy's folder, and write its path here, or name its URL in `catalog`");
     }

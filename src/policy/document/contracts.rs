@@ -17,8 +17,8 @@ pub(crate) struct Request {
     pub(crate) json: Option<String>,
     /// XSD 1.0 file for XML bodies.
     pub(crate) xml: Option<String>,
-    /// XSD 1.0 file for the content of the Body of SOAP messages.
-    pub(crate) soap: Option<String>,
+    /// WSDL 1.1 file, whose operations SOAP messages must be for; or XSD 1.0 file for the content of their Body.
+    pub(crate) soap: Option<SoapContract>,
     /// JSON Schema file for `application/x-www-form-urlencoded` bodies, as an object of their fields; objects in it are JSON.
     pub(crate) form: Option<String>,
     /// JSON Schema file for `multipart/form-data` bodies. A file may be where the schema asks for a length at most: `maxLength`
@@ -39,6 +39,49 @@ pub(crate) struct Request {
     /// Whether query parameters that `query` does not name are refused.
     #[schemars(extend("default" = false))]
     pub(crate) strict: Option<bool>,
+}
+
+/// `soap: FILE`, or `soap: { wsdl: FILE, operations: [NAME] }`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SoapContract {
+    /// A WSDL; in the short form, also an XSD.
+    pub(crate) wsdl: Option<String>,
+    /// The operations that are allowed; `None` for all.
+    pub(crate) operations: Option<Vec<String>>,
+    /// Written in the short form: the place of the file is that of the value itself.
+    pub(crate) short: bool,
+}
+
+/// A WSDL, and which of its operations are allowed.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename = "Soap")]
+#[schemars(inline)]
+pub(super) struct SoapMap {
+    /// WSDL 1.1 file. Required.
+    wsdl: Option<String>,
+    /// Names of the operations that are allowed. Default: all of the WSDL.
+    operations: Option<Vec<String>>,
+}
+
+impl<'de> Deserialize<'de> for SoapContract {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = SoapContract;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a file such as `service.wsdl`, or a map with `wsdl`")
+            }
+            fn visit_str<E: serde::de::Error>(self, file: &str) -> Result<SoapContract, E> {
+                Ok(SoapContract { wsdl: Some(file.to_owned()), operations: None, short: true })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SoapContract, A::Error> {
+                let SoapMap { wsdl, operations } =
+                    SoapMap::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(SoapContract { wsdl, operations, short: false })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// What responses must look like: all successful ones, or by status.
@@ -101,8 +144,8 @@ pub(crate) struct Content {
     pub(crate) json: Option<String>,
     /// XSD 1.0 file for XML bodies.
     pub(crate) xml: Option<String>,
-    /// XSD 1.0 file for the content of the Body of SOAP messages.
-    pub(crate) soap: Option<String>,
+    /// WSDL 1.1 file, whose operations SOAP messages must be for; or XSD 1.0 file for the content of their Body.
+    pub(crate) soap: Option<SoapContract>,
     /// Media types that pass unchecked, such as `text/event-stream` or `text/csv`; they are streamed.
     pub(crate) unchecked: Vec<String>,
 }

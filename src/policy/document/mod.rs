@@ -35,7 +35,7 @@ pub(crate) use self::audit::{
 };
 pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer};
 pub(crate) use self::consumers::{AttributeValues, Consumer, Identity, Key, KeyRotation};
-pub(crate) use self::contracts::{Content, MaskRule, Mode, Request, Response};
+pub(crate) use self::contracts::{Content, MaskRule, Mode, Request, Response, SoapContract};
 pub(crate) use self::cors::Cors;
 pub(crate) use self::egress::Egress;
 pub(crate) use self::headers::{ApiHeaders, Headers};

@@ -9,11 +9,13 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::contracts::SoapMap;
 use super::openapi::OpenApiMap;
 use super::plans::{Class, ClassMap, Quota, QuotaMap, Quotas};
 use super::store::{Servers, SeveralServers, Store, StoreMap};
 use super::{
-    AttributeValues, Audit, AuditMap, ClaimNames, Content, Document, MaskRule, Mode, OpenApi, Response, Sink, Upstream,
+    AttributeValues, Audit, AuditMap, ClaimNames, Content, Document, MaskRule, Mode, OpenApi, Response, Sink,
+    SoapContract, Upstream,
 };
 use super::{Pins, Retries, RetriesMap, RetryCause, UpstreamMap, Watch, WatchMap, Workers};
 use crate::policy::share::Share;
@@ -211,6 +213,11 @@ schema_of!(Watch, "Watch", |generator| either(
 schema_of!(OpenApi, "OpenApi", |generator| either(
     "File of the description.",
     &generator.subschema_for::<OpenApiMap>()
+));
+
+schema_of!(SoapContract, "Soap", |generator| either(
+    "WSDL 1.1 file, or XSD 1.0 file for the content of the Body.",
+    &generator.subschema_for::<SoapMap>()
 ));
 
 schema_of!(Audit, "Audit", |generator| json_schema!({

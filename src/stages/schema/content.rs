@@ -144,10 +144,11 @@ impl Content {
         }
     }
 
-    /// Checks that a body parses and conforms to its schema. What has to be made for that takes its bytes from `memory`.
+    /// Checks that the body of a message with these headers parses and conforms to its schema. What has to be made for that takes its bytes from `memory`.
     pub(super) async fn check(
         &self,
         media: &MediaType<'_>,
+        headers: &HeaderMap,
         body: &Bytes,
         memory: &MemoryBudget,
     ) -> Result<(), Refusal> {
@@ -163,6 +164,7 @@ impl Content {
             }
             Self::Xml(schema) => {
                 let charset = Charset::of(media).unwrap_or_default();
+                let schema = schema.of(media, headers)?;
                 match schema.check_at_once(body, charset, memory) {
                     Some(checked) => checked,
                     None => Box::pin(schema.check(body, charset, memory)).await,
@@ -176,8 +178,8 @@ impl Content {
                 let (form, boundary, whole) = (Arc::clone(form), form::boundary(media)?, body.clone());
                 in_steps(body.len(), move |steps| form.check_within(steps, &boundary, &whole)).await
             }
-            Self::Graded(both) => match Box::pin(both.0.check(media, body, memory)).await {
-                Err(refusal) if Box::pin(both.1.check(media, body, memory)).await.is_ok() => {
+            Self::Graded(both) => match Box::pin(both.0.check(media, headers, body, memory)).await {
+                Err(refusal) if Box::pin(both.1.check(media, headers, body, memory)).await.is_ok() => {
                     Err(refusal.only_reported())
                 }
                 checked => checked,

@@ -160,7 +160,7 @@ impl Requirement {
             Ok(received) => received,
         };
         let checked = match encoding.decode(received.clone(), max_size, memory).await {
-            Ok(decoded) => content.check(&media, &decoded, memory).await,
+            Ok(decoded) => content.check(&media, request.headers, &decoded, memory).await,
             Err(refusal) => Err(refusal),
         };
         let body = Body::whole(received);

@@ -153,7 +153,7 @@ impl Requirement {
             Err(refusal) => Err(refusal),
         };
         let checked = match decoded {
-            Ok(decoded) => content.check(&media, &decoded, memory).await,
+            Ok(decoded) => content.check(&media, headers, &decoded, memory).await,
             Err(refusal) => Err(refusal),
         };
         checked.map_err(|refusal| {

@@ -15,6 +15,7 @@ use crate::xsd::datatypes::text::{collapse, words};
 use crate::xsd::document::tree::NodeId;
 use crate::xsd::names::{FastMap, Names, QName, Sym};
 use crate::xsd::problem::{Place, Problems};
+use crate::xsd::wsdl::Description;
 
 /// The work on components.
 pub(crate) struct Builder {
@@ -39,6 +40,8 @@ pub(crate) struct Builder {
     pub(crate) ranges: FastMap<GroupId, Range>,
     /// Which elements can stand for a head, directly or through others.
     pub(crate) members: FastMap<ElementId, Vec<ElementId>>,
+    /// What the WSDL says, if the schema is that of one.
+    pub(crate) description: Option<Description>,
     /// What the checks may still take.
     pub(crate) steps: Steps,
 }

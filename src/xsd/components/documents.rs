@@ -1,4 +1,5 @@
-//! Reads the documents of a schema: the first ones, and all that they include, import and redefine (XSD 1.0 Part 1, §4.2).
+//! Reads the documents of a schema: the first ones, and all that they include, import and redefine (XSD 1.0 Part 1, §4.2); of
+//! a WSDL, the schemas within it, and the documents that it imports (WSDL 1.1 §2.1.1).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use super::work::{At, Document};
 use crate::xsd::document::decode::decode;
 use crate::xsd::document::malformed::position;
 use crate::xsd::document::tree::{NodeId, Tree};
-use crate::xsd::names::Sym;
+use crate::xsd::names::{QName, Sym, WSDL};
 use crate::xsd::problem::Place;
 
 /// Most documents of a schema.
@@ -24,7 +25,7 @@ pub(crate) struct Reference<'a> {
     pub(crate) from: &'a str,
     /// `schemaLocation`, if there is one.
     pub(crate) location: Option<&'a str>,
-    /// The namespace of an import; `None` for `include` and `redefine`.
+    /// The namespace of an import; `None` for `include`, `redefine`, and the import of a WSDL.
     pub(crate) import: Option<&'a str>,
 }
 
@@ -50,6 +51,8 @@ struct Pending {
 enum Kind {
     First,
     Include,
+    /// By a WSDL: another one, or a schema.
+    Wsdl,
     /// Of this namespace.
     Import(Sym),
 }
@@ -91,6 +94,9 @@ impl Builder {
             let Some(document) = self.read(&pending) else { continue };
             let mut referred = Vec::new();
             self.references(document, resolve, &mut referred, &mut xml_needed);
+            for inner in self.schemas_within(document) {
+                self.references(inner, resolve, &mut referred, &mut xml_needed);
+            }
             left.extend(referred.into_iter().rev());
         }
     }
@@ -130,7 +136,8 @@ impl Builder {
             return None;
         }
         self.check_target(pending, own, target);
-        if tree.node(NodeId::ROOT).is_some() {
+        let wsdl = matches!(pending.kind, Kind::First | Kind::Wsdl) && self.is_wsdl(&tree);
+        if tree.node(NodeId::ROOT).is_some() && !wsdl {
             syntax::check(&tree, number, &self.names, &mut self.problems);
         }
         if declared.is_some_and(|target| target.is_empty()) {
@@ -140,7 +147,7 @@ impl Builder {
                 "`targetNamespace` is empty; leave it out for no namespace",
             );
         }
-        let document = Document { file: Arc::clone(file), tree, target, chameleon, imports: Vec::new() };
+        let document = Document { file: Arc::clone(file), tree, target, chameleon, wsdl, imports: Vec::new() };
         self.documents.push(Rc::new(document));
         Some(number)
     }
@@ -168,6 +175,9 @@ impl Builder {
         let root = At { document: number, node: NodeId::ROOT };
         let Some(document) = self.document(root) else { return };
         let mut imports = Vec::new();
+        if document.wsdl {
+            return self.wsdl_references(root, &document.file, resolve, left);
+        }
         for (at, kind) in self.children(root) {
             let location = self.attribute(at, "schemaLocation");
             let mut reference = Reference { from: &document.file, location: location.as_deref(), import: None };
@@ -198,6 +208,62 @@ impl Builder {
         // Nothing else holds the document now.
         if let Some(document) = self.documents.get_mut(number as usize).and_then(Rc::get_mut) {
             document.imports = imports;
+        }
+    }
+
+    /// Whether a document is a WSDL.
+    fn is_wsdl(&self, tree: &Tree) -> bool {
+        let name = QName::new(self.names.find(WSDL), self.names.find("definitions"));
+        name.is_known() && tree.node(NodeId::ROOT).is_some_and(|root| root.name == name)
+    }
+
+    /// The children of an element that have this name in the namespace of WSDL.
+    pub(crate) fn wsdl_children(&self, at: At, local: &str) -> Vec<At> {
+        self.children_named(at, QName::new(self.names.find(WSDL), self.names.find(local)))
+    }
+
+    /// The children of an element that have this name.
+    pub(crate) fn children_named(&self, at: At, name: QName) -> Vec<At> {
+        let Some(document) = self.documents.get(at.document as usize) else { return Vec::new() };
+        let named = |node: &NodeId| document.tree.node(*node).is_some_and(|node| node.name == name);
+        document.tree.children(at.node).filter(named).map(|node| At { node, ..at }).collect()
+    }
+
+    /// Adds the schemas within a WSDL, and returns their numbers.
+    fn schemas_within(&mut self, number: u32) -> Vec<u32> {
+        let root = At { document: number, node: NodeId::ROOT };
+        let Some(outer) = self.document(root).filter(|document| document.wsdl) else { return Vec::new() };
+        let types = self.wsdl_children(root, "types");
+        let schemas = types.into_iter().flat_map(|types| self.children(types)).filter(|(_, kind)| kind == "schema");
+        let mut added = Vec::new();
+        for (at, _) in schemas.collect::<Vec<_>>() {
+            let Ok(number) = u32::try_from(self.documents.len()) else { break };
+            if self.documents.len() >= MAX_DOCUMENTS {
+                self.problem(at, "schema_reference", format!("a schema can have at most {MAX_DOCUMENTS} documents"));
+                break;
+            }
+            let tree = outer.tree.within(at.node);
+            let target = tree.attribute(NodeId::ROOT, self.names.find("targetNamespace")).map(str::to_owned);
+            let target = target.map_or(Sym::NONE, |target| self.names.intern(target.trim()));
+            self.files.push(Arc::clone(&outer.file));
+            syntax::check(&tree, number, &self.names, &mut self.problems);
+            let file = Arc::clone(&outer.file);
+            let document = Document { file, tree, target, chameleon: false, wsdl: false, imports: Vec::new() };
+            self.documents.push(Rc::new(document));
+            added.push(number);
+        }
+        added
+    }
+
+    /// Finds what a WSDL imports.
+    fn wsdl_references(&mut self, root: At, file: &str, resolve: &mut Resolver<'_>, left: &mut Vec<Pending>) {
+        for at in self.wsdl_children(root, "import") {
+            let location = self.attribute(at, "location");
+            match resolve(Reference { from: file, location: location.as_deref(), import: None }) {
+                Ok(Some(found)) => left.push(Pending { found, from: Some(at), kind: Kind::Wsdl }),
+                Ok(None) => self.problem(at, "WSDL 1.1 §2.1.1", "an import of a WSDL needs a `location`"),
+                Err(message) => self.problem(at, "schema_reference", message),
+            }
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Document {
     pub(crate) target: Sym,
     /// Names without a prefix or a default namespace mean the target namespace.
     pub(crate) chameleon: bool,
+    /// It is a WSDL, and has no components of its own but those that its messages need.
+    pub(crate) wsdl: bool,
     /// Namespaces that it imports.
     pub(crate) imports: Vec<Sym>,
 }

@@ -1,6 +1,8 @@
 //! The tree of a schema document: elements, attributes, namespaces, and where they are.
 
 use std::collections::HashSet;
+use std::ops::Range;
+use std::rc::Rc;
 
 use super::dtd;
 use super::malformed::{Lines, Malformed, position};
@@ -27,11 +29,11 @@ impl NodeId {
 }
 
 /// An element.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Node {
     /// The expanded name.
     pub(crate) name: QName,
-    attributes: std::ops::Range<u32>,
+    attributes: Range<u32>,
     next: Option<NodeId>,
     child: Option<NodeId>,
     /// Line and column of its `<`.
@@ -42,7 +44,7 @@ pub(crate) struct Node {
 }
 
 /// An attribute that declares no namespace.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Attribute {
     /// The expanded name.
     pub(crate) name: QName,
@@ -50,7 +52,7 @@ pub(crate) struct Attribute {
 }
 
 /// A namespace declaration, and the one before it that is in scope.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Scope {
     prefix: Box<str>,
     uri: Sym,
@@ -62,7 +64,8 @@ struct Scope {
 pub(crate) struct Tree {
     nodes: Vec<Node>,
     attributes: Vec<Attribute>,
-    scopes: Vec<Scope>,
+    /// Shared by a document and those within it.
+    scopes: Rc<Vec<Scope>>,
 }
 
 impl Tree {
@@ -110,6 +113,25 @@ impl Tree {
         }
         let after = NodeId(last.0.saturating_add(1));
         self.node(after).is_some().then_some(after)
+    }
+
+    /// The document that an element is the root of: with the namespaces in scope there, and the places of the whole one.
+    pub(crate) fn within(&self, root: NodeId) -> Self {
+        let end = self.after(root).map_or(self.nodes.len(), NodeId::index);
+        let mut nodes = self.nodes.get(root.index()..end).unwrap_or_default().to_vec();
+        let first = nodes.first().map_or(0, |node| node.attributes.start);
+        let last = nodes.iter().map(|node| node.attributes.end).max().unwrap_or(first);
+        let moved = |id: NodeId| NodeId(id.0.saturating_sub(root.0));
+        for node in &mut nodes {
+            let Range { start, end } = node.attributes;
+            node.attributes = start.saturating_sub(first)..end.saturating_sub(first);
+            (node.next, node.child) = (node.next.map(moved), node.child.map(moved));
+        }
+        if let Some(root) = nodes.first_mut() {
+            root.next = None;
+        }
+        let attributes = self.attributes.get(first as usize..last as usize).unwrap_or_default().to_vec();
+        Self { nodes, attributes, scopes: Rc::clone(&self.scopes) }
     }
 
     /// The attributes of an element, without namespace declarations.
@@ -252,7 +274,8 @@ impl<'a> Builder<'a> {
             check_declaration(prefix, &uri)?;
             let uri = self.names.intern(&uri);
             let index = number(self.tree.scopes.len())?;
-            self.tree.scopes.push(Scope { prefix: prefix.into(), uri, outer: scope });
+            // Nothing else holds the scopes yet.
+            Rc::make_mut(&mut self.tree.scopes).push(Scope { prefix: prefix.into(), uri, outer: scope });
             scope = Some(index);
         }
         Ok(scope)
@@ -305,6 +328,22 @@ mod tests {
         assert_eq!((names.show(e.name), e.place, e.has_text), ("e".to_owned(), (3, 2), true));
         assert_eq!(tree.attribute(children[0], names.find("d")), Some(" "));
         assert_eq!(&*tree.attributes(children[0])[0].value, "<");
+    }
+
+    #[test]
+    fn a_document_within_another_keeps_namespaces_and_places() {
+        let mut names = Names::new();
+        let text = "<a xmlns:p='urn:p' x='0'><b y='1'/>\n<p:c z='2'><p:d/><e z='3'/></p:c><f z='4'/></a>";
+        let tree = Tree::parse(text, &mut names).unwrap();
+        let c = tree.within(tree.children(NodeId::ROOT).nth(1).unwrap());
+        let root = c.node(NodeId::ROOT).unwrap();
+        assert_eq!((names.show(root.name), root.place), ("{urn:p}c".to_owned(), (2, 1)));
+        let children: Vec<NodeId> = c.children(NodeId::ROOT).collect();
+        let values: Vec<_> = children.iter().map(|id| c.attribute(*id, names.find("z"))).collect();
+        assert_eq!(values, [None, Some("3")]);
+        assert_eq!(c.attribute(NodeId::ROOT, names.find("z")), Some("2"));
+        assert_eq!((c.after(NodeId::ROOT), c.after(children[0])), (None, Some(children[1])));
+        assert_eq!(c.namespace(children[1], "p"), Some(names.find("urn:p")));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::components::documents::{Found, Resolver};
 use super::document::decode::decode;
 use super::document::dtd;
 use super::document::tokens::Accepts;
-use super::instance::{Bounds, Outer, Rejection, Surroundings, WholeDocument, judge};
+use super::instance::{Bounds, Outer, Rejection, Surroundings, Verdict, WholeDocument, judge};
 use super::schema::Schema;
 use super::validate::Limits;
 use super::violation::Violation;
@@ -76,12 +76,12 @@ fn all_rules_that_a_value_breaks_are_told_with_its_numbers() {
 struct SecondAt(usize, usize);
 
 impl Surroundings for SecondAt {
-    fn begins(&mut self, element: Outer<'_>) -> bool {
+    fn begins(&mut self, element: Outer<'_>) -> Verdict {
         self.1 += usize::from(element.depth == self.0);
-        element.depth == self.0 && self.1 == 2
+        if element.depth == self.0 && self.1 == 2 { Verdict::Global } else { Verdict::Around }
     }
 
-    fn text(&mut self, _: usize, _: usize) {}
+    fn text(&mut self, _: &str, _: usize, _: usize) {}
 }
 
 #[test]

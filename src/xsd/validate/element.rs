@@ -163,7 +163,7 @@ impl<'s> Validator<'s> {
         let global = schema.global_element(start.name);
         let depth = self.open.len();
         let Some(parent) = self.open.last_mut().filter(|parent| parent.mode != Mode::Outside) else {
-            return Ok(match global {
+            return Ok(match start.by.or(global) {
                 Some(id) => Assessment::Declared(id),
                 None => Assessment::Undeclared { strict: true },
             });

@@ -39,6 +39,8 @@ pub(crate) struct Attribute<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start<'a> {
     pub(crate) name: QName,
+    /// The declaration, for an element that is not within another one and not judged by the global one.
+    pub(crate) by: Option<ElementId>,
     pub(crate) local: &'a str,
     /// Of its `<`, in bytes.
     pub(crate) offset: usize,

@@ -8,10 +8,13 @@
 mod encoding;
 mod soap;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
+use mediatype::MediaType;
 
 pub(super) use self::encoding::Charset;
 pub(crate) use self::soap::Soap;
@@ -29,6 +32,7 @@ use crate::xsd::instance::{Bounds, Rejection, Surroundings, WholeDocument, judge
 use crate::xsd::problem::Problem;
 use crate::xsd::schema::Schema;
 use crate::xsd::validate::Limits;
+use crate::xsd::wsdl::Description;
 
 /// Bodies up to this many bytes are judged on the worker, in about a millisecond; larger ones on another thread, and those
 /// that turn out to take longer.
@@ -76,9 +80,32 @@ impl XmlSchema {
         Ok(Self { schema: Arc::new(schema), soap: None })
     }
 
+    /// Whether it is the schema of a WSDL.
+    pub(crate) fn is_wsdl(&self) -> bool {
+        self.description().is_some()
+    }
+
+    /// What the WSDL says; `None` if it is another schema.
+    pub(crate) fn description(&self) -> Option<&Description> {
+        self.schema.description.as_ref()
+    }
+
     /// The same schema, for the content of SOAP messages.
     pub(crate) fn in_envelope(&self, soap: Soap) -> Self {
         Self { soap: Some(soap), ..self.clone() }
+    }
+
+    /// The same schema for some operations of its WSDL, by position.
+    pub(crate) fn only(&self, operations: &[bool]) -> Self {
+        Self { soap: self.soap.as_ref().map(|soap| soap.only(operations.into())), ..self.clone() }
+    }
+
+    /// The same schema for a message with these headers, which say what a SOAP message is for.
+    pub(super) fn of(&self, media: &MediaType<'_>, headers: &HeaderMap) -> Result<Cow<'_, Self>, Refusal> {
+        Ok(match &self.soap {
+            Some(soap) if self.is_wsdl() => Cow::Owned(self.in_envelope(soap.of(media, headers)?)),
+            _ => Cow::Borrowed(self),
+        })
     }
 
     /// Judges a body if that takes little time, and is `None` otherwise. `charset` is what its media type says.
@@ -119,10 +146,10 @@ impl XmlSchema {
             Err(refusal) => return Some(Err(refusal)),
         };
         let text = &*text;
-        match self.soap {
+        match &self.soap {
             None => self.judge_in(text, &mut WholeDocument, steps),
             Some(soap) => {
-                let mut envelope = Envelope::new(soap);
+                let mut envelope = Envelope::new(soap, self.description());
                 match self.judge_in(text, &mut envelope, steps) {
                     // What is wrong with the envelope comes first: what is in it may not be what is meant.
                     Some(Ok(())) => Some(envelope.finish().map_err(|error| bad_envelope(text, &error))),
@@ -163,7 +190,7 @@ fn too_complex() -> Refusal {
 }
 
 fn bad_envelope(text: &str, error: &EnvelopeError) -> Refusal {
-    let detail = at(Lines::new(text).place(error.offset), error.message);
+    let detail = at(Lines::new(text).place(error.offset), &error.message);
     violated("the body", vec![Violation::new(error.path, detail)])
 }
 

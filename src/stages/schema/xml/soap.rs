@@ -1,9 +1,25 @@
 //! SOAP envelopes, 1.1 and 1.2: checks the envelope, and finds the element that the schema judges.
 //!
 //! An Envelope contains an optional Header, then a Body, and nothing else. The Body contains one element, which the schema
-//! judges, or a Fault if the message is a response. The content of the Header is not checked.
+//! judges, or a Fault if the message is a response.
+//!
+//! With a WSDL, the element is one that an operation has in such a message, and the action that comes with it is none of
+//! another operation: servers choose what they do by either. Header blocks and details of Faults that the WSDL declares are
+//! judged; others pass, `mustUnderstand` or not, because that is for the node that is meant (SOAP 1.1 §4.2.3, SOAP 1.2 part 1
+//! §2.4), which a proxy is not.
 
-use crate::xsd::instance::{Outer, Surroundings};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::HeaderName;
+use mediatype::{MediaType, ReadParams};
+
+use crate::refusal::Refusal;
+use crate::stages::schema::malformed::malformed;
+use crate::xsd::components::model::ElementId;
+use crate::xsd::instance::{Outer, Surroundings, Verdict};
+use crate::xsd::wsdl::{Description, Direction, Messages, SoapVersion};
 
 /// SOAP 1.1 §4, SOAP 1.2 part 1 §5.
 const ENVELOPES: [&str; 2] = ["http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"];
@@ -13,27 +29,90 @@ const FAULTS: [&[(&str, bool)]; 2] = [
     &[("Code", true), ("Reason", true), ("Node", false), ("Role", false), ("Detail", false)],
 ];
 
+/// SOAP 1.1 §6.1.1.
+static SOAP_ACTION: HeaderName = HeaderName::from_static("soapaction");
+
+/// WS-Addressing 1.0, and the submission before it: the namespaces of the header block `Action`.
+const ADDRESSING: [&str; 2] =
+    ["http://www.w3.org/2005/08/addressing", "http://schemas.xmlsoap.org/ws/2004/08/addressing"];
+
 /// The body is a SOAP message, 1.1 or 1.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Soap {
     /// Whether it may be a Fault, which the schema does not judge: true for responses.
-    pub(crate) fault: bool,
+    fault: bool,
+    /// What the sender says that the message is for.
+    actions: Actions,
+    /// By position in the WSDL's operations: whether it is allowed. `None`: all are.
+    only: Option<Arc<[bool]>>,
+}
+
+/// The values of `SOAPAction` and of the parameter `action`, without quotes; empty ones say nothing.
+type Actions = Option<Arc<[Box<str>]>>;
+
+impl Soap {
+    /// A request, which may not be a Fault.
+    pub(crate) const REQUEST: Self = Self { fault: false, actions: None, only: None };
+    /// A response.
+    pub(crate) const RESPONSE: Self = Self { fault: true, actions: None, only: None };
+
+    /// The same for these operations of the WSDL only.
+    pub(super) fn only(&self, allowed: Arc<[bool]>) -> Self {
+        Self { only: Some(allowed), ..self.clone() }
+    }
+
+    /// Whether an operation is allowed.
+    fn allows(&self, operation: usize) -> bool {
+        self.only.as_ref().is_none_or(|only| only.get(operation).is_some_and(|allowed| *allowed))
+    }
+
+    /// The same for a message with these headers.
+    pub(super) fn of(&self, media: &MediaType<'_>, headers: &HeaderMap) -> Result<Self, Refusal> {
+        if self.fault {
+            return Ok(self.clone());
+        }
+        let mut actions: Vec<Box<str>> = Vec::new();
+        let mut fields = headers.get_all(&SOAP_ACTION).iter();
+        if let Some(field) = fields.next() {
+            let text = field.to_str().ok().filter(|_| fields.next().is_none());
+            let text = text.ok_or_else(|| malformed("send one `SOAPAction`, a URI in quotes"))?.trim();
+            let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+            actions.push(quoted.unwrap_or(text).into());
+        }
+        for (name, value) in media.params() {
+            match name.as_str() {
+                name if name.eq_ignore_ascii_case("action") => actions.push(value.unquoted_str().into()),
+                // `action*` (RFC 2231) is the action for some parsers.
+                name if name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("action*")) => {
+                    return Err(malformed("send the parameter `action` without `*`"));
+                }
+                _ => {}
+            }
+        }
+        actions.retain(|action| !action.is_empty());
+        if actions.len() > 2 {
+            return Err(malformed("send the parameter `action` once"));
+        }
+        Ok(Self { actions: (!actions.is_empty()).then(|| actions.into()), ..self.clone() })
+    }
 }
 
 /// What is wrong with an envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EnvelopeError {
     /// The path of the element.
     pub(super) path: &'static str,
     /// Of the element or the text, in bytes.
     pub(super) offset: usize,
-    pub(super) message: &'static str,
+    pub(super) message: Cow<'static, str>,
 }
 
 /// The envelope of a message that is being read.
 #[derive(Debug)]
-pub(super) struct Envelope {
-    soap: Soap,
+pub(super) struct Envelope<'s> {
+    soap: &'s Soap,
+    /// If present, only its messages are allowed.
+    wsdl: Option<&'s Description>,
     /// Position in [`ENVELOPES`].
     version: usize,
     /// Children of the Envelope.
@@ -42,6 +121,10 @@ pub(super) struct Envelope {
     body: Option<usize>,
     /// Children of the Body.
     children: usize,
+    /// The action in the Header, once it has begun.
+    addressing: Option<String>,
+    /// It is open.
+    in_action: bool,
     /// The Body holds a Fault.
     fault: bool,
     /// Position in [`FAULTS`] of the next child that the Fault may have.
@@ -52,40 +135,56 @@ pub(super) struct Envelope {
 
 type Step<T> = Result<T, EnvelopeError>;
 
-fn reject<T>(path: &'static str, offset: usize, message: &'static str) -> Step<T> {
-    Err(EnvelopeError { path, offset, message })
+fn reject<T>(path: &'static str, offset: usize, message: impl Into<Cow<'static, str>>) -> Step<T> {
+    Err(EnvelopeError { path, offset, message: message.into() })
 }
 
-impl Surroundings for Envelope {
-    fn begins(&mut self, element: Outer<'_>) -> bool {
+impl Surroundings for Envelope<'_> {
+    fn begins(&mut self, element: Outer<'_>) -> Verdict {
         if self.error.is_some() {
-            return false;
+            return Verdict::Around;
         }
         self.element(element).unwrap_or_else(|error| {
             self.error = Some(error);
-            false
+            Verdict::Around
         })
     }
 
-    fn text(&mut self, depth: usize, offset: usize) {
+    fn text(&mut self, text: &str, depth: usize, offset: usize) {
+        if let Some(action) = self.addressing.as_mut().filter(|_| self.in_action && depth == 3) {
+            action.push_str(text);
+        }
         let path = match depth {
             1 => "/Envelope",
             2 if self.body.is_some() => "/Envelope/Body",
             _ => return,
         };
-        let message = "there is text between the elements";
+        let message = "there is text between the elements".into();
         self.error.get_or_insert(EnvelopeError { path, offset, message });
     }
 }
 
-impl Envelope {
+impl<'s> Envelope<'s> {
     /// Begins with a message.
-    pub(super) fn new(soap: Soap) -> Self {
-        Self { soap, version: 0, parts: 0, body: None, children: 0, fault: false, next: 0, error: None }
+    pub(super) fn new(soap: &'s Soap, wsdl: Option<&'s Description>) -> Self {
+        Self {
+            soap,
+            wsdl,
+            version: 0,
+            parts: 0,
+            body: None,
+            children: 0,
+            addressing: None,
+            in_action: false,
+            fault: false,
+            next: 0,
+            error: None,
+        }
     }
 
-    /// Takes an element, and returns whether the schema judges it.
-    fn element(&mut self, Outer { depth, namespace, local: name, offset }: Outer<'_>) -> Step<bool> {
+    /// Takes an element, and returns how the schema judges it.
+    fn element(&mut self, outer: Outer<'_>) -> Step<Verdict> {
+        let Outer { depth, namespace, local: name, offset, .. } = outer;
         let envelope = ENVELOPES.get(self.version).copied().unwrap_or_default();
         match (depth, self.body) {
             (1, _) => {
@@ -115,14 +214,94 @@ impl Envelope {
                     let message = "a Fault is a response, and this is a request";
                     return reject("/Envelope/Body/Fault", offset, message);
                 }
-                return Ok(!self.fault);
+                return if self.fault { Ok(Verdict::Around) } else { self.content(outer) };
             }
             (4, Some(_)) if self.fault && !self.fault_child(name, namespace, envelope) => {
                 return reject("/Envelope/Body/Fault", offset, "this element is not expected here in a Fault");
             }
+            // The Header, and the detail of a Fault, which is the last that a fault can have.
+            (3, None) if name == "Action" && ADDRESSING.contains(&namespace) => self.begin_action(offset)?,
+            (3, None) => {
+                self.in_action = false;
+                return Ok(self.declared(|wsdl| wsdl.header(self.direction(), outer.name)));
+            }
+            (4, None) if self.in_action => {
+                return reject("/Envelope/Header/Action", offset, "an Action contains only a URI");
+            }
+            (5, Some(_)) if self.fault && self.next == self.fault_children().len() => {
+                return Ok(self.declared(|wsdl| wsdl.fault(outer.name)));
+            }
             _ => {}
         }
-        Ok(false)
+        Ok(Verdict::Around)
+    }
+
+    /// An action begins in the Header, which servers may go by as they do by the SOAPAction.
+    fn begin_action(&mut self, offset: usize) -> Step<()> {
+        if self.wsdl.is_none() || self.soap.fault {
+            return Ok(());
+        }
+        if self.addressing.is_some() {
+            return reject("/Envelope/Header/Action", offset, "a Header contains only one Action");
+        }
+        self.addressing = Some(String::new());
+        self.in_action = true;
+        Ok(())
+    }
+
+    /// How an element is judged that the WSDL may declare.
+    fn declared(&self, find: impl FnOnce(&Description) -> Option<ElementId>) -> Verdict {
+        self.wsdl.and_then(find).map_or(Verdict::Around, Verdict::By)
+    }
+
+    fn direction(&self) -> Direction {
+        if self.soap.fault { Direction::Response } else { Direction::Request }
+    }
+
+    fn soap_version(&self) -> SoapVersion {
+        if self.version == 0 { SoapVersion::V11 } else { SoapVersion::V12 }
+    }
+
+    /// How the element in the Body is judged.
+    fn content(&self, Outer { name, offset, .. }: Outer<'_>) -> Step<Verdict> {
+        let Some(wsdl) = self.wsdl else { return Ok(Verdict::Global) };
+        let Some(messages) = wsdl.messages(self.direction(), self.soap_version(), Some(name)) else {
+            return reject(
+                "/Envelope/Body",
+                offset,
+                self.no_operation(wsdl, "this element is not that of an operation"),
+            );
+        };
+        self.check_operation(wsdl, messages, offset)?;
+        Ok(messages.element.map_or(Verdict::Global, Verdict::By))
+    }
+
+    fn no_operation(&self, wsdl: &Description, what: &str) -> String {
+        if !wsdl.has_version(self.soap_version()) {
+            let version = if self.version == 0 { "1.1" } else { "1.2" };
+            return format!("the WSDL has no binding of SOAP {version}; send the envelope of another version");
+        }
+        format!("{what}; the operations are {}", wsdl.names(|operation| self.soap.allows(operation)).join(", "))
+    }
+
+    /// Checks that the message is for an operation that its sender says, and that is allowed.
+    fn check_operation(&self, wsdl: &Description, messages: &Messages, offset: usize) -> Step<()> {
+        let addressing = self.addressing.as_deref().map(str::trim).filter(|action| !action.is_empty());
+        let actions = self.soap.actions.iter().flat_map(|actions| actions.iter()).map(|action| &**action);
+        let actions: Vec<&str> = actions.chain(addressing).collect();
+        let called = wsdl.called(messages, &actions);
+        if called.is_empty() {
+            let message =
+                "the SOAPAction is not that of the operation in the Body; send the one that the WSDL names for it";
+            return reject("/Envelope/Body", offset, message);
+        }
+        let mut allowed = called.into_iter().map(|operation| self.soap.allows(operation));
+        // A server may run any of those that a request fits; a response is good if one of them has it.
+        let good = if self.soap.fault { allowed.any(|allowed| allowed) } else { allowed.all(|allowed| allowed) };
+        if good {
+            return Ok(());
+        }
+        reject("/Envelope/Body", offset, self.no_operation(wsdl, "this operation is not allowed here"))
     }
 
     /// Advances to a child of the Fault; returns whether it is expected here.
@@ -144,10 +323,16 @@ impl Envelope {
 
     /// Checks at the end of the message that nothing was wrong, and that nothing is missing.
     pub(super) fn finish(&self) -> Step<()> {
-        if let Some(error) = self.error {
-            return Err(error);
+        if let Some(error) = &self.error {
+            return Err(error.clone());
         }
         let Some(body) = self.body else { return reject("/Envelope", 0, "there is no Body") };
+        if let (0, Some(wsdl)) = (self.children, self.wsdl) {
+            return match wsdl.messages(self.direction(), self.soap_version(), None) {
+                Some(messages) => self.check_operation(wsdl, messages, body),
+                None => reject("/Envelope/Body", body, self.no_operation(wsdl, "the Body is empty")),
+            };
+        }
         if self.children == 0 {
             return reject("/Envelope/Body", body, "the Body is empty");
         }
@@ -169,7 +354,11 @@ mod tests {
     fn opened(text: &str, fault: bool) -> Result<(), String> {
         let schema = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="a"/><xs:element name="Fault"/></xs:schema>"#;
         let main = Found { file: "main.xsd".into(), bytes: schema.as_bytes().into() };
-        let schema = XmlSchema::new(main, &mut |_| Ok(None)).unwrap().in_envelope(Soap { fault });
+        let schema = XmlSchema::new(main, &mut |_| Ok(None)).unwrap().in_envelope(if fault {
+            Soap::RESPONSE
+        } else {
+            Soap::REQUEST
+        });
         let result = schema.check_at_once(text.as_bytes(), None, &MemoryBudget::new(0)).unwrap();
         result.map_err(|refusal| refusal.violations().first().map_or("malformed".to_owned(), |v| v.pointer.clone()))
     }

@@ -399,7 +399,7 @@ fn soap_messages_are_judged_by_what_is_in_their_body() {
         <xs:element name="order" type="base"/><xs:complexType name="base"><xs:sequence/></xs:complexType>
         <xs:complexType name="more"><xs:complexContent><xs:extension base="base"><xs:sequence><xs:element name="name" type="xs:QName"/>
         </xs:sequence></xs:extension></xs:complexContent></xs:complexType></xs:schema>"#;
-    let [request, answer] = [false, true].map(|fault| schema(typed).in_envelope(Soap { fault }));
+    let [request, answer] = [Soap::REQUEST, Soap::RESPONSE].map(|soap| schema(typed).in_envelope(soap));
     let good = "<o:order xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xsi:type='o:more'><o:name>o:x</o:name></o:order>";
     let fault = "<e:Fault><faultcode>e:Client</faultcode><faultstring/></e:Fault>";
     for (header, body, expected) in [

@@ -1,0 +1,401 @@
+//! Reads the SOAP bindings of a WSDL (WSDL 1.1 §2 and §3; SOAP 1.2 by its "WSDL 1.1 Binding Extension for SOAP 1.2").
+
+use std::collections::HashMap;
+
+use super::{BodyElement, Description, Direction, Messages, Operation, SoapVersion};
+use crate::xsd::components::context::Builder;
+use crate::xsd::components::model::{ElementId, Particle, RawContent, Term, TypeId};
+use crate::xsd::components::work::At;
+use crate::xsd::datatypes::text::words;
+use crate::xsd::document::tree::NodeId;
+use crate::xsd::names::{FastMap, QName, Sym};
+
+/// The versions of SOAP: the namespace of their bindings, and the transports that are HTTP.
+const VERSIONS: [(SoapVersion, &str); 2] = [
+    (SoapVersion::V11, "http://schemas.xmlsoap.org/wsdl/soap/"),
+    (SoapVersion::V12, "http://schemas.xmlsoap.org/wsdl/soap12/"),
+];
+/// What bindings call HTTP; the second is what the extension for SOAP 1.2 says, and few write.
+const HTTP: [&str; 2] = ["http://schemas.xmlsoap.org/soap/http", "http://www.w3.org/2003/05/soap/bindings/HTTP/"];
+/// The namespaces of the attribute that says an action of WS-Addressing.
+const ADDRESSING: [&str; 2] =
+    ["http://www.w3.org/2007/05/addressing/metadata", "http://www.w3.org/2006/05/addressing/wsdl"];
+/// Most operations of all bindings.
+const MAX_OPERATIONS: usize = 10_000;
+
+impl Builder {
+    /// Reads what the WSDLs among the documents say of operations, and builds the components that only messages have.
+    pub(in crate::xsd) fn describe(&mut self) {
+        let numbers = (0_u32..).zip(&self.documents);
+        let wsdls: Vec<u32> = numbers.filter(|(_, document)| document.wsdl).map(|(number, _)| number).collect();
+        let roots: Vec<At> = wsdls.into_iter().map(|document| At { document, node: NodeId::ROOT }).collect();
+        let Some(first) = roots.first().copied() else { return };
+        self.open_wsdls(&roots);
+        let mut reader = Reader {
+            builder: self,
+            messages: FastMap::default(),
+            port_types: FastMap::default(),
+            wrappers: FastMap::default(),
+            description: Description::default(),
+        };
+        reader.read(&roots);
+        let description = reader.description;
+        if description.operations.is_empty() && self.problems.is_empty() {
+            self.problem(first, "WSDL 1.1 §3.3", "the WSDL has no SOAP binding over HTTP with an operation");
+        }
+        self.description = Some(description);
+    }
+
+    /// The names in a WSDL may be of all documents: it imports them, or contains them.
+    fn open_wsdls(&mut self, roots: &[At]) {
+        let mut targets: Vec<Sym> = self.documents.iter().map(|document| document.target).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        for root in roots {
+            let document = self.documents.get_mut(root.document as usize).and_then(std::rc::Rc::get_mut);
+            if let Some(document) = document {
+                document.imports.clone_from(&targets);
+            }
+        }
+    }
+}
+
+/// A binding that is being read.
+#[derive(Clone, Copy)]
+struct Binding {
+    version: SoapVersion,
+    /// The namespace of its elements.
+    soap: Sym,
+    port_type: At,
+    /// Whether operations are `rpc` that do not say otherwise.
+    rpc: bool,
+}
+
+/// One message of an operation.
+#[derive(Clone, Copy)]
+struct Half {
+    /// What the binding says of it.
+    bound: Option<At>,
+    /// What the port type says of it.
+    declared: At,
+    rpc: bool,
+    soap: Sym,
+    direction: Direction,
+}
+
+struct Reader<'b> {
+    builder: &'b mut Builder,
+    messages: FastMap<QName, At>,
+    port_types: FastMap<QName, At>,
+    /// Elements of `rpc` messages, by name, message and parts, which several bindings may have.
+    wrappers: FastMap<(QName, u32, NodeId, Vec<NodeId>), ElementId>,
+    description: Description,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, roots: &[At]) {
+        let mut bindings = Vec::new();
+        for root in roots {
+            for at in self.builder.wsdl_children(*root, "message") {
+                let name = self.builder.own_name(at);
+                if self.messages.insert(name, at).is_some() {
+                    self.twice(at, "message", name);
+                }
+            }
+            for at in self.builder.wsdl_children(*root, "portType") {
+                let name = self.builder.own_name(at);
+                if self.port_types.insert(name, at).is_some() {
+                    self.twice(at, "portType", name);
+                }
+            }
+            bindings.extend(self.builder.wsdl_children(*root, "binding"));
+        }
+        for at in bindings {
+            for (version, namespace) in VERSIONS {
+                let soap = self.builder.names.find(namespace);
+                if let Some(style) = self.soap_child(at, soap, "binding") {
+                    self.binding(at, style, (version, soap));
+                }
+            }
+        }
+        for root in roots {
+            for service in self.builder.wsdl_children(*root, "service") {
+                self.addresses(service);
+            }
+        }
+    }
+
+    fn twice(&mut self, at: At, what: &str, name: QName) {
+        let shown = self.builder.names.show(name);
+        self.builder.problem(at, "WSDL 1.1 §2.1", format!("the {what} `{shown}` is defined twice"));
+    }
+
+    /// The child of an element in a namespace of SOAP bindings.
+    fn soap_child(&self, at: At, soap: Sym, local: &str) -> Option<At> {
+        let name = QName::new(soap, self.builder.names.find(local));
+        self.builder.children_named(at, name).first().copied()
+    }
+
+    /// What an attribute refers to.
+    fn find(&mut self, at: At, attribute: &str) -> Option<At> {
+        let Some(text) = self.builder.attribute(at, attribute) else {
+            self.builder.problem(at, "WSDL 1.1 §2", format!("`{attribute}` is missing here"));
+            return None;
+        };
+        let name = self.builder.qname(at, &text)?;
+        let (what, table) =
+            if attribute == "message" { ("message", &self.messages) } else { ("portType", &self.port_types) };
+        let found = table.get(&name).copied();
+        if found.is_none() {
+            let shown = self.builder.names.show(name);
+            self.builder.problem(at, "WSDL 1.1 §2", format!("there is no {what} `{shown}`"));
+        }
+        found
+    }
+
+    fn binding(&mut self, at: At, style: At, (version, soap): (SoapVersion, Sym)) {
+        let transport = self.builder.attribute(style, "transport");
+        if transport.is_some_and(|transport| !HTTP.contains(&&*transport)) {
+            return;
+        }
+        let Some(port_type) = self.find(at, "type") else { return };
+        let rpc = self.builder.attribute(style, "style").as_deref() == Some("rpc");
+        let mut declared: HashMap<String, Vec<At>> = HashMap::new();
+        for operation in self.builder.wsdl_children(port_type, "operation") {
+            declared.entry(self.name_of(operation)).or_default().push(operation);
+        }
+        for operation in self.builder.wsdl_children(at, "operation") {
+            if self.description.operations.len() >= MAX_OPERATIONS {
+                let message = format!("a WSDL can have at most {MAX_OPERATIONS} operations");
+                return self.builder.problem(operation, "WSDL 1.1 §2.5", message);
+            }
+            let declared = declared.get(&self.name_of(operation)).map_or(&[][..], Vec::as_slice);
+            self.operation(operation, declared, Binding { version, soap, port_type, rpc });
+        }
+    }
+
+    fn name_of(&self, at: At) -> String {
+        self.builder.attribute(at, "name").unwrap_or_default()
+    }
+
+    /// Reads an operation; `declared` are those of its name in the port type.
+    fn operation(&mut self, at: At, declared: &[At], Binding { version, soap, port_type, rpc }: Binding) {
+        let name = self.name_of(at);
+        let [declared] = *declared else {
+            let how = if declared.is_empty() { "is not in the portType" } else { "is in the portType more than once" };
+            return self.builder.problem(at, "WSDL 1.1 §2.5", format!("the operation `{name}` {how}"));
+        };
+        let details = self.soap_child(at, soap, "operation");
+        let style = details.and_then(|details| self.builder.attribute(details, "style"));
+        let rpc = style.map_or(rpc, |style| style == "rpc");
+        let action = details.and_then(|details| self.builder.attribute(details, "soapAction")).unwrap_or_default();
+        let half = |reader: &Self, kind, direction| {
+            let bound = reader.builder.wsdl_children(at, kind).first().copied();
+            let declared = reader.builder.wsdl_children(declared, kind).first().copied()?;
+            Some(Half { bound, declared, rpc, soap, direction })
+        };
+        // Without an input, it is the service that would call.
+        let Some(input) = half(self, "input", Direction::Request) else { return };
+        let position = self.description.operations.len();
+        let mut bodies = vec![(Direction::Request, self.body(at, input, &name))];
+        if let Some(output) = half(self, "output", Direction::Response) {
+            bodies.push((Direction::Response, self.body(at, output, &format!("{name}Response"))));
+        }
+        for (direction, body) in bodies {
+            if let Some(body) = body {
+                self.add_body(at, (direction, version), body, position);
+            }
+        }
+        self.faults(at, declared, soap);
+        let addressing = self.addressing(port_type, input.declared, &name).into();
+        self.description.operations.push(Operation { name: name.into(), action: action.into(), addressing });
+    }
+
+    /// The action of a request in WS-Addressing (WS-Addressing 1.0 Metadata §4.4; 1.0 WSDL Binding for the older attribute).
+    fn addressing(&self, port_type: At, input: At, operation: &str) -> String {
+        let document = self.builder.document(input);
+        let attributes = document.as_ref().map_or(&[][..], |document| document.tree.attributes(input.node));
+        let names = &self.builder.names;
+        let is_action = |name: QName| names.text(name.local) == "Action" && ADDRESSING.contains(&names.text(name.ns));
+        if let Some(written) = attributes.iter().find(|attribute| is_action(attribute.name)) {
+            return written.value.trim().to_owned();
+        }
+        let target = names.text(self.builder.target(port_type));
+        let between = if target.starts_with("urn:") { ":" } else { "/" };
+        let target = target.strip_suffix(between).unwrap_or(target);
+        let port_type = self.builder.attribute(port_type, "name").unwrap_or_default();
+        let message = self.builder.attribute(input, "name").unwrap_or_else(|| format!("{operation}Request"));
+        format!("{target}{between}{port_type}{between}{message}")
+    }
+
+    fn add_body(
+        &mut self,
+        at: At,
+        (direction, version): (Direction, SoapVersion),
+        body: BodyElement,
+        operation: usize,
+    ) {
+        let (name, element) = body.unzip();
+        let new = || Messages { element, operations: Vec::new() };
+        let messages = self.description.messages.entry((direction, version, name)).or_insert_with(new);
+        messages.operations.push(operation);
+        if messages.element != element {
+            let shown = name.map_or_else(String::new, |name| self.builder.names.show(name));
+            let message = format!("another operation has a message with the element `{shown}` and other content");
+            self.builder.problem(at, "WS-I BP 1.1 R2710", message);
+        }
+    }
+
+    /// Reads what the Body of a message contains; `None`: problems were reported.
+    fn body(&mut self, at: At, half: Half, wrapper: &str) -> Option<BodyElement> {
+        let message = self.find(half.declared, "message")?;
+        let headers = self.headers(half);
+        let Some(body) = half.bound.and_then(|bound| self.soap_child(bound, half.soap, "body")) else {
+            let message = "the binding of this operation has no `soap:body`; attachments are not supported";
+            self.builder.problem(half.bound.unwrap_or(at), "WSDL 1.1 §3.5", message);
+            return None;
+        };
+        self.check_literal(body);
+        let mut parts = self.builder.wsdl_children(message, "part");
+        if let Some(chosen) = self.builder.attribute(body, "parts") {
+            let chosen: Vec<&str> = words(&chosen).collect();
+            parts.retain(|part| self.builder.attribute(*part, "name").is_some_and(|name| chosen.contains(&&*name)));
+        } else {
+            parts.retain(|part| !headers.contains(part));
+        }
+        if half.rpc {
+            let namespace = self.builder.attribute(body, "namespace").unwrap_or_default();
+            let name = QName::new(self.builder.names.intern(&namespace), self.builder.names.intern(wrapper));
+            return Some(Some((name, self.wrapper(name, message, &parts))));
+        }
+        match parts[..] {
+            [] => Some(None),
+            [part] => self.element_of(part).map(Some),
+            [_, second, ..] => {
+                let message = "the Body of a `document` message has only one part; name it with `parts` in `soap:body`";
+                self.builder.problem(second, "WS-I BP 1.1 R2201", message);
+                None
+            }
+        }
+    }
+
+    fn check_literal(&mut self, at: At) {
+        if self.builder.attribute(at, "use").as_deref() == Some("encoded") {
+            let message = "`use=\"encoded\"` is not supported: no schema says what an encoded message is; \
+                           write `literal` if the service takes that";
+            self.builder.problem(at, "WS-I BP 1.1 R2706", message);
+        }
+    }
+
+    /// The element that a part is.
+    fn element_of(&mut self, part: At) -> Option<(QName, ElementId)> {
+        let Some(name) = self.builder.attribute(part, "element") else {
+            self.builder.problem(part, "WS-I BP 1.1 R2204", "this part needs `element`, the name of a global element");
+            return None;
+        };
+        let id = self.builder.find_element(part, &name)?;
+        let element = self.builder.components.elements.get(id.index())?;
+        Some((element.name, id))
+    }
+
+    /// Builds the element of an `rpc` message: its children are the parts, in their order and without a namespace.
+    fn wrapper(&mut self, name: QName, message: At, parts: &[At]) -> ElementId {
+        let key = (name, message.document, message.node, parts.iter().map(|part| part.node).collect());
+        if let Some(known) = self.wrappers.get(&key) {
+            return *known;
+        }
+        let builder = &mut *self.builder;
+        let mut particles = Vec::with_capacity(parts.len());
+        for part in parts {
+            let Some(written) = builder.attribute(*part, "type") else {
+                builder.problem(*part, "WS-I BP 1.1 R2203", "a part of an `rpc` message needs `type`");
+                continue;
+            };
+            let local = builder.own_name(*part).local;
+            let element = builder.new_element(QName::new(Sym::NONE, local), *part);
+            let ty = builder.find_type(*part, &written).unwrap_or(TypeId::ANY);
+            if let Some(declared) = builder.components.elements.get_mut(element.index()) {
+                declared.ty = ty;
+            }
+            let place = builder.place(*part);
+            let particle = Particle { min: 1, max: Some(1), term: Term::Element(element), place };
+            particles.push(builder.add_particle(particle));
+        }
+        let place = builder.place(message);
+        let content = (!particles.is_empty()).then(|| {
+            let group = builder.new_group();
+            if let Some(group) = builder.components.groups.get_mut(group.index()) {
+                group.particles = particles;
+            }
+            builder.add_particle(Particle { min: 1, max: Some(1), term: Term::Group(group), place })
+        });
+        let ty = builder.new_complex(None, message);
+        if let Some(ty) = builder.components.complex.get_mut(ty.index()) {
+            ty.raw = RawContent::Elements { particle: content, mixed: false };
+        }
+        let element = builder.new_element(name, message);
+        if let Some(declared) = builder.components.elements.get_mut(element.index()) {
+            declared.ty = TypeId::Complex(ty);
+        }
+        self.wrappers.insert(key, element);
+        element
+    }
+
+    /// Reads the header blocks of a message, and returns the parts that they are.
+    fn headers(&mut self, half: Half) -> Vec<At> {
+        let Some(bound) = half.bound else { return Vec::new() };
+        let name = QName::new(half.soap, self.builder.names.find("header"));
+        let of_faults = QName::new(half.soap, self.builder.names.find("headerfault"));
+        let mut parts = Vec::new();
+        for header in self.builder.children_named(bound, name) {
+            parts.extend(self.header(header, half.direction));
+            for fault in self.builder.children_named(header, of_faults) {
+                self.header(fault, Direction::Response);
+            }
+        }
+        parts
+    }
+
+    fn header(&mut self, at: At, direction: Direction) -> Option<At> {
+        self.check_literal(at);
+        let message = self.find(at, "message")?;
+        let wanted = self.builder.attribute(at, "part").unwrap_or_default();
+        let mut parts = self.builder.wsdl_children(message, "part").into_iter();
+        let Some(part) = parts.find(|part| self.builder.attribute(*part, "name").as_deref() == Some(&*wanted)) else {
+            self.builder.problem(at, "WSDL 1.1 §3.7", format!("the message has no part `{wanted}`"));
+            return None;
+        };
+        let (name, element) = self.element_of(part)?;
+        self.description.headers.insert((direction, name), element);
+        Some(part)
+    }
+
+    /// Reads the faults of an operation.
+    fn faults(&mut self, at: At, declared: At, soap: Sym) {
+        for bound in self.builder.wsdl_children(at, "fault") {
+            if let Some(details) = self.soap_child(bound, soap, "fault") {
+                self.check_literal(details);
+            }
+        }
+        for fault in self.builder.wsdl_children(declared, "fault") {
+            let Some(message) = self.find(fault, "message") else { continue };
+            for part in self.builder.wsdl_children(message, "part") {
+                if let Some((name, element)) = self.element_of(part) {
+                    self.description.faults.insert(name, element);
+                }
+            }
+        }
+    }
+
+    fn addresses(&mut self, service: At) {
+        let name = self.builder.attribute(service, "name").map(Box::from);
+        self.description.service = self.description.service.take().or(name);
+        for port in self.builder.wsdl_children(service, "port") {
+            for (_, namespace) in VERSIONS {
+                let address = self.soap_child(port, self.builder.names.find(namespace), "address");
+                let location = address.and_then(|address| self.builder.attribute(address, "location"));
+                self.description.addresses.extend(location.map(Box::from));
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What a WSDL 1.1 says of its operations, by their SOAP bindings: which elements the messages of each have.
+//!
+//! Only what goes over HTTP as literal XML: `document/literal`, where the Body contains an element of the schemas, and
+//! `rpc/literal`, where it contains one that is named after the operation and has the parts of the message as children.
+//! `encoded` messages have no schema, and are an error.
+
+mod bindings;
+
+use super::components::model::ElementId;
+use super::names::{FastMap, QName};
+
+/// Most names that a message lists.
+const MAX_NAMES: usize = 50;
+
+/// A version of SOAP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum SoapVersion {
+    V11,
+    V12,
+}
+
+/// Whether a message is a request or its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Direction {
+    Request,
+    Response,
+}
+
+/// The element in the Body of a message, and the declaration that judges it; `None`: the Body is empty.
+pub(crate) type BodyElement = Option<(QName, ElementId)>;
+
+/// An operation of a SOAP binding.
+#[derive(Debug, Clone)]
+pub(crate) struct Operation {
+    pub(crate) name: Box<str>,
+    /// `soapAction`; empty if the binding names none.
+    pub(crate) action: Box<str>,
+    /// What it is called in WS-Addressing: as the port type says, or by the rule for those that say nothing.
+    pub(crate) addressing: Box<str>,
+}
+
+impl Operation {
+    fn has_action(&self, action: &str) -> bool {
+        action == &*self.action || action == &*self.addressing
+    }
+}
+
+/// The messages that can have some element in their Body.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    /// Judges the element; `None`: the Body is empty.
+    pub(crate) element: Option<ElementId>,
+    /// Positions in [`Description::operations`].
+    operations: Vec<usize>,
+}
+
+/// The operations of a WSDL.
+#[derive(Debug, Default)]
+pub(crate) struct Description {
+    pub(crate) operations: Vec<Operation>,
+    /// By the name of the element in the Body; `None` if it is empty.
+    messages: FastMap<(Direction, SoapVersion, Option<QName>), Messages>,
+    /// Header blocks that are declared.
+    headers: FastMap<(Direction, QName), ElementId>,
+    /// What the detail of a Fault may contain.
+    faults: FastMap<QName, ElementId>,
+    /// The name of the first service.
+    pub(crate) service: Option<Box<str>>,
+    /// Where the services are, as the WSDL says: URLs, or what stands there before it is deployed.
+    pub(crate) addresses: Vec<Box<str>>,
+}
+
+impl Description {
+    /// The messages with this element in their Body, or with an empty one; `None` if there are none.
+    pub(crate) fn messages(
+        &self,
+        direction: Direction,
+        version: SoapVersion,
+        element: Option<QName>,
+    ) -> Option<&Messages> {
+        self.messages.get(&(direction, version, element))
+    }
+
+    /// Whether there is an operation for this version of SOAP.
+    pub(crate) fn has_version(&self, version: SoapVersion) -> bool {
+        self.messages.keys().any(|(_, known, _)| *known == version)
+    }
+
+    /// The declaration of a header block.
+    pub(crate) fn header(&self, direction: Direction, name: QName) -> Option<ElementId> {
+        self.headers.get(&(direction, name)).copied()
+    }
+
+    /// The declaration of an element in the detail of a Fault.
+    pub(crate) fn fault(&self, name: QName) -> Option<ElementId> {
+        self.faults.get(&name).copied()
+    }
+
+    /// The operations that a server may run for one of these messages, sent with these actions, by position: those that have
+    /// each action, or have none while it is not that of another one.
+    pub(crate) fn called(&self, messages: &Messages, actions: &[&str]) -> Vec<usize> {
+        let of_none: Vec<bool> = actions
+            .iter()
+            .map(|action| !self.operations.iter().any(|operation| operation.has_action(action)))
+            .collect();
+        let runs = |operation: &Operation| {
+            let mut actions = actions.iter().zip(&of_none);
+            actions.all(|(action, of_none)| operation.has_action(action) || *of_none && operation.action.is_empty())
+        };
+        let positions = messages.operations.iter().copied();
+        positions.filter(|position| self.operations.get(*position).is_some_and(runs)).collect()
+    }
+
+    /// The names of operations, for messages: of those that are `chosen`, by position.
+    pub(crate) fn names(&self, chosen: impl Fn(usize) -> bool) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for (position, operation) in self.operations.iter().enumerate() {
+            if chosen(position) && !names.contains(&&*operation.name) && names.len() < MAX_NAMES {
+                names.push(&operation.name);
+            }
+        }
+        names
+    }
+}
