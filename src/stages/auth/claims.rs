@@ -169,7 +169,10 @@ impl Settings {
         self.required.iter().try_for_each(|required| required.check(claims)).map_err(invalid)?;
         let subject = match self.consumer_claim.find(claims) {
             Ok(Some(Value::String(text))) if !text.is_empty() && text.len() <= MAX_NAME => text.as_str(),
-            Ok(None) => return Err(invalid("the token does not identify its consumer")),
+            Ok(None) => {
+                return Err(invalid("the token does not identify its consumer")
+                    .cause(format!("the token has no {}", self.consumer_claim)));
+            }
             Ok(Some(_)) | Err(Blocked) => {
                 return Err(invalid("the claim that names the token's consumer is not a short string"));
             }
@@ -216,6 +219,20 @@ impl Settings {
             confirmation: confirmation(claims.get("cnf"))?,
             times,
         })
+    }
+
+    /// What the policy reads from tokens, and this one lacks, with the claims that were looked for: for operators.
+    pub(crate) fn absent(&self, claims: &Map<String, Value>) -> Vec<String> {
+        let lacks = |paths: &ClaimPaths| paths.find(claims) == Ok(None);
+        let known = [("scopes", Some(&self.scope_claim)), ("roles", self.role_claim.as_ref())];
+        let known = known.into_iter().chain([("user", Some(&self.user_claim))]);
+        let known = known.filter_map(|(what, paths)| Some((what.to_owned(), paths?)));
+        let attributes = self.attributes.iter().map(|(name, paths)| (format!("attribute {name}"), paths));
+        known
+            .chain(attributes)
+            .filter(|(_, paths)| lacks(paths))
+            .map(|(what, paths)| format!("{what} ({paths})"))
+            .collect()
     }
 
     /// Reads `exp` and `nbf` (RFC 7519 §4.1.4 and §4.1.5).
