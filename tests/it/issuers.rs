@@ -261,6 +261,32 @@ fn each_tenant_has_its_own_keys_and_none_speaks_for_another() {
 }
 
 #[test]
+fn a_listed_consumer_of_a_tenant_is_listed_with_it() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let settings = format!(
+        "issuer: \"https://{{tid}}.test\", tenants: [t-1, t-2], jwks: \"{}\", algorithms: [ES256]",
+        issuer.url()
+    );
+    let listed = |id: &str| {
+        let consumers = format!("consumers: {{ acme: {{ plan: free, identities: [{{ issuer: corp, id: {id} }}] }} }}");
+        proxy().before(&upstream).issuer("corp", &settings).with(&consumers).route("GET /x", "scopes: [orders:read]")
+    };
+    let proxy = listed("t-1/alice").start();
+    let token = |tenant: &str| issuer.token().claim("iss", format!("https://{tenant}.test")).claim("tid", tenant);
+    let answer = client(&proxy).get("/x").bearer(token("t-1")).send().is(200);
+    assert_eq!(answer.echoed("x-consumer-id"), ["acme"]);
+    client(&proxy).get("/x").bearer(token("t-2")).send().refused(403, "unknown_consumer");
+    proxy.done();
+    for id in ["alice", "t-3/alice", "/alice"] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        let output = command.arg("check").arg(listed(id).write(folder.path())).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("this id begins with no tenant of its issuer"), "{id}: {said}");
+    }
+}
+
+#[test]
 fn a_token_must_have_what_the_policy_requires_and_the_audience_where_it_is() {
     let (upstream, issuer) = (upstream().start(), issuer());
     let settings = format!(
