@@ -128,10 +128,24 @@ fn audit(in_force: &InForce) -> AuditNumbers {
 }
 
 fn issuers(auth: &Authentication, now: Timestamp) -> Vec<IssuerNumbers> {
-    let numbers = auth.rules().issuers().map(|issuer| numbers(issuer, auth, now));
-    let mut numbers: Vec<_> = numbers.collect();
-    numbers.sort_by(|one, other| one.name.cmp(&other.name));
-    numbers
+    let mut issuers: Vec<_> = auth.rules().issuers().collect();
+    issuers.sort_by(|one, other| (one.name(), one.iss()).cmp(&(other.name(), other.iss())));
+    // The tenants of an issuer may share their keys, which count once.
+    let mut seen: Vec<(&str, &KeySource)> = Vec::new();
+    let mut all: Vec<IssuerNumbers> = Vec::new();
+    for issuer in issuers {
+        let is_same = |(name, keys): &(&str, &KeySource)| *name == issuer.name() && keys.is_same(issuer.keys());
+        if seen.iter().any(is_same) {
+            continue;
+        }
+        seen.push((issuer.name(), issuer.keys()));
+        let more = numbers(issuer, auth, now);
+        match all.last_mut().filter(|last| last.name == more.name) {
+            Some(last) => last.add(more),
+            None => all.push(more),
+        }
+    }
+    all
 }
 
 fn numbers(issuer: &Issuer, auth: &Authentication, now: Timestamp) -> IssuerNumbers {

@@ -89,7 +89,8 @@ pub(super) fn issuers(auth: &Authentication, now: Timestamp) -> Vec<Value> {
                 "since": since, "location": location})
         })
         .collect();
-    issuers.sort_by_key(|issuer| issuer.get("name").and_then(Value::as_str).unwrap_or_default().to_owned());
+    let text = |issuer: &Value, key| issuer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    issuers.sort_by_key(|issuer| (text(issuer, "name"), text(issuer, "issuer")));
     issuers.extend(rules.introspection.iter().map(|endpoint| {
         json!({"name": endpoint.settings().name, "kind": "introspection", "location": endpoint.endpoint().to_string()})
     }));

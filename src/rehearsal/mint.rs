@@ -31,12 +31,14 @@ use crate::runtime::InForce;
 use crate::stages::auth::api_key::Digest;
 use crate::stages::auth::claims::Settings;
 use crate::stages::auth::introspection::{EndpointStandIn, Introspection};
-use crate::stages::auth::jwt::Issuer;
 use crate::stages::auth::key_set::KeySet;
 use crate::state::registry::entry::{Change, Entry, Key, hex};
 
 /// How long a certificate is valid before and after now, in seconds.
 const CERTIFICATE_LIFETIME: i64 = 24 * 3600;
+
+/// The `typ` of access tokens (RFC 9068 §2.1), for issuers that must write it.
+const ACCESS_TOKEN: &str = "at+jwt";
 
 /// A credential, ready to be sent.
 #[derive(Debug, Clone)]
@@ -103,9 +105,14 @@ impl Mint {
                 Some(SentCredential::Key(text))
             }
             Some(HeaderCredential::Jwt(claimed)) => {
-                let settings = auth.issuers().find(|issuer| issuer.name() == claimed.by).map(Issuer::settings);
-                let settings = settings.ok_or_else(|| format!("there is no issuer `{}`", claimed.by))?;
-                Some(token(settings, claimed, shown, now, |claims| self.sign(&claimed.by, &claims))?)
+                let (issuer, id) = auth.issuer_of(&claimed.by, &claimed.id).ok_or_else(|| {
+                    let TokenClaims { by, id, .. } = claimed;
+                    format!(
+                        "there is no issuer `{by}` with a tenant for `{id}`; an id is `TENANT/ID` where it has tenants"
+                    )
+                })?;
+                let claimed = TokenClaims { id: id.to_owned(), ..claimed.clone() };
+                Some(token(issuer.settings(), &claimed, shown, now, |claims| self.sign(issuer.settings(), &claims))?)
             }
             Some(HeaderCredential::Introspected(claimed)) => {
                 let mut endpoints = auth.introspection.iter().map(Introspection::settings);
@@ -118,10 +125,14 @@ impl Mint {
         Ok(Credential { sent, shown: persona.shows.clone(), made: now })
     }
 
-    fn sign(&self, issuer: &str, claims: &Map<String, Value>) -> Result<String, String> {
-        let signers = self.signers.borrow();
+    fn sign(&self, settings: &Settings, claims: &Map<String, Value>) -> Result<String, String> {
+        let (signers, issuer) = (self.signers.borrow(), &*settings.name);
         let signer = signers.get(issuer).ok_or_else(|| format!("there is no key for issuer `{issuer}`"))?;
-        jsonwebtoken::encode(&Header::new(signer.algorithm), claims, &signer.key)
+        let mut header = Header::new(signer.algorithm);
+        if settings.typed {
+            header.typ = Some(ACCESS_TOKEN.to_owned());
+        }
+        jsonwebtoken::encode(&header, claims, &signer.key)
             .map_err(|error| format!("a token of `{issuer}` cannot be signed: {error}"))
     }
 

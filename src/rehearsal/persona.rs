@@ -138,11 +138,11 @@ pub(super) fn claims(
     say("iat", json!(issued));
     say("exp", json!(end));
     say("jti", json!(uuid::Uuid::now_v7().to_string()));
-    if let Some(audience) = settings.audience.first() {
-        say("aud", json!(audience));
-    }
     if !confirmation.is_empty() {
         say("cnf", Value::Object(confirmation));
+    }
+    if !claim_required(settings, &mut claims) {
+        return Err(crowded(settings));
     }
     let roles = match &settings.role_claim {
         Some(claim) if !claimed.roles.is_empty() => Some((claim, json!(claimed.roles))),
@@ -155,7 +155,7 @@ pub(super) fn claims(
     let scopes = (&settings.scope_claim, json!(claimed.scopes.join(" ")));
     for (claim, value) in [consumer, scopes].into_iter().chain(roles) {
         if !claim.set(&mut claims, value) {
-            return Err(format!("no token of `{}` can hold all the claims that the policy reads", settings.name));
+            return Err(crowded(settings));
         }
     }
     for (name, value) in &claimed.claims {
@@ -165,4 +165,19 @@ pub(super) fn claims(
         }
     }
     Ok(claims)
+}
+
+/// Sets what every token of this issuer has: its tenant, its audience, and the values that are required. Returns whether it could.
+fn claim_required(settings: &Settings, claims: &mut Map<String, Value>) -> bool {
+    if let Some(tenant) = &settings.tenant {
+        claims.insert(tenant.claim.to_string(), json!(tenant.value));
+    }
+    let audience = settings.audience.first();
+    audience.is_none_or(|audience| settings.audience_claim.set(claims, json!(audience)))
+        && settings.required.iter().all(|one| one.example().is_none_or(|value| one.claim().set(claims, value)))
+}
+
+/// Why no token can be made.
+fn crowded(settings: &Settings) -> String {
+    format!("no token of `{}` can hold all the claims that the policy reads", settings.name)
 }

@@ -51,6 +51,8 @@ pub(crate) struct RehearsalTrace {
 pub(super) struct CredentialOrigin {
     by: Option<Box<str>>,
     ends: Option<Timestamp>,
+    /// What the policy reads from tokens of the issuer, and this one lacks.
+    absent: Vec<String>,
 }
 
 /// The outcome of a stage.
@@ -333,7 +335,8 @@ impl CredentialOrigin {
                 };
                 let issuer = policy.auth().issuers().find(|issuer| Some(issuer.iss()) == token.iss());
                 let ends = token.end().and_then(|end| Timestamp::from_second(end).ok());
-                Self { by: issuer.map(|issuer| issuer.name().into()), ends }
+                let absent = issuer.map(|issuer| issuer.settings().absent(token.claims())).unwrap_or_default();
+                Self { by: issuer.map(|issuer| issuer.name().into()), ends, absent }
             }
             CredentialKind::Introspected | CredentialKind::ClientSecret | CredentialKind::ClientAssertion => {
                 Self::default()
@@ -341,11 +344,11 @@ impl CredentialOrigin {
             CredentialKind::ApiKey => {
                 let keys = &policy.auth().keys;
                 let key = keys.listed().find(|key| Some(&*key.id) == id);
-                Self { by: None, ends: key.and_then(|key| key.end(keys.max_age())) }
+                Self { ends: key.and_then(|key| key.end(keys.max_age())), ..Self::default() }
             }
             CredentialKind::Certificate => {
                 let shown = peer.certificate.as_ref();
-                Self { by: None, ends: shown.and_then(|shown| Timestamp::from_second(shown.not_after).ok()) }
+                Self { ends: shown.and_then(|shown| Timestamp::from_second(shown.not_after).ok()), ..Self::default() }
             }
         }
     }
@@ -376,6 +379,10 @@ impl CredentialOrigin {
             let left = SignedDuration::from_secs(ends.as_second().saturating_sub(now.as_second()));
             words.push(format!("{thing} expires in {left:#}"));
         }
-        words.join(", ")
+        let words = words.join(", ");
+        match self.absent.is_empty() {
+            true => words,
+            false => format!("{words}; the token has no {}", self.absent.join(", no ")),
+        }
     }
 }

@@ -212,6 +212,16 @@ pub(crate) struct IssuerNumbers {
     pub(crate) tokens: Vec<(String, u64)>,
 }
 
+impl IssuerNumbers {
+    /// Adds those of another tenant of the same issuer: what is worst of all of them counts.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.up &= other.up;
+        self.keys += other.keys;
+        self.loaded = self.loaded.min(other.loaded);
+        self.tokens.extend(other.tokens);
+    }
+}
+
 /// The state of the store.
 #[derive(Debug)]
 pub(crate) struct StoreNumbers {

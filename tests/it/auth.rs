@@ -178,7 +178,8 @@ fn no_credential_or_two_of_them() {
 fn roles_make_scopes_and_a_ceiling_cuts_them() {
     let (upstream, issuer) = (upstream().start(), issuer());
     let url = issuer.url();
-    let keys = format!("jwks: \"{url}\", algorithms: [ES256], role_claim: roles, default_plan: free");
+    let keys =
+        format!("jwks: \"{url}\", algorithms: [ES256], role_claim: roles, scopes_and_roles: union, default_plan: free");
     let proxy = proxy()
         .before(&upstream)
         .issuer("corp", &keys)
@@ -211,7 +212,7 @@ fn claims_are_found_by_name_by_pointer_and_in_order() {
     let (upstream, issuer) = (upstream().start(), issuer());
     let settings = format!(
         "jwks: \"{}\", algorithms: [ES256], consumer_claim: [/act/client, sub], scope_claim: [permissions, scope], \
-         role_claim: \"https://example.com/roles\", default_plan: free",
+         role_claim: \"https://example.com/roles\", scopes_and_roles: union, default_plan: free",
         issuer.url()
     );
     let proxy = proxy()

@@ -281,7 +281,7 @@ fn what_nothing_uses_and_what_is_misspelt_is_reported_unless_it_is_meant() {
     let open = ("max_lifetime: 1h", "max_lifetime: 1h, default_plan: gold");
     assert_eq!(linted(&[ungranted, open]), "");
     assert!(linted(&[slip, open]).contains("did you mean `orders:read`?"));
-    let claim = ("max_lifetime: 1h", "max_lifetime: 1h, role_claim: roles");
+    let claim = ("max_lifetime: 1h", "max_lifetime: 1h, role_claim: roles, scopes_and_roles: union");
     assert_eq!(linted(&[roles, claim]), "");
     let store = ("listen:", "store: state/\nlisten:");
     assert_eq!(linted(&[roles, plan, mute, ungranted, store]), "");

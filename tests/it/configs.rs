@@ -80,7 +80,7 @@ fn needs(example: &str) -> Needs {
                 file("keys/reports.sha256", DIGEST.to_owned()),
             ])
         }
-        "browser" | "elk" | "monitoring" | "oauth-issuer" => Needs::default(),
+        "browser" | "elk" | "identity-providers" | "monitoring" | "oauth-issuer" => Needs::default(),
         // Copies of what lies beside them.
         "response-contract" | "xml-soap" => {
             let schemas = std::fs::read_dir(repository().join("examples").join(example).join("schemas")).unwrap();

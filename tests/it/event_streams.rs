@@ -55,15 +55,17 @@ fn operates(proxy: &proxy::Proxy, method: &str, path: &str, body: &Value) {
     assert!(answer.status < 300, "{}", answer.text());
 }
 
-/// Why the streams of these records ended.
-fn reasons(records: &[Value]) -> Vec<&Value> {
-    of_requests(records)
-        .filter(|record| said(record, "url.path") == "/events")
+/// Why the streams of these records ended, in alphabetical order: workers write theirs apart.
+fn reasons(records: &[Value]) -> Vec<&str> {
+    let of_streams = of_requests(records).filter(|record| said(record, "url.path") == "/events");
+    let mut reasons: Vec<_> = of_streams
         .map(|record| {
             assert_eq!(said(record, "http.response.status_code"), 200);
-            said(record, "event.reason")
+            said(record, "event.reason").as_str().unwrap_or_default()
         })
-        .collect()
+        .collect();
+    reasons.sort_unstable();
+    reasons
 }
 
 #[test]
@@ -81,7 +83,7 @@ fn it_ends_when_operators_take_the_permission_away() {
     // What everybody may have goes on until the upstream ends it.
     upstream.closes_connections();
     assert!(public.1.piece(public.0.connection()).is_err());
-    assert_eq!(reasons(&proxy.done()), ["revoked", "consumer_suspended"]);
+    assert_eq!(reasons(&proxy.done()), ["consumer_suspended", "revoked"]);
 }
 
 #[test]
@@ -120,6 +122,5 @@ fn streams_of_http2_end_in_the_same_way_and_the_connection_goes_on() {
         assert_eq!(other.frame().await.unwrap().unwrap().into_data().unwrap(), "data: 1\n\n");
     });
     drop(runtime);
-    let records = proxy.done();
-    assert_eq!(reasons(&records)[0], "revoked");
+    assert!(reasons(&proxy.done()).contains(&"revoked"));
 }

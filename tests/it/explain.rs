@@ -233,6 +233,36 @@ fn each_stage_says_why_it_refuses_and_the_rest_is_not_reached() {
 }
 
 #[test]
+fn it_says_which_claims_were_looked_for_and_not_found() {
+    let world = world();
+    let path = world.folder.path().join("policy.yaml");
+    let policy = std::fs::read_to_string(&path).unwrap();
+    let claims = "consumer_claim: [azp, /act/client], user_claim: upn, role_claim: /realm_access/roles, scopes_and_roles: union, \
+                  attributes: { tenant: [org_id, /org/id] }, default_plan: gold";
+    std::fs::write(&path, policy.replace("max_lifetime: 1h", &format!("max_lifetime: 1h, {claims}"))).unwrap();
+    let begun = now();
+    let at = jiff::Timestamp::from_second(begun).unwrap().to_string();
+    let token = || world.issuer.token().claim("azp", "app").claim("iat", begun).claim("exp", begun + 300);
+    let full = || token().claim("upn", "ann").claim("org_id", "t-1").claim("realm_access", json!({"roles": ["clerk"]}));
+    for (token, said) in [
+        (full().text(), "plan gold, token expires in 5m\n"),
+        (
+            token().without("scope").claim("org", json!({})).text(),
+            "; the token has no scopes (`scope`, `scp`), no roles (`/realm_access/roles`), no user (`upn`), no attribute tenant \
+             (`org_id`, `/org/id`)\n",
+        ),
+        (
+            full().without("azp").text(),
+            "refused: the token does not identify its consumer (the token has no `azp`, `/act/client`)\n",
+        ),
+    ] {
+        let out = world.explain(&["GET", "/v1/orders/7", "--bearer", &token, "--at", &at]).out;
+        let auth = out.split_inclusive('\n').find(|line| line.starts_with("  auth ")).unwrap();
+        assert!(auth.ends_with(said), "{out}");
+    }
+}
+
+#[test]
 fn bodies_come_from_files_and_from_standard_input() {
     let world = world();
     std::fs::write(world.folder.path().join("good.json"), r#"{"item": "rope"}"#).unwrap();

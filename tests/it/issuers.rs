@@ -212,6 +212,138 @@ fn keys_are_discovered_by_the_metadata_of_openid_or_oauth() {
 }
 
 #[test]
+fn each_tenant_has_its_own_keys_and_none_speaks_for_another() {
+    let upstream = upstream().start();
+    let [one, two] = ["one", "two"].map(|kid| Arc::new(Key::ec(kid)));
+    let publisher = Publisher::start();
+    let iss = |tenant: &str| format!("{}/{tenant}/v2.0", publisher.url());
+    for (tenant, key) in [("t-1", &one), ("t-2", &two), ("t-3", &two)] {
+        let metadata = format!("/{tenant}/v2.0/.well-known/openid-configuration");
+        publisher.publishes_keys(&metadata, &iss(tenant), tenant, key);
+    }
+    let settings = "algorithms: [ES256], tenants: [t-1, t-2], attributes: { tenant: tid }, default_plan: free";
+    let proxy = proxy()
+        .before(&upstream)
+        .issuer("entra", &format!("issuer: \"{}\", {settings}", iss("{tid}")))
+        .route("GET /tenants/{tenant}", "scopes: [orders:read], where: { path.tenant: caller.tenant }")
+        .start();
+    let mut client = client(&proxy);
+    let token =
+        |key: &Arc<Key>, tenant: &str| Token::signed_by(Arc::clone(key)).claim("iss", iss(tenant)).claim("tid", tenant);
+    let answer = client.get("/tenants/t-1").bearer(token(&one, "t-1")).send().is(200);
+    // The ids of tenants are their own: `alice` of one is not `alice` of another.
+    assert_eq!(answer.echoed("x-consumer-id"), ["entra:t-1/alice"]);
+    let answer = client.get("/tenants/t-2").bearer(token(&two, "t-2")).send().is(200);
+    assert_eq!(answer.echoed("x-consumer-id"), ["entra:t-2/alice"]);
+    client.get("/tenants/t-1").bearer(token(&two, "t-2")).send().refused(403, "not_yours");
+    for other in [
+        // Not listed, though its keys are published, and though they are those of one that is.
+        token(&two, "t-3"),
+        token(&two, "t-2").claim("iss", iss("T-2")),
+        token(&two, "t-2").claim("iss", iss("{tid}")),
+        // The key of another tenant.
+        token(&two, "t-1"),
+        token(&two, "t-2").claim("iss", iss("t-1")),
+        // The claim names another, or none.
+        token(&two, "t-2").claim("tid", "t-1"),
+        token(&two, "t-2").claim("tid", json!(["t-2"])),
+        token(&two, "t-2").without("tid"),
+    ] {
+        client.get("/tenants/t-2").bearer(other).send().refused(401, "invalid_token");
+    }
+    let shown = operator(&proxy).get("/v1/issuers").bearer(ADMIN_TOKEN).send().json();
+    let named: Vec<_> = shown["items"].as_array().unwrap().iter().map(|item| item["issuer"].clone()).collect();
+    assert_eq!(named, [json!(iss("t-1")), json!(iss("t-2"))]);
+    let metrics = operator(&proxy).get("/metrics").send().text();
+    let lines: Vec<_> = metrics.lines().filter(|line| line.starts_with("bartizan_issuer_keys{")).collect();
+    assert_eq!(lines, ["bartizan_issuer_keys{issuer=\"entra\"} 2"]);
+    proxy.done();
+}
+
+#[test]
+fn a_listed_consumer_of_a_tenant_is_listed_with_it() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let settings = format!(
+        "issuer: \"https://{{tid}}.test\", tenants: [t-1, t-2], jwks: \"{}\", algorithms: [ES256]",
+        issuer.url()
+    );
+    let listed = |id: &str| {
+        let consumers = format!("consumers: {{ acme: {{ plan: free, identities: [{{ issuer: corp, id: {id} }}] }} }}");
+        proxy().before(&upstream).issuer("corp", &settings).with(&consumers).route("GET /x", "scopes: [orders:read]")
+    };
+    let proxy = listed("t-1/alice").start();
+    let token = |tenant: &str| issuer.token().claim("iss", format!("https://{tenant}.test")).claim("tid", tenant);
+    let answer = client(&proxy).get("/x").bearer(token("t-1")).send().is(200);
+    assert_eq!(answer.echoed("x-consumer-id"), ["acme"]);
+    client(&proxy).get("/x").bearer(token("t-2")).send().refused(403, "unknown_consumer");
+    proxy.done();
+    for id in ["alice", "t-3/alice", "/alice"] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        let output = command.arg("check").arg(listed(id).write(folder.path())).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("this id begins with no tenant of its issuer"), "{id}: {said}");
+    }
+}
+
+#[test]
+fn a_token_must_have_what_the_policy_requires_and_the_audience_where_it_is() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let settings = format!(
+        "jwks: \"{}\", algorithms: [ES256], audience: [shop-app], audience_claim: [/resource/id, azp], default_plan: free, \
+         require: {{ token_use: access, amr: [mfa, hwk], email_verified: true }}",
+        issuer.url()
+    );
+    let proxy = proxy().before(&upstream).issuer("corp", &settings).route("GET /x", "scopes: [orders:read]").start();
+    let mut client = client(&proxy);
+    let token = || {
+        let token = issuer.token().claim("azp", "shop-app").claim("token_use", "access");
+        token.claim("amr", json!(["pwd", "mfa"])).claim("email_verified", true)
+    };
+    client.get("/x").bearer(token()).send().is(200);
+    client.get("/x").bearer(token().claim("resource", json!({"id": ["shop-app"]}))).send().is(200);
+    for (other, detail) in [
+        (token().without("azp"), "the token is not meant for this API (`/resource/id`, `azp`)"),
+        (token().claim("resource", json!({"id": "x"})), "the token is not meant for this API (`/resource/id`, `azp`)"),
+        (token().claim("token_use", "app"), "the token's `token_use` has no value that is accepted here"),
+        (token().claim("amr", json!(["pwd"])), "the token's `amr` has no value that is accepted here"),
+        (token().claim("email_verified", false), "the token's `email_verified` has no value that is accepted here"),
+        (token().without("email_verified"), "the token lacks the claim `email_verified`, which is required here"),
+    ] {
+        let refused = client.get("/x").bearer(other).send().refused(401, "invalid_token").json();
+        assert!(refused["detail"].as_str().unwrap().contains(detail), "{refused}");
+    }
+    proxy.done();
+}
+
+#[test]
+fn a_token_with_scopes_and_roles_grants_what_the_policy_says() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    for (how, both, scopes_only, roles_only) in
+        [("union", "a:read a:write b:read", "a:read a:write", "a:write b:read"), ("intersect", "a:write", "", "")]
+    {
+        let settings = format!(
+            "jwks: \"{}\", algorithms: [ES256], role_claim: roles, scopes_and_roles: {how}, default_plan: free",
+            issuer.url()
+        );
+        let proxy = proxy()
+            .before(&upstream)
+            .issuer("corp", &settings)
+            .with("roles: { clerk: [a:write, b:read] }")
+            .route("GET /x", "scopes: []")
+            .start();
+        let token = || issuer.token().scope("a:read a:write").claim("roles", json!(["clerk"]));
+        for (token, granted) in
+            [(token(), both), (token().without("roles"), scopes_only), (token().without("scope"), roles_only)]
+        {
+            let answer = client(&proxy).get("/x").bearer(token).send().is(200);
+            assert_eq!(answer.echoed("x-consumer-scopes"), [granted], "{how}");
+        }
+        proxy.done();
+    }
+}
+
+#[test]
 fn metadata_that_name_another_issuer_are_not_believed() {
     let (upstream, key) = (upstream().start(), Arc::new(Key::ec("first")));
     for wrong in ["https://login.example.com", "URL/", "URL/tenant", "url"] {
@@ -283,11 +415,26 @@ fn where_keys_come_from_is_checked_without_asking_anybody() {
 fn claims_are_names_pointers_or_lists_of_them() {
     for (settings, said) in [
         ("consumer_claim: [/act/sub, sub], scope_claim: /access/scopes", ""),
-        ("role_claim: \"https://example.com/roles\"", ""),
+        ("role_claim: \"https://example.com/roles\", scopes_and_roles: union", ""),
+        ("role_claim: roles", "write `intersect` if a token grants what both claims allow"),
+        ("scopes_and_roles: union", "there is nothing to combine without `role_claim`"),
+        ("role_claim: roles, scopes_and_roles: intersection", "did you mean `intersect`?"),
+        ("require: { email_verified: true, /a/b: [x, 7] }", ""),
+        ("require: { amr: [] }", "no token has a value of an empty list"),
+        ("require: { iss: x }", "`issuer` says which `iss` is accepted"),
+        ("audience_claim: [aud, /client/id]", ""),
+        ("issuer: \"https://i.example/{tid}\", tenants: [a, b-1]", ""),
+        ("issuer: \"https://i.example/{tid}\"", "write `tenants:` with the values that the claim in braces may have"),
+        ("tenants: [a]", "write the claim that names it in braces"),
+        ("issuer: \"https://i.example/{tid}/{oid}\", tenants: [a]", "at most one claim in braces"),
+        ("issuer: \"https://i.example/{}\"", "at most one claim in braces"),
+        ("issuer: \"https://i.example/{tid}\", tenants: []", "this list has no tenant"),
+        ("issuer: \"https://i.example/{tid}\", tenants: [a, a]", "this tenant occurs twice"),
+        ("issuer: \"https://i.example/{tid}\", tenants: [a/b]", "this cannot be a tenant"),
         ("consumer_claim: []", "this list names no claim"),
         ("consumer_claim: \"\"", "the name of a claim must not be empty"),
         ("scope_claim: [sub, /sub]", "this claim occurs twice"),
-        ("role_claim: /realm~access/roles", "in a JSON pointer, `~0` is a `~`"),
+        ("role_claim: /realm~access/roles, scopes_and_roles: union", "in a JSON pointer, `~0` is a `~`"),
         ("role_claim: { name: roles }", "expected a claim such as `sub` or `/realm_access/roles`, or a list of claims"),
     ] {
         is_checked(&format!("public_key: key.pem, {settings}"), said);

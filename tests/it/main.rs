@@ -50,6 +50,7 @@ mod http1;
 mod http2;
 mod http2_frames;
 mod http2_upstreams;
+mod identity_providers;
 mod init;
 mod introspection;
 mod issuers;

@@ -264,8 +264,9 @@ fn a_route_that_only_reports_counts_what_is_not_the_callers() {
         .route("GET /tried/{tenant}", &format!("{ORDERS}, mode: {{ scope: report }}"))
         .start();
     let own = token(&issuer, json!({"org": "t-17"}));
-    client(&proxy).get("/tried/t-17").bearer(&own).send().is(200);
-    client(&proxy).get("/tried/t-18").bearer(&own).send().is(200);
+    let mut client = client(&proxy);
+    client.get("/tried/t-17").bearer(&own).send().is(200);
+    client.get("/tried/t-18").bearer(&own).send().is(200);
     let records = proxy.done();
     let would: Vec<_> = records.iter().map(|record| said(record, "bartizan.would_refuse").to_string()).collect();
     assert_eq!(would, ["null", r#"["not_yours"]"#]);

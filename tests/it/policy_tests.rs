@@ -24,7 +24,7 @@ const POLICY: &str = r#"version: 1
 listen: [{ address: "127.0.0.1:0" }]
 auth:
   issuers:
-    corp: { issuer: "https://corp.example", audience: [orders-api], jwks: jwks.json, algorithms: [ES256], max_lifetime: 1h, role_claim: [/realm_access/roles, roles] }
+    corp: { issuer: "https://corp.example", audience: [orders-api], jwks: jwks.json, algorithms: [ES256], max_lifetime: 1h, role_claim: [/realm_access/roles, roles], scopes_and_roles: union }
 roles: { clerk: [orders:read, orders:write], auditor: [orders:read] }
 plans: { slow: { rate: 5/s }, free: { rate: 1/s }, day: { rate: 9/s, quota: 2/day } }
 consumers:

@@ -284,6 +284,7 @@ fn checked_as(wsdl: &str, contract: &str) -> String {
     let upstream = upstream().start();
     let policy = proxy()
         .before(&upstream)
+        .with("allow: [unused_plan free]")
         .file("schemas/service.wsdl", wsdl)
         .file("schemas/invoice.xsd", example("invoice.xsd"))
         .file("schemas/line.xsd", example("line.xsd"))

@@ -198,6 +198,8 @@ fn identity(
             if !known.clone().any(|name| name == issuer) {
                 context.unknown(at.key("issuer"), "issuer", issuer, known.map(String::as_str));
             }
+            let tenants = document.auth.issuers.get(issuer).and_then(|issuer| issuer.tenants.as_ref());
+            check_tenant(context, tenants, id, at.key("id"));
             Some(Identity::Issuer { issuer: issuer.as_str().into(), id: id.as_str().into() })
         }
         (None, None, Some(thumbprint), None) => {
@@ -220,6 +222,17 @@ fn identity(
             context.missing(at, "an identity is of an issuer or of a client certificate", HELP);
             None
         }
+    }
+}
+
+/// Reports an id without its tenant, which no token would ever have.
+fn check_tenant(context: &mut Context<'_>, tenants: Option<&Vec<String>>, id: &str, at: At<'_>) {
+    let Some(tenants) = tenants else { return };
+    let tenant = id.split_once('/').map(|(tenant, _)| tenant);
+    if !tenant.is_some_and(|tenant| tenants.iter().any(|known| known == tenant)) {
+        context
+            .error(at, "this id begins with no tenant of its issuer")
+            .help("write `TENANT/ID`: the issuer has `tenants`, and each of them has ids of its own");
     }
 }
 

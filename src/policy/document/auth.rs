@@ -31,6 +31,10 @@ pub(crate) struct Auth {
 #[derive(Debug)]
 pub(crate) struct ClaimNames(pub(crate) Vec<String>);
 
+/// A value that a claim must have, or a list of them.
+#[derive(Debug)]
+pub(crate) struct RequiredValues(pub(crate) Vec<String>);
+
 /// An introspection endpoint (RFC 7662).
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -73,6 +77,10 @@ pub(crate) struct Introspection {
     pub(crate) scope_claim: Option<ClaimNames>,
     /// Claim that holds names of roles, or a list of claims. Default: none.
     pub(crate) role_claim: Option<ClaimNames>,
+    /// What a token grants: the scopes of either claim, or those that both have; a token that lacks one of them then grants
+    /// nothing. Required with `role_claim`.
+    #[schemars(extend("enum" = ["union", "intersect"]))]
+    pub(crate) scopes_and_roles: Option<String>,
     /// Attributes for `where` of routes, each with the claim that holds it, or with a list of claims: text, a whole number, or a
     /// list of these. A token without the claim has no value, even if its consumer has one; with both, the value must be in both.
     pub(crate) attributes: BTreeMap<String, ClaimNames>,
@@ -99,10 +107,18 @@ pub(crate) struct Dpop {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Issuer {
-    /// Exact value of the `iss` claim. Required.
+    /// Exact value of the `iss` claim. `{tid}` in it stands for each of `tenants`. Required.
     pub(crate) issuer: Option<String>,
-    /// Accepted audiences, of which `aud` must contain one. Required.
+    /// Values of the claim in braces, which a token must have, too: its `iss` and the claim name the same tenant. Its consumers are
+    /// `TENANT/ID`. Without `jwks`, each tenant's keys are discovered. Required with braces in `issuer`.
+    pub(crate) tenants: Option<Vec<String>>,
+    /// Accepted audiences, of which `audience_claim` must contain one. Required.
     pub(crate) audience: Vec<String>,
+    /// Claim that holds the audience, or a list of claims. Default: `aud`.
+    pub(crate) audience_claim: Option<ClaimNames>,
+    /// Claims that tokens must have, each with a value or a list of values: text, a whole number, `true` or `false`. A claim that is a
+    /// list must have one of them. Default: none.
+    pub(crate) require: BTreeMap<String, RequiredValues>,
     /// URL or file of a JWKS. Without `jwks`, `public_key` and `secret`, the keys are discovered from the metadata.
     pub(crate) jwks: Option<String>,
     /// PEM file of the issuer's public key.
@@ -134,6 +150,10 @@ pub(crate) struct Issuer {
     pub(crate) scope_claim: Option<ClaimNames>,
     /// Claim that holds names of roles, or a list of claims. Default: none.
     pub(crate) role_claim: Option<ClaimNames>,
+    /// What a token grants: the scopes of either claim, or those that both have; a token that lacks one of them then grants
+    /// nothing. Required with `role_claim`.
+    #[schemars(extend("enum" = ["union", "intersect"]))]
+    pub(crate) scopes_and_roles: Option<String>,
     /// Attributes for `where` of routes, each with the claim that holds it, or with a list of claims: text, a whole number, or a
     /// list of these. A token without the claim has no value, even if its consumer has one; with both, the value must be in both.
     pub(crate) attributes: BTreeMap<String, ClaimNames>,
@@ -155,5 +175,11 @@ pub(crate) struct ApiKeys {
 impl<'de> Deserialize<'de> for ClaimNames {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         one_or_list::read(deserializer, "a claim such as `sub` or `/realm_access/roles`, or a list of claims").map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RequiredValues {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        one_or_list::read(deserializer, "a value such as `access` or `true`, or a list of values").map(Self)
     }
 }

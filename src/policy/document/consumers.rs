@@ -42,7 +42,7 @@ pub(crate) struct AttributeValues(pub(crate) Vec<String>);
 pub(crate) struct Identity {
     /// Name of an issuer or an introspection endpoint under `auth`.
     pub(crate) issuer: Option<String>,
-    /// Value of the `consumer_claim` of the issuer.
+    /// Value of the `consumer_claim` of the issuer; after `TENANT/` if it has `tenants`.
     pub(crate) id: Option<String>,
     /// Thumbprint of a client certificate: `sha256:` and 64 hexadecimal digits.
     pub(crate) certificate: Option<String>,

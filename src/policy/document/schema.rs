@@ -14,8 +14,8 @@ use super::openapi::OpenApiMap;
 use super::plans::{Class, ClassMap, Quota, QuotaMap, Quotas};
 use super::store::{Servers, SeveralServers, Store, StoreMap};
 use super::{
-    AttributeValues, Audit, AuditMap, ClaimNames, Content, Document, MaskRule, Mode, OpenApi, Response, Sink,
-    SoapContract, Upstream,
+    AttributeValues, Audit, AuditMap, ClaimNames, Content, Document, MaskRule, Mode, OpenApi, RequiredValues, Response,
+    Sink, SoapContract, Upstream,
 };
 use super::{Pins, Retries, RetriesMap, RetryCause, UpstreamMap, Watch, WatchMap, Workers};
 use crate::policy::share::Share;
@@ -166,6 +166,14 @@ schema_of!(AttributeValues, "AttributeValues", |_generator| json_schema!({
         {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
     ],
 }));
+
+schema_of!(RequiredValues, "RequiredValues", |_generator| {
+    let value = json!({"anyOf": [{"type": "string"}, {"type": "boolean"}, {"type": "integer"}]});
+    json_schema!({
+        "description": "A value, or a list: the claim must have one of them.",
+        "anyOf": [value, {"type": "array", "items": value, "minItems": 1}],
+    })
+});
 
 schema_of!(Pins, "Pins", |_generator| {
     let pin = json!({"type": "string", "pattern": "^sha256:[0-9a-fA-F]{64}$"});

@@ -137,8 +137,7 @@ impl Authentication {
             }
             (None, None) => return Err(unknown(format!("issuer {}, id {}", settings.name, claims.subject))),
         };
-        let mut granted = claims.scopes.clone();
-        granted.extend(directory.scopes(&claims.roles));
+        let granted = settings.scopes_and_roles.combine(claims.scopes.clone(), directory.scopes(&claims.roles));
         let named = token::name(text);
         let mut revocation_keys = vec![RevocationKey::token(named.as_bytes()), RevocationKey::issuer(&settings.name)];
         // An operator may have revoked it by the digest of the whole text.

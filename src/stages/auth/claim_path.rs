@@ -3,6 +3,8 @@
 //! Only a claim that is missing makes the next one count. A value in the way of a pointer is an error and not an
 //! absence: such a token has another shape than the policy expects.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 /// Claims in the order they are tried.
@@ -41,7 +43,8 @@ impl ClaimPath {
         Self([Step { name: name.into(), index: None }].into())
     }
 
-    fn find<'c>(&self, claims: &'c Map<String, Value>) -> Result<Option<&'c Value>, Blocked> {
+    /// Its value, whatever its type.
+    pub(super) fn find<'c>(&self, claims: &'c Map<String, Value>) -> Result<Option<&'c Value>, Blocked> {
         let mut steps = self.0.iter();
         let mut found = steps.next().and_then(|step| claims.get(&*step.name));
         for step in steps {
@@ -93,7 +96,14 @@ impl ClaimPaths {
 
     /// Sets the first of them, for rehearsals. Returns whether it could: another claim may be in the way.
     pub(crate) fn set(&self, claims: &mut Map<String, Value>, value: Value) -> bool {
-        let Some((last, outer)) = self.0.first().and_then(|path| path.0.split_last()) else { return false };
+        self.0.first().is_some_and(|path| path.set(claims, value))
+    }
+}
+
+impl ClaimPath {
+    /// Sets it, for rehearsals. Returns whether it could: another claim may be in the way.
+    pub(crate) fn set(&self, claims: &mut Map<String, Value>, value: Value) -> bool {
+        let Some((last, outer)) = self.0.split_last() else { return false };
         let mut members = claims;
         for step in outer {
             let inner = members.entry(&*step.name).or_insert_with(|| Value::Object(Map::new()));
@@ -105,6 +115,28 @@ impl ClaimPaths {
         }
         members.insert(last.name.as_ref().to_owned(), value);
         true
+    }
+}
+
+/// As written in the policy.
+impl fmt::Display for ClaimPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            [step] if !step.name.starts_with('/') => f.write_str(&step.name),
+            steps => {
+                steps.iter().try_for_each(|step| write!(f, "/{}", step.name.replace('~', "~0").replace('/', "~1")))
+            }
+        }
+    }
+}
+
+/// All of them, each in backquotes.
+impl fmt::Display for ClaimPaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, path) in self.0.iter().enumerate() {
+            write!(f, "{}`{path}`", if position == 0 { "" } else { ", " })?;
+        }
+        Ok(())
     }
 }
 

@@ -14,11 +14,15 @@ use serde_json::{Map, Value};
 
 use super::attributes::ClaimedAttributes;
 use super::claim_path::{Blocked, ClaimPaths};
+use super::required_claim::{RequiredClaim, Tenant};
+use super::scopes_and_roles::ScopesAndRoles;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::rate_limit::Plan;
 use crate::state::registry::entry::Digest;
 use crate::state::registry::revocation_key::RevocationKey;
 
+/// Default claim for the audience (RFC 7519 §4.1.3).
+pub(crate) const AUDIENCE_CLAIMS: [&str; 1] = ["aud"];
 /// Default claims for the consumer.
 pub(crate) const CONSUMER_CLAIMS: [&str; 3] = ["client_id", "azp", "sub"];
 /// Default claim for the user.
@@ -46,14 +50,20 @@ const OF_OTHERS: [(&str, &[&str]); 3] = [
 const MAX_SCOPES: usize = 256;
 
 /// What the policy requires of an issuer's tokens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// Name in the policy.
     pub(crate) name: Box<str>,
     /// The exact `iss`.
     pub(crate) iss: Box<str>,
-    /// One of them must be in `aud`; empty: the introspection endpoint has checked it.
+    /// The tenant that `iss` names, where the policy lists tenants.
+    pub(crate) tenant: Option<Tenant>,
+    /// One of them must be in the audience claim; empty: the introspection endpoint has checked it.
     pub(crate) audience: Vec<String>,
+    /// Claims with the audience.
+    pub(crate) audience_claim: ClaimPaths,
+    /// Claims that must have certain values.
+    pub(crate) required: Box<[RequiredClaim]>,
     /// The only algorithms that are accepted.
     pub(crate) algorithms: Vec<Algorithm>,
     /// Whether they must be marked as access tokens (RFC 9068 §4).
@@ -70,6 +80,8 @@ pub(crate) struct Settings {
     pub(crate) scope_claim: ClaimPaths,
     /// Claims with role names.
     pub(crate) role_claim: Option<ClaimPaths>,
+    /// What a token with scopes and roles grants.
+    pub(crate) scopes_and_roles: ScopesAndRoles,
     /// Attributes of callers, each with the claims that have it.
     pub(crate) attributes: Box<[(Box<str>, ClaimPaths)]>,
     /// Plan of callers that the policy does not list.
@@ -150,12 +162,17 @@ impl Settings {
     /// [`Self::check_times`]'s business.
     pub(super) fn read(&self, claims: &Map<String, Value>, verified_by: VerifiedBy) -> Result<Claims, Refusal> {
         let times = self.times(claims, verified_by)?;
-        if !self.is_for_us(claims.get("aud")) {
-            return Err(invalid("the token is not meant for this API (`aud`)"));
+        if !self.is_for_us(claims) {
+            return Err(invalid(format!("the token is not meant for this API ({})", self.audience_claim)));
         }
+        self.tenant.as_ref().map_or(Ok(()), |tenant| tenant.check(claims)).map_err(invalid)?;
+        self.required.iter().try_for_each(|required| required.check(claims)).map_err(invalid)?;
         let subject = match self.consumer_claim.find(claims) {
             Ok(Some(Value::String(text))) if !text.is_empty() && text.len() <= MAX_NAME => text.as_str(),
-            Ok(None) => return Err(invalid("the token does not identify its consumer")),
+            Ok(None) => {
+                return Err(invalid("the token does not identify its consumer")
+                    .cause(format!("the token has no {}", self.consumer_claim)));
+            }
             Ok(Some(_)) | Err(Blocked) => {
                 return Err(invalid("the claim that names the token's consumer is not a short string"));
             }
@@ -182,7 +199,10 @@ impl Settings {
         };
         let exchanged = *self.name == *OWN_ISSUER && claims.contains_key(SOURCES);
         Ok(Claims {
-            subject: subject.into(),
+            subject: match &self.tenant {
+                Some(tenant) => tenant.name(subject).into(),
+                None => subject.into(),
+            },
             user: user.map(Box::from),
             sub: short("sub")?,
             scopes: scopes.unwrap_or_default(),
@@ -199,6 +219,20 @@ impl Settings {
             confirmation: confirmation(claims.get("cnf"))?,
             times,
         })
+    }
+
+    /// What the policy reads from tokens, and this one lacks, with the claims that were looked for: for operators.
+    pub(crate) fn absent(&self, claims: &Map<String, Value>) -> Vec<String> {
+        let lacks = |paths: &ClaimPaths| paths.find(claims) == Ok(None);
+        let known = [("scopes", Some(&self.scope_claim)), ("roles", self.role_claim.as_ref())];
+        let known = known.into_iter().chain([("user", Some(&self.user_claim))]);
+        let known = known.filter_map(|(what, paths)| Some((what.to_owned(), paths?)));
+        let attributes = self.attributes.iter().map(|(name, paths)| (format!("attribute {name}"), paths));
+        known
+            .chain(attributes)
+            .filter(|(_, paths)| lacks(paths))
+            .map(|(what, paths)| format!("{what} ({paths})"))
+            .collect()
     }
 
     /// Reads `exp` and `nbf` (RFC 7519 §4.1.4 and §4.1.5).
@@ -232,14 +266,16 @@ impl Settings {
         Ok(())
     }
 
-    /// RFC 7519 §4.1.3: `aud` is one string or a list of them.
-    fn is_for_us(&self, audience: Option<&Value>) -> bool {
+    /// RFC 7519 §4.1.3: the audience is one string or a list of them.
+    fn is_for_us(&self, claims: &Map<String, Value>) -> bool {
         let ours = |value: &Value| value.as_str().is_some_and(|text| self.audience.iter().any(|a| a == text));
-        match audience {
-            _ if self.audience.is_empty() => true,
-            Some(Value::Array(list)) => list.iter().all(Value::is_string) && list.iter().any(ours),
-            Some(value) => ours(value),
-            None => false,
+        if self.audience.is_empty() {
+            return true;
+        }
+        match self.audience_claim.find(claims) {
+            Ok(Some(Value::Array(list))) => list.iter().all(Value::is_string) && list.iter().any(ours),
+            Ok(Some(value)) => ours(value),
+            Ok(None) | Err(Blocked) => false,
         }
     }
 }

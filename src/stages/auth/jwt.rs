@@ -91,8 +91,9 @@ mod tests {
     use super::super::token::Presented;
     use super::*;
     use crate::stages::auth::claim_path::{ClaimPath, ClaimPaths};
-    use crate::stages::auth::claims::{CONSUMER_CLAIMS, SCOPE_CLAIMS, USER_CLAIMS};
+    use crate::stages::auth::claims::{AUDIENCE_CLAIMS, CONSUMER_CLAIMS, SCOPE_CLAIMS, USER_CLAIMS};
     use crate::stages::auth::key_set::KeySet;
+    use crate::stages::auth::scopes_and_roles::ScopesAndRoles;
 
     const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
     const NOW: i64 = 1_800_000_000;
@@ -101,7 +102,10 @@ mod tests {
         let mut settings = Settings {
             name: "corp".into(),
             iss: "https://corp.example".into(),
+            tenant: None,
             audience: vec!["orders".to_owned(), "billing".to_owned()],
+            audience_claim: ClaimPaths::of_names(&AUDIENCE_CLAIMS),
+            required: Box::default(),
             algorithms: vec![Algorithm::HS256],
             typed: false,
             max_lifetime: None,
@@ -110,6 +114,7 @@ mod tests {
             user_claim: ClaimPaths::of_names(&USER_CLAIMS),
             scope_claim: ClaimPaths::of_names(&SCOPE_CLAIMS),
             role_claim: None,
+            scopes_and_roles: ScopesAndRoles::Union,
             attributes: Box::default(),
             default_plan: None,
         };

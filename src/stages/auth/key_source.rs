@@ -40,6 +40,16 @@ pub(super) struct KeySources {
 }
 
 impl KeySource {
+    /// Whether both are the same keys, in one policy.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Fixed(one), Self::Fixed(other)) => Arc::ptr_eq(one, other),
+            (Self::Remote(one), Self::Remote(other)) => one == other,
+            (Self::Own, Self::Own) => true,
+            _ => false,
+        }
+    }
+
     /// The keys that may have signed a token; empty when the issuer has no such key.
     pub(super) async fn for_token(
         &self,

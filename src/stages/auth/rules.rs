@@ -47,6 +47,18 @@ impl Rules {
         self.issuers.values()
     }
 
+    /// The issuer with this name whose token a consumer with this id has, and the id in that token. Its tenant, if it has tenants, comes
+    /// before the id.
+    pub(crate) fn issuer_of<'a>(&self, name: &str, id: &'a str) -> Option<(&Issuer, &'a str)> {
+        let mut named = self.issuers().filter(|issuer| issuer.name() == name);
+        named.find_map(|issuer| match &issuer.settings().tenant {
+            None => Some((issuer, id)),
+            Some(tenant) => {
+                id.split_once('/').filter(|(value, _)| **value == *tenant.value).map(|(_, id)| (issuer, id))
+            }
+        })
+    }
+
     /// The names of all issuers and introspection endpoints, in no order.
     pub(crate) fn issuer_names(&self) -> impl Iterator<Item = &str> {
         let endpoints = self.introspection.iter().map(|endpoint| &*endpoint.settings().name);

@@ -108,6 +108,11 @@ impl<'a> Token<'a> {
         self.claims.get("exp").and_then(Value::as_f64).map(|end| end as i64)
     }
 
+    /// Its unverified claims, without `iss`.
+    pub(crate) fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+
     /// Its unverified issuer.
     pub(crate) fn iss(&self) -> Option<&str> {
         self.iss.as_deref()

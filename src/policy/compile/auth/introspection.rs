@@ -60,9 +60,8 @@ fn endpoint(
             .help("a few seconds avoid most requests to the endpoint");
     }
     let concurrent = concurrent(context, written.concurrent, at.key("concurrent"));
-    let document::Introspection { consumer_claim, user_claim, scope_claim, role_claim, .. } = written;
-    let written_claims = [consumer_claim, user_claim, scope_claim, role_claim];
-    let claims = claims::compile(context, written_claims, at);
+    let written_claims = [&written.consumer_claim, &written.user_claim, &written.scope_claim, &written.role_claim];
+    let claims = claims::compile(context, written_claims, written.scopes_and_roles.as_deref(), at);
     let attributes = claims::attributes(context, &written.attributes, at.key("attributes"));
     let authentication = client_authentication(context, written, at);
     let (Some(endpoint), Some(client_id)) = (&written.endpoint, &written.client_id) else {
@@ -74,11 +73,14 @@ fn endpoint(
         return None;
     };
     let endpoint = safe_url(context, endpoint, at.key("endpoint"))?.uri().clone();
-    let trust = context.trust(written.ca.as_ref(), at)?;
+    let calls = (context.trust(written.ca.as_ref(), at)?, Arc::clone(&context.egress));
     let settings = Settings {
         name: name.into(),
         iss: "".into(),
+        tenant: None,
         audience: written.audience.clone(),
+        audience_claim: claims::audience(context, None, at),
+        required: Box::default(),
         algorithms: Vec::new(),
         typed: false,
         max_lifetime: None,
@@ -87,10 +89,10 @@ fn endpoint(
         user_claim: claims.user,
         scope_claim: claims.scope,
         role_claim: claims.role,
+        scopes_and_roles: claims.scopes_and_roles,
         attributes,
         default_plan,
     };
-    let calls = (trust, Arc::clone(&context.egress));
     let mut compiled =
         Introspection::new(settings, endpoint, client_id, authentication?, (believed, concurrent), calls);
     if let Some(stand_in) = context.stand_ins.and_then(|stand_ins| stand_ins.endpoint(name)) {

@@ -6,6 +6,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use super::claims;
 use super::keys::{self, ALGORITHMS, CLOCK_SKEW, Keys};
+use super::tenants;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::names::plain_name;
 use crate::policy::compile::plans::{self, Plans};
@@ -33,12 +34,13 @@ pub(super) fn compile(
 ) -> (Vec<Issuer>, Vec<RemoteKeys>) {
     let mut issuers = Vec::new();
     let mut key_sets: Vec<RemoteKeys> = Vec::new();
-    let mut known: HashMap<&str, &str> = HashMap::new();
+    let mut known: HashMap<Box<str>, &str> = HashMap::new();
     for (name, written) in &document.auth.issuers {
         let at = at.key(name);
         plain_name(context, "issuer", name, at);
         let settings = settings(context, document, name, written, plans, at);
-        let mut keys = keys::compile(context, written, at);
+        let names = tenants::compile(context, written, at);
+        let mut keys = keys::compile(context, written, names.first().map(|(iss, _)| &**iss), at);
         if let (Some(settings), Some(keys)) = (&settings, &keys) {
             warn_of_idle_algorithms(context, settings, keys, at);
         }
@@ -47,13 +49,19 @@ pub(super) fn compile(
         {
             keys = keys.map(|_| Keys::Fixed(set));
         }
-        if let Some(iss) = &written.issuer
-            && let Some(other) = known.insert(iss, name)
-        {
-            context.error(at.key("issuer"), format!("issuer `{other}` has the same `iss`"));
+        for (iss, _) in &names {
+            if let Some(other) = known.insert(iss.clone(), name)
+                && other != name
+            {
+                context.error(at.key("issuer"), format!("issuer `{other}` has the same `iss`"));
+            }
         }
         if let (Some(settings), Some(keys)) = (settings, keys) {
-            issuers.push(Issuer::new(settings, source(keys, &mut key_sets)));
+            for (iss, tenant) in names {
+                let Some(keys) = keys::of(context, &keys, &iss, at) else { break };
+                let settings = Settings { iss, tenant, ..settings.clone() };
+                issuers.push(Issuer::new(settings, source(keys, &mut key_sets)));
+            }
         }
     }
     (issuers, key_sets)
@@ -102,13 +110,9 @@ fn settings(
             .error(at.key("consumer_claim").index(position), "`iss` is the same in all tokens of an issuer")
             .help("name a claim that tells its consumers apart, such as `client_id` or `sub`");
     }
-    let Some(iss) = &written.issuer else {
-        context.missing(at.key("issuer"), "`issuer` is missing", "write the exact `iss` of its tokens");
-        return None;
-    };
     let document::Issuer { consumer_claim, user_claim, scope_claim, role_claim, .. } = written;
     let written_claims = [consumer_claim, user_claim, scope_claim, role_claim];
-    let claims = claims::compile(context, written_claims, at);
+    let claims = claims::compile(context, written_claims, written.scopes_and_roles.as_deref(), at);
     if written.user_claim.is_none() && plans.values().any(|plan| plan.limits_users()) {
         context.problems.note(at.key_place(), "`sub` identifies users, and `per_user` limits each of them").help(
             "if clients without a user have a `sub` of their own, set `user_claim` to a claim that only users have",
@@ -118,8 +122,11 @@ fn settings(
     let max_lifetime = max_lifetime(context, name, written, at);
     Some(Settings {
         name: name.into(),
-        iss: iss.as_str().into(),
+        iss: "".into(),
+        tenant: None,
         audience: written.audience.clone(),
+        audience_claim: claims::audience(context, written.audience_claim.as_ref(), at.key("audience_claim")),
+        required: claims::required(context, &written.require, at.key("require")),
         algorithms,
         typed: written.token_type.is_some(),
         max_lifetime,
@@ -128,6 +135,7 @@ fn settings(
         user_claim: claims.user,
         scope_claim: claims.scope,
         role_claim: claims.role,
+        scopes_and_roles: claims.scopes_and_roles,
         attributes,
         default_plan,
     })

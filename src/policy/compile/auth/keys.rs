@@ -32,6 +32,7 @@ const PEM: &str = "-----BEGIN ";
 pub(in crate::policy::compile) const MIN_ENTROPY: f64 = 96.0;
 
 /// The keys of one issuer.
+#[derive(Clone)]
 pub(in crate::policy::compile) enum Keys {
     /// Those of a file or a secret.
     Fixed(Arc<KeySet>),
@@ -39,8 +40,13 @@ pub(in crate::policy::compile) enum Keys {
     Remote(Box<RemoteKeys>),
 }
 
-/// Compiles the keys of an issuer.
-pub(super) fn compile(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<Keys> {
+/// Compiles the keys of an issuer with this `iss`.
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    written: &document::Issuer,
+    iss: Option<&str>,
+    at: At<'_>,
+) -> Option<Keys> {
     let given = [
         ("jwks", written.jwks.is_some()),
         ("public_key", written.public_key.is_some()),
@@ -56,8 +62,35 @@ pub(super) fn compile(context: &mut Context<'_>, written: &document::Issuer, at:
         (Some(jwks), ..) => jwks_file(context, jwks, at.key("jwks")),
         (_, Some(path), _) => public_key(context, path, at.key("public_key")),
         (.., Some(secret)) => shared_secret(context, written, secret, at.key("secret")),
-        (None, None, None) => discovered_keys(context, written, at),
+        (None, None, None) => discovered_keys(context, written, iss, at),
     }
+}
+
+/// The keys of a tenant's issuer: each has its own metadata, unless they share a key set.
+pub(super) fn of(context: &mut Context<'_>, keys: &Keys, iss: &str, at: At<'_>) -> Option<Keys> {
+    match keys {
+        Keys::Remote(remote) if matches!(remote.location, Location::Discover { .. }) => {
+            let location = discovery(context, iss, at)?;
+            Some(Keys::Remote(Box::new(RemoteKeys { location, ..(**remote).clone() })))
+        }
+        keys => Some(keys.clone()),
+    }
+}
+
+/// Where the metadata of an issuer are.
+fn discovery(context: &mut Context<'_>, iss: &str, at: At<'_>) -> Option<Location> {
+    let why = match HttpUrl::parse(iss, Form::IDENTIFIER) {
+        Ok(url) if url.is_safe() => match Location::discover(iss, &url) {
+            Some(location) => return Some(location),
+            None => "the URLs of its metadata would not be valid",
+        },
+        Ok(_) => "responses over plain http can be replaced in transit",
+        Err(error) => error.message,
+    };
+    context.error(at.key("issuer"), format!("the keys of this issuer cannot be discovered: {why}")).help(
+        "correct its URL; or write `jwks:` with the URL or file of its key set, or `public_key:` with a PEM file",
+    );
+    None
 }
 
 /// RFC 7518 §3.2: the secret is at least as long as the hash.
@@ -99,22 +132,16 @@ fn remote_keys(context: &mut Context<'_>, written: &document::Issuer, jwks: &str
     fetched(context, written, Location::Jwks(url.uri().clone()), at)
 }
 
-fn discovered_keys(context: &mut Context<'_>, written: &document::Issuer, at: At<'_>) -> Option<Keys> {
+fn discovered_keys(
+    context: &mut Context<'_>,
+    written: &document::Issuer,
+    iss: Option<&str>,
+    at: At<'_>,
+) -> Option<Keys> {
     // Its absence is reported elsewhere; so is a key that may be a misspelt `jwks`, and a value that cannot be used.
     let damaged = ["jwks", "public_key", "secret"].into_iter().any(|key| at.key(key).damaged());
-    let issuer = written.issuer.as_ref().filter(|_| !damaged)?;
-    let why = match HttpUrl::parse(issuer, Form::IDENTIFIER) {
-        Ok(url) if url.is_safe() => match Location::discover(issuer, &url) {
-            Some(location) => return fetched(context, written, location, at),
-            None => "the URLs of its metadata would not be valid",
-        },
-        Ok(_) => "responses over plain http can be replaced in transit",
-        Err(error) => error.message,
-    };
-    context.error(at.key("issuer"), format!("the keys of this issuer cannot be discovered: {why}")).help(
-        "correct its URL; or write `jwks:` with the URL or file of its key set, or `public_key:` with a PEM file",
-    );
-    None
+    let location = discovery(context, iss.filter(|_| !damaged)?, at)?;
+    fetched(context, written, location, at)
 }
 
 fn fetched(context: &mut Context<'_>, written: &document::Issuer, location: Location, at: At<'_>) -> Option<Keys> {

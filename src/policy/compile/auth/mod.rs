@@ -6,6 +6,7 @@ mod introspection;
 mod issuers;
 pub(super) mod keys;
 mod own_issuer;
+mod tenants;
 
 use http::header::{self, HeaderName};
 use jiff::SignedDuration;
@@ -53,7 +54,8 @@ pub(super) fn compile(
     let plans = plans::compile(context, document, at.key("plans"));
     let auth = at.key("auth");
     let (mut issuers, key_sets) = issuers::compile(context, document, &plans, auth.key("issuers"));
-    issuers.extend(own_issuer::compile(context, document, at));
+    let own = own_issuer::compile(context, document, &issuers, at);
+    issuers.extend(own);
     let introspection = introspection::compile(context, document, &plans, auth.key("introspection"));
     let key_header = key_header(context, document, at);
     let max_key_age = document.auth.api_keys.max_key_age;
