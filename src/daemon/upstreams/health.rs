@@ -1,6 +1,9 @@
 //! Asks the addresses of servers whether they are healthy: by GET, over a connection of its own each time.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
@@ -130,12 +133,19 @@ async fn http2_status(
     let uri = Uri::builder().scheme(scheme).authority(server.authority.as_bytes()).path_and_query(&*check.path);
     let request = Request::get(uri.build().map_err(|error| error.to_string())?).header(USER_AGENT, AGENT);
     let request = request.body(()).map_err(|error| error.to_string())?;
-    let (mut sender, connection) = h2::client::handshake(stream).await.map_err(failed)?;
+    let mut builder = h2::client::Builder::new();
+    let handshake = builder.enable_push(false).handshake::<_, Bytes>(stream);
+    let (mut sender, connection) = handshake.await.map_err(failed)?;
     // A sender that is kept keeps the connection open.
-    let (response, _) = sender.send_request(request, true).map_err(failed)?;
-    tokio::select! {
-        response = response => Ok(response.map_err(failed)?.status()),
-        ended = connection => Err(ended.err().map_or("the connection closed".to_owned(), failed)),
+    let (mut response, _) = sender.send_request(request, true).map_err(failed)?;
+    let ended = tokio::select! {
+        response = &mut response => return Ok(response.map_err(failed)?.status()),
+        ended = connection => ended,
+    };
+    // The response may have come together with the end of the connection.
+    match poll_fn(|cx| Poll::Ready(Pin::new(&mut response).poll(cx))).await {
+        Poll::Ready(Ok(response)) => Ok(response.status()),
+        _ => Err(ended.err().map_or("the connection closed".to_owned(), failed)),
     }
 }
 

@@ -77,23 +77,33 @@ impl Pools {
     /// Opens a connection to the server of `pool` for a request; in HTTP/2, one that another request has opened meanwhile may have
     /// room for it.
     pub(crate) async fn connect(&self, pool: &Pool) -> Result<UpstreamExchange, ConnectError> {
+        let limit = pool.server.connections.connect_timeout;
         // Boxed, because it is large and rare, and would enlarge the future of every request.
-        let opening = tokio::time::timeout(pool.server.connections.connect_timeout, async {
-            match pool.server.protocol {
-                Protocol::Http1 => {
-                    let (permit, open) = self.permit(pool)?;
-                    let stream = pool.open().await?;
-                    Ok(UpstreamExchange::Http1(Box::new(UpstreamConnection::new(stream, permit, open))))
+        Box::pin(async {
+            let _turn = match pool.server.protocol {
+                Protocol::Http1 => None,
+                // That others open connections for so long is no fault of the server's.
+                Protocol::Http2 => {
+                    Some(tokio::time::timeout(limit, pool.shared.turn()).await.map_err(|_| ConnectError::TooManyHere)?)
                 }
-                Protocol::Http2 => self.connect_http2(pool).await.map(UpstreamExchange::Http2),
-            }
-        });
-        Box::pin(opening).await.unwrap_or(Err(ConnectError::Timeout))
+            };
+            let opening = async {
+                match pool.server.protocol {
+                    Protocol::Http1 => {
+                        let (permit, open) = self.permit(pool)?;
+                        let stream = pool.open().await?;
+                        Ok(UpstreamExchange::Http1(Box::new(UpstreamConnection::new(stream, permit, open))))
+                    }
+                    Protocol::Http2 => self.connect_http2(pool).await.map(UpstreamExchange::Http2),
+                }
+            };
+            tokio::time::timeout(limit, opening).await.unwrap_or(Err(ConnectError::Timeout))
+        })
+        .await
     }
 
+    /// Opens a connection in its turn, unless one that was opened meanwhile has room.
     async fn connect_http2(&self, pool: &Pool) -> Result<Box<Http2Stream>, ConnectError> {
-        // Never closed, so that there is always a turn.
-        let _turn = pool.shared.turn().await;
         if let Some(stream) = pool.shared.stream(pool.server.connections) {
             return Ok(stream);
         }
@@ -270,7 +280,7 @@ pub(crate) enum ConnectError {
     Timeout,
     /// The process has as many upstream connections as it can.
     TooMany,
-    /// The worker has as many connections to this address as the policy allows.
+    /// The worker has as many connections to this address as the policy allows, or too many requests wait for one.
     TooManyHere,
     /// The address refused the connection, or is not reachable.
     Connect(io::Error),
@@ -289,7 +299,9 @@ impl fmt::Display for ConnectError {
                 f.write_str("the process has as many upstream connections as its limit on open files allows")
             }
             Self::TooManyHere => {
-                f.write_str("there are as many connections to the server as `connections.most` allows")
+                f.write_str(
+                    "there are as many connections to the server as `connections.most` allows, or too many requests wait for one",
+                )
             }
             Self::Timeout => f.write_str("no connection within the connect timeout"),
             Self::Connect(error) => write!(f, "no connection: {}", error_text::connection(error)),

@@ -88,8 +88,12 @@ impl Http2Connection {
             Poll::Pending => Poll::Pending,
         })
         .await?;
-        // Its requests get the error.
-        let driver = tokio::task::spawn_local(async move { drop(connection.await) });
+        // Its requests get the error, too.
+        let driver = tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an HTTP/2 connection to a server ended");
+            }
+        });
         let now = Instant::now();
         Ok(Rc::new(Self {
             sender: RefCell::new(sender),

@@ -24,7 +24,7 @@ use crate::body::Body;
 use crate::proxy::deadline::Deadline;
 
 /// Most bytes of a streaming body that are kept for a server that has not handled them.
-const MAX_KEPT: usize = 64 * 1024;
+const MAX_KEPT: usize = 16 * 1024;
 
 /// A request on a connection.
 pub(crate) struct Http2Stream {
@@ -309,6 +309,8 @@ impl Http2Stream {
 
     /// Why there is no head of a response.
     fn failed(&mut self, error: h2::Error) -> ResponseError {
+        // It is the server that has ended it.
+        (self.response, self.sending) = (None, None);
         if self.interims.are_any() {
             return broken(error);
         }
@@ -325,7 +327,9 @@ impl Http2Stream {
 
 impl Drop for Http2Stream {
     fn drop(&mut self) {
-        let is_cancelled = self.response.is_some() || (self.receiving.is_some() && !self.ended);
+        // h2 resets a stream of which one side is open, whether or not anybody waits for it.
+        let is_receiving = self.receiving.as_ref().is_some_and(|receiving| !receiving.is_end_stream());
+        let is_cancelled = self.response.is_some() || self.sending.is_some() || is_receiving;
         self.connection.end(std::mem::take(&mut self.deadline), is_cancelled);
     }
 }
