@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use crate::body::{Body, Counter, Source};
 use crate::exchange::Request;
 use crate::policy::{Access, Reporting, Route};
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use crate::runtime::InForce;
 use crate::stages::auth::Caller;
 use crate::stages::auth::cache::TokenCache;
@@ -140,7 +140,7 @@ pub(crate) fn release_undescribed(
 }
 
 /// Hides what the caller may not see of a response that was read whole; `None`: that is only reported, and the response goes to
-/// the client as it is.
+/// the client as it is. Where the proxy is too busy to decide, nothing goes: load must not show what is hidden.
 pub(crate) async fn hide(
     in_force: &InForce,
     route: &Route,
@@ -154,7 +154,10 @@ pub(crate) async fn hide(
         Ok(body) => requirement.hide(hidden, headers, body, &in_force.memory).await,
         Err(refusal) => Err(refusal),
     };
-    masked.map(Some).or_else(|refusal| trace.settle(route.mask_reporting, refusal).map(|()| None))
+    masked.map(Some).or_else(|refusal| match refusal.reason() {
+        Reason::Overloaded => Err(refusal),
+        _ => trace.settle(route.mask_reporting, refusal).map(|()| None),
+    })
 }
 
 /// Checks a response that was held back before it goes to the client. `body` is an error when it could not be read whole.

@@ -24,8 +24,10 @@ pub(super) struct Consumer {
     pub(super) organization: Member<Box<str>>,
     #[serde(deserialize_with = "given")]
     pub(super) from: Member<Networks>,
-    pub(super) attributes: Option<BTreeMap<Box<str>, Vec<Box<str>>>>,
-    pub(super) identities: Option<Vec<IdentityInput>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) attributes: Member<BTreeMap<Box<str>, Vec<Box<str>>>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) identities: Member<Vec<IdentityInput>>,
     #[serde(deserialize_with = "given")]
     pub(super) note: Member<Box<str>>,
 }

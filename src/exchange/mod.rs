@@ -22,6 +22,7 @@ use rustls::pki_types::CertificateDer;
 use uuid::Uuid;
 
 pub(crate) use self::certificate_name::CertificateName;
+use self::networks::Networks;
 #[cfg(test)]
 pub(crate) use self::trace_context::Parent;
 pub(crate) use self::trace_context::{SpanId, TRACEPARENT_LENGTH, TraceContext, TraceId, is_tracestate};
@@ -193,6 +194,8 @@ pub(crate) struct Exchange {
     pub(crate) host: String,
     /// Address of the client: the peer, or the address that a trusted proxy reports.
     pub(crate) client: IpAddr,
+    /// That address is a proxy's, which does not say for which client it opened the connection.
+    pub(crate) hides_client: bool,
     /// `User-Agent`, as received.
     pub(crate) user_agent: Option<HeaderValue>,
     /// Its trace: the caller's, if `traceparent` is valid.
@@ -239,6 +242,7 @@ impl Exchange {
             path: RequestPath::Normal(Box::default()),
             host: String::new(),
             client: peer.address.ip().to_canonical(),
+            hides_client: peer.hides_client,
             user_agent: None,
             trace: TraceContext::begin(id),
         }
@@ -313,6 +317,20 @@ impl<'a> Request<'a> {
     /// Address of the client.
     pub(crate) fn client(&self) -> IpAddr {
         self.exchange.client
+    }
+
+    /// Whether the address of the client is in these networks. Where a proxy does not name the client, it is in none: that the proxy
+    /// is in them says nothing of the client.
+    pub(crate) fn is_from(&self, networks: &Networks) -> bool {
+        !self.exchange.hides_client && networks.contain(self.exchange.client)
+    }
+
+    /// Says why [`Self::is_from`] is false, for operators.
+    pub(crate) fn is_not_in(&self, networks: &Networks) -> String {
+        match self.exchange.hides_client {
+            true => format!("the proxy {} does not name the client", self.exchange.client),
+            false => format!("{} is not in {networks}", self.exchange.client),
+        }
     }
 
     /// The client certificate.

@@ -10,6 +10,7 @@ use http::Method;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 
+use crate::budget::MemoryBudget;
 use crate::policy::units::{Period, Rate, Size};
 use crate::proxy::http1::body_decoder::BodyDecoder;
 use crate::proxy::request::path as request_path;
@@ -94,7 +95,7 @@ pub fn is_mistyped_key(text: &[u8]) -> bool {
 pub fn mask(paths: &[(&str, &str)], text: &[u8]) -> Option<Vec<u8>> {
     let rule = |(path, otherwise): &(&str, &str)| Rule::new(path, Vec::new(), Replacement::read(otherwise)?).ok();
     let hidden = Mask::new(paths.iter().map(rule).collect::<Option<_>>()?).hidden(|_| false)?;
-    mask::rewrite(&hidden, text).ok()
+    mask::rewrite(&hidden, text, &MemoryBudget::new(u64::MAX)).ok().map(Vec::from)
 }
 
 /// Reads a duration, a size and a rate. Returns each that fits as it is displayed.

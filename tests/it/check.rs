@@ -244,6 +244,8 @@ fn what_nothing_uses_and_what_is_misspelt_is_reported_unless_it_is_meant() {
     let class = ("classes: { report: 1/s }", "classes: { report: 1/s, export: 1/s }");
     let mute = ("consumers: { acme", "consumers: { mute: { roles: [clerk], plan: gold }, acme");
     let slip = ("GET /a: { scopes: [orders:read]", "GET /a: { scopes: [order:read]");
+    let mask = "response: { mask: { /iban: { visible_to: [order:read] } } }, scopes: [orders:read]";
+    let masked = ("GET /a: { scopes: [orders:read]", &*format!("GET /a: {{ {mask}"));
     let ungranted = ("POST /a: { scopes: [orders:write]", "POST /a: { scopes: [orders:refund]");
     let twins = ("roles: { clerk: [", "roles: { clerk: [orders.read, ");
     assert_eq!(linted(&[]), "");
@@ -259,6 +261,7 @@ fn what_nothing_uses_and_what_is_misspelt_is_reported_unless_it_is_meant() {
             "write it at a role: nobody can call this route",
             "ungranted_scope orders:refund",
         ),
+        (masked, "policy.yaml:12:", "which a mask of `GET /a` names", "ungranted_scope order:read"),
         (
             twins,
             "policy.yaml:5:",

@@ -45,6 +45,7 @@ fn a_caller_sees_what_its_scopes_show_and_the_rest_byte_for_byte() {
     let vary: Vec<_> =
         answer.head.headers.iter().filter(|(name, _)| name == "vary").map(|(_, value)| value.as_str()).collect();
     assert_eq!(vary, ["authorization", "x-api-key"]);
+    assert_eq!(answer.header("cache-control"), Some("private"));
     let answer = client.get("/customer").bearer(token(&issuer, "customers:iban customers:pii")).send().is(200);
     assert_eq!((answer.text().as_str(), answer.header("etag")), (CUSTOMER, Some("\"1\"")));
     let answer = client.get("/customer").bearer(token(&issuer, "customers:pii")).send().is(200);
@@ -57,6 +58,32 @@ fn a_caller_sees_what_its_scopes_show_and_the_rest_byte_for_byte() {
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), MASKED);
     });
     assert!(upstream.seen().iter().all(|seen| seen.header("range").is_none()), "no part is asked for");
+    proxy.done();
+}
+
+/// The ETag of the whole would tell whether a guess of what is hidden is right.
+#[test]
+fn who_does_not_see_all_is_not_told_whether_it_changed() {
+    let (upstream, issuer) = (answering(200, JSON, CUSTOMER), issuer());
+    let proxy = before(&upstream, &issuer, MASK).start();
+    for (scopes, forwarded) in [("", None), ("customers:iban customers:pii", Some("\"1\""))] {
+        let (mut client, token) = (client(&proxy), token(&issuer, scopes));
+        client.get("/customer").bearer(token).header("if-none-match", "\"1\"").send().is(200);
+        assert_eq!(upstream.seen().last().unwrap().header("if-none-match"), forwarded, "{scopes}");
+    }
+    proxy.done();
+}
+
+/// Load must not show what is hidden.
+#[test]
+fn what_cannot_be_masked_for_lack_of_memory_is_not_sent_even_by_a_route_that_only_reports() {
+    let filled = format!("{{\"iban\": \"DE02\", \"a\": \"{}\"}}", "x".repeat(700 << 10));
+    let (upstream, issuer) = (answering(200, JSON, filled), issuer());
+    let policy = proxy().before(&upstream).trusts(&issuer).with("limits: { memory: 1MiB }");
+    let asks =
+        format!("scopes: [customers:read], mode: {{ response: report }}, response: {{ max_size: 900KiB, {MASK} }}");
+    let proxy = policy.route("GET /customer", &asks).start();
+    client(&proxy).get("/customer").bearer(token(&issuer, "")).send().refused(503, "overloaded");
     proxy.done();
 }
 

@@ -179,6 +179,7 @@ fn keys_and_consumers_of_the_store_have_networks_and_attributes() {
     let proxy = guarded(&upstream, &issuer)
         .issuer("more", &format!("issuer: \"https://more.test\", jwks: \"{url}\", algorithms: [ES256], {attributes}"))
         .route("GET /of/{tenant}", "scopes: [orders:read], where: { path.tenant: caller.tenant }")
+        .route("GET /for/{user}", "scopes: [orders:read], where: { path.user: caller.user }")
         .start();
     let admin = format!("http://{}", proxy.admin());
     let run = |arguments: &[&str]| {
@@ -239,6 +240,15 @@ fn keys_and_consumers_of_the_store_have_networks_and_attributes() {
     asks("PATCH", "/v1/consumers/new", r#"{"from": null, "attributes": {"tenant": ["t-3"]}}"#);
     is(client.get("/of/t-3").key(new_key.trim()).header("x-forwarded-for", ELSEWHERE).send(), "");
     is(client.get("/of/t-2").key(new_key.trim()).header("x-forwarded-for", ELSEWHERE).send(), "not_yours");
+    // Null takes it away, as of every other member.
+    asks("PATCH", "/v1/consumers/new", r#"{"identities": [{"issuer": "more", "id": "new-app"}]}"#);
+    let shown = asks("PATCH", "/v1/consumers/new", r#"{"attributes": null, "identities": null}"#);
+    assert_eq!((&shown["attributes"], &shown["identities"]), (&json!({}), &json!([])));
+    is(client.get("/of/t-3").key(new_key.trim()).header("x-forwarded-for", ELSEWHERE).send(), "not_yours");
+    // What every caller has is no attribute.
+    let answer =
+        operator.request("PATCH", "/v1/consumers/new").bearer(ADMIN_TOKEN).body(r#"{"attributes": {"user": ["x"]}}"#);
+    assert!(answer.send().text().contains("no route of the policy compares this attribute"));
     proxy.stop();
 }
 
@@ -270,4 +280,10 @@ fn check_reports_networks_that_are_none() {
             "{consumer} {route}: {said}"
         );
     }
+    let folder = tempfile::TempDir::new().unwrap();
+    let policy = proxy().server("http://127.0.0.1:9").with("trusted_proxies: [10.1.0.0/16]");
+    let path = policy.route("GET /x", "public: true, from: [10.0.0.0/8]").write(folder.path());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    let output = command.env_remove("BARTIZAN_POLICY").arg("check").arg(path).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("it has addresses of `trusted_proxies`"));
 }

@@ -341,6 +341,20 @@ fn check_reports_what_cannot_be_compared() {
     }
     let public = checked(&policy().route("GET /a/{tenant}", "public: true, where: { path.tenant: caller.tenant }"));
     assert!(public.contains("`where` cannot apply"), "{public}");
+    let compares = |header: &str| {
+        let asks = format!("scopes: [orders:read], where: {{ header.{header}: caller.tenant }}");
+        policy().with("headers: { drop: [x-debug-*, X-Org] }").route("GET /a", &asks)
+    };
+    for (header, expected) in [
+        ("x-debug-tenant", "`headers.drop` has `x-debug-*`"),
+        ("x-org", "keep it at this API"),
+        ("x-api-key", "the header of API keys"),
+        ("x-other", ""),
+    ] {
+        let said = checked(&compares(header));
+        assert_eq!((said.contains(expected), said.is_empty()), (true, expected.is_empty()), "{header}: {said}");
+    }
+    assert_eq!(checked(&compares("x-org").api("headers: { request: { keep: [x-org] } }")), "");
     let set = policy().api("headers: { request: { set: { x_tenant: t-1 } } }");
     assert!(checked(&set).contains("so the upstream must get it as it came"));
     for (attributes, expected) in [

@@ -58,6 +58,23 @@ fn the_address_in_the_header_is_that_of_the_client() {
     assert_eq!(clients, expected);
 }
 
+/// The network of the proxy says nothing of a client that it does not name.
+#[test]
+fn a_client_that_the_proxy_does_not_name_is_in_no_network() {
+    let upstream = upstream().start();
+    let proxy = proxy()
+        .before(&upstream)
+        .listen(LISTENER)
+        .with(TRUSTED)
+        .route("GET /x", "public: true, from: [127.0.0.0/8, 192.0.2.0/24]")
+        .start();
+    through(&proxy, line("192.0.2.1")).get("/x").send().is(200);
+    for header in [binary(&[0x20, 0, 0, 0]), b"PROXY UNKNOWN\r\n".to_vec()] {
+        through(&proxy, header).get("/x").send().refused(403, "network_not_allowed");
+    }
+    proxy.done();
+}
+
 #[test]
 fn the_header_comes_before_tls() {
     let (upstream, authority) = (upstream().start(), authority());

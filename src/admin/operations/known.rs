@@ -13,6 +13,7 @@ use crate::policy::Access;
 use crate::policy::diagnostic::did_you_mean;
 use crate::refusal::Refusal;
 use crate::stages::auth::attributes::Values as Attributes;
+use crate::stages::mask::Mask;
 use crate::stages::scope::ownership::Condition;
 use crate::state::registry::revocation_key::RevocationTarget;
 
@@ -103,7 +104,8 @@ impl Operation<'_> {
             Access::Public => None,
         });
         let required = required.flatten().flat_map(|alternative| alternative.scopes.iter().map(|scope| &**scope));
-        required.chain(self.directory().role_scopes()).collect()
+        let masks = self.policy().routes().iter().filter_map(|route| route.response.as_ref()?.mask());
+        required.chain(masks.flat_map(Mask::scopes)).chain(self.directory().role_scopes()).collect()
     }
 
     /// Returns whether the policy has an issuer or an introspection endpoint with this name.
@@ -125,8 +127,8 @@ impl Operation<'_> {
             Access::Scoped(requirement) => requirement.ownership(),
             Access::Public => None,
         });
-        let compared: BTreeSet<String> = compared.flatten().map(Condition::value).collect();
-        let known = || compared.iter().filter_map(|value| value.strip_prefix("caller."));
+        let compared: BTreeSet<&str> = compared.flatten().filter_map(Condition::attribute).collect();
+        let known = || compared.iter().copied();
         for (name, values) in &written {
             if !known().any(|known| known == &**name) {
                 let problem = not_in_policy("no route of the policy compares this attribute", name, known());

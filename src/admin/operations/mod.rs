@@ -25,12 +25,15 @@ mod signing_keys;
 mod upstreams;
 mod usage;
 
+use std::collections::BTreeMap;
+
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::endpoints::{self, Action};
+use super::input::Member;
 use super::operator_record::ChangeRecord;
 use super::{input, view};
 use crate::audit::Change as Details;
@@ -294,15 +297,17 @@ impl Operation<'_> {
         let plan = written.plan.or(kept.and_then(|kept| kept.plan.clone()));
         plan.iter().try_for_each(|plan| self.check_plan(plan))?;
         let identities = match written.identities {
-            None => kept.map(|kept| kept.identities.clone()).unwrap_or_default(),
-            Some(identities) => self.identities(name, identities)?,
+            Member::Absent => kept.map(|kept| kept.identities.clone()).unwrap_or_default(),
+            Member::Null => Vec::new(),
+            Member::Value(identities) => self.identities(name, identities)?,
         };
         let organization = written.organization.or(kept.and_then(|kept| kept.organization.clone()));
         organization.iter().try_for_each(|name| plain(name, "/organization"))?;
         let from = written.from.or(kept.and_then(|kept| kept.from.clone()));
         let attributes = match written.attributes {
-            None => kept.map(|kept| kept.attributes.clone()).unwrap_or_default(),
-            Some(attributes) => self.attributes(attributes)?,
+            Member::Absent => kept.map(|kept| kept.attributes.clone()).unwrap_or_default(),
+            Member::Null => BTreeMap::default(),
+            Member::Value(attributes) => self.attributes(attributes)?,
         };
         let note = written.note.or(kept.and_then(|kept| kept.note.clone()));
         let (created, created_by) = match before {

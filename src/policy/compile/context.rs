@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::issuing::Issuing;
 use super::stand_ins::StandIns;
 use crate::egress::{Egress, Trust};
+use crate::exchange::networks::Networks;
 use crate::policy::diagnostic::{Problem, Problems, did_you_mean};
 use crate::policy::source::{ReadErrorKind, SourceText, Sources};
 use crate::policy::tls::{self, ServerProblem};
@@ -57,6 +58,8 @@ pub(super) struct Context<'a> {
     pub(super) egress: Arc<Egress>,
     /// The addresses for requests, which no upstream may have.
     pub(super) own_addresses: Vec<SocketAddr>,
+    /// Our own proxies, if there are any.
+    pub(super) trusted_proxies: Option<Networks>,
     /// Where certificates come from that the policy lets be issued.
     pub(super) issuing: Issuing,
     /// Those certificates.

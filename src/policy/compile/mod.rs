@@ -55,6 +55,7 @@ use super::secret_uses::PolicyVault;
 use super::source::Env;
 use super::tree::At;
 use super::watch::PolicyText;
+use crate::exchange::networks::Networks;
 use crate::secrets::vault::Vaults;
 
 /// Reads a policy file and compiles it. There is a policy exactly when there are no errors; warnings come with it.
@@ -105,6 +106,7 @@ fn compile_with(
         system: None,
         egress,
         own_addresses,
+        trusted_proxies: None,
         issuing,
         certificates,
         vault_keys,
@@ -145,6 +147,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let admin = admin::compile(context, document.admin.as_ref(), at.key("admin"));
     own_addresses::listeners(context, document, at);
     let trusted_proxies = listen::trusted_proxies(context, &document.trusted_proxies, at.key("trusted_proxies"));
+    context.trusted_proxies = Networks::new(trusted_proxies.clone());
     let audit = audit::compile(context, document.audit.as_ref(), at.key("audit"));
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let shared_limits = store::shared_limits(context, document.store.as_ref(), at.key("store"));

@@ -36,5 +36,11 @@ pub(super) fn from(context: &mut Context<'_>, written: Option<&Vec<String>>, at:
         );
         context.warning(at.index(position), message).help("name the networks that are meant, or remove the key");
     }
-    Networks::new(networks)
+    let networks = Networks::new(networks)?;
+    if context.trusted_proxies.as_ref().is_some_and(|proxies| proxies.meet(&networks)) {
+        context
+            .warning(at, "it has addresses of `trusted_proxies`: a request for which a proxy names no client comes from its own address")
+            .help("name networks of clients alone, and see that each proxy writes `X-Forwarded-For`");
+    }
+    Some(networks)
 }

@@ -76,6 +76,11 @@ impl Diagnostics {
         self.errors.add(node, message.into())
     }
 
+    /// The same, at a position.
+    pub(super) fn error_at(&mut self, spot: &Spot, message: impl Into<String>) -> &mut Item {
+        self.errors.add_at(spot, message.into())
+    }
+
     /// Reports what cannot be enforced as written. It closes the operations that use it, and nothing else, so that one odd
     /// place does not make a description unusable.
     pub(super) fn closing(&mut self, node: &Node<'_>, message: impl Into<String>) -> &mut Item {

@@ -153,6 +153,31 @@ impl Files {
         self.files.iter().filter(|file| file.is_schema).map(|file| (&*file.path, &*file.folder))
     }
 
+    /// All values of all files that are as asked for.
+    pub(super) fn find(&self, is_meant: impl Fn(&Value) -> bool) -> Vec<Node<'_>> {
+        let mut found = Vec::new();
+        for (file, File { file: json, .. }) in self.files.iter().enumerate() {
+            // Most files have none, and pointers are what takes time.
+            let mut left = vec![&*json.value];
+            let has = loop {
+                let Some(value) = left.pop() else { break false };
+                if is_meant(value) {
+                    break true;
+                }
+                left.extend(value.as_object().into_iter().flat_map(|members| members.values()));
+                left.extend(value.as_array().into_iter().flatten());
+            };
+            let root = Node { files: self, file, pointer: String::new(), value: &json.value };
+            let mut left = if has { vec![root] } else { Vec::new() };
+            while let Some(node) = left.pop() {
+                left.extend(node.entries().map(|(_, member)| member));
+                left.extend(node.items());
+                found.extend(is_meant(node.value).then_some(node));
+            }
+        }
+        found
+    }
+
     /// The root of the description.
     pub(super) fn root(&self) -> Option<Node<'_>> {
         let value = &*self.files.first()?.file.value;

@@ -44,6 +44,7 @@ use self::reading::Reading;
 pub(crate) use self::schema::Name;
 use self::schema::{Direction, Schemas, Translated};
 pub(crate) use self::security::{Alternative, Issuer, Security};
+use self::visible::Unused;
 use super::catalog::Catalog;
 use super::diagnostic::Problems;
 use super::source::{Place, SourceText, Sources};
@@ -102,11 +103,13 @@ impl Description {
             diagnostics,
             requests: schemas(Direction::Request, options.read_only),
             responses: schemas(Direction::Response, options.write_only),
+            unused: Unused::of(&files),
         };
         let mut operations = operation::all(&mut reading, &root);
         let issuers = security::issuers(&root);
         let title = root.get("info").and_then(|info| info.text("title")).map(str::to_owned);
-        let Reading { mut diagnostics, requests, responses, skipped, .. } = reading;
+        let Reading { mut diagnostics, requests, responses, skipped, unused, .. } = reading;
+        unused.report(&mut diagnostics);
         let mut origins = HashMap::new();
         let (requests, broken) = definitions(requests, options.read_only, &mut diagnostics, &mut origins);
         let (responses, broken_responses) = definitions(responses, options.write_only, &mut diagnostics, &mut origins);

@@ -143,6 +143,8 @@ pub(super) fn all<'d>(reading: &mut Reading<'d>, root: &Node<'d>) -> Operations 
 impl<'d> Written<'_, 'd> {
     fn read(&self, reading: &mut Reading<'d>, misspelt: bool, operations: &mut Operations) {
         if self.is_skipped(reading) {
+            // What its responses hide is meant for them, and does nothing wrong here.
+            visible::read(self.node, &mut reading.unused, &mut Diagnostics::default());
             let closed = self.close(reading, "the policy skips this operation".to_owned(), true);
             operations.closed.push(closed);
             return;
@@ -155,7 +157,7 @@ impl<'d> Written<'_, 'd> {
         let parameters = parameters::read(reading, node, item, template);
         let request = request(reading, node);
         let responses = responses(reading, node);
-        let mask = visible::read(node, &mut reading.diagnostics);
+        let mask = visible::read(node, &mut reading.unused, &mut reading.diagnostics);
         let route = path::route(&self.method, &format!("{base}{template}"));
         let odd = reading.diagnostics.closed_since(before).map(str::to_owned);
         let odd = odd.or_else(|| misspelt.then(|| "its method is not written in lower case".to_owned()));

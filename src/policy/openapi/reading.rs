@@ -6,6 +6,7 @@ use super::diagnostics::Diagnostics;
 use super::files::Node;
 use super::options::Options;
 use super::schema::Schemas;
+use super::visible::Unused;
 
 /// What reading the parts of a description shares.
 pub(super) struct Reading<'d> {
@@ -15,6 +16,8 @@ pub(super) struct Reading<'d> {
     pub(super) diagnostics: Diagnostics,
     pub(super) requests: Schemas<'d>,
     pub(super) responses: Schemas<'d>,
+    /// What no response has led to yet.
+    pub(super) unused: Unused,
 }
 
 impl<'d> Reading<'d> {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use http::Version;
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
-    IF_RANGE, RANGE, TE, TRAILER, UPGRADE, VIA,
+    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE, TRAILER, UPGRADE, VIA,
 };
 
 use super::field_writer::FieldWriter;
@@ -71,6 +71,8 @@ pub(crate) struct UpstreamHeaders<'a> {
     pub(crate) changes: &'a HeaderChanges,
     /// What the response must be: the client must not ask for one that cannot be checked.
     pub(crate) contract: Option<&'a Requirement>,
+    /// Whether its method only reads (RFC 9110 §9.2.1).
+    pub(crate) is_safe: bool,
     /// Absent: the proxy takes no part in traces, and forwards what callers say of theirs.
     pub(crate) trace: Option<UpstreamTrace>,
     /// Whether trailers may follow the body. A body of known length is sent without any, so none may be announced (RFC 9110
@@ -78,6 +80,11 @@ pub(crate) struct UpstreamHeaders<'a> {
     pub(crate) announces_trailers: bool,
     /// Whether it asks for a WebSocket (RFC 6455 §4.1).
     pub(crate) switches: bool,
+}
+
+/// Whether a field makes a request conditional (RFC 9110 §13.1), but for `If-Range`.
+fn is_precondition(name: &HeaderName) -> bool {
+    [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE].contains(name)
 }
 
 impl UpstreamHeaders<'_> {
@@ -89,6 +96,7 @@ impl UpstreamHeaders<'_> {
         let mut trailers = false;
         let mut cookies: Vec<u8> = Vec::new();
         let whole = self.contract.is_some_and(|contract| !contract.takes_ranges());
+        let unconditional = self.is_safe && self.hides();
         let mut codings = self.contract.is_some_and(Requirement::is_checked).then(Codings::default);
         for (name, value) in headers {
             if name == TE {
@@ -97,6 +105,9 @@ impl UpstreamHeaders<'_> {
                 // It announces what is not sent.
             } else if whole && (name == RANGE || name == IF_RANGE || *name == A_IM) {
                 // A server may ignore them (RFC 9110 §14.2), and a part of a response cannot be checked.
+            } else if unconditional && is_precondition(name) {
+                // 304 and 412 would tell whether the caller has guessed the ETag of what it does not see, or when that changed.
+                // To write, a caller may have been given an ETag by others, and a guess changes something.
             } else if !self.is_credential(name)
                 && !self.is_replaced(name)
                 && self.is_forwarded(name)
@@ -136,6 +147,12 @@ impl UpstreamHeaders<'_> {
         }
         self.write_forwarding(out, headers);
         self.write_identity(out);
+    }
+
+    /// Whether something of the response is hidden from the caller.
+    fn hides(&self) -> bool {
+        let mask = self.contract.and_then(Requirement::mask);
+        mask.is_some_and(|mask| mask.hides(|scope| self.caller.is_some_and(|caller| caller.has(scope))))
     }
 
     /// Whether a field of the client is forwarded unchanged.
@@ -258,6 +275,7 @@ mod tests {
     use super::super::tests::map;
     use super::*;
     use crate::proxy::http1::fields::write_line;
+    use crate::stages::mask::{Mask, Replacement, Rule};
     use crate::stages::schema::content::{Content, Contents};
     use crate::stages::schema::json::JsonSchema;
     use crate::stages::schema::media_type::MediaRange;
@@ -290,6 +308,7 @@ mod tests {
             keep: &[],
             changes: NO_CHANGES.get_or_init(HeaderChanges::default),
             contract: None,
+            is_safe: true,
             trace: None,
             switches: false,
             announces_trailers: true,
@@ -550,6 +569,33 @@ mod tests {
             assert_eq!(lines, [format!("accept-encoding: {forwarded}")], "{accepted:?}");
         }
         assert_eq!(written(&[], &UpstreamHeaders { contract: Some(&checked), ..added() }), [""; 0]);
+    }
+
+    /// The ETag of the whole is a value that depends on what is hidden.
+    #[test]
+    fn who_does_not_see_all_does_not_ask_whether_it_changed() {
+        let sent = [
+            ("if-match", "\"a\""),
+            ("if-modified-since", "Sat, 28 Nov 2026 08:00:00 GMT"),
+            ("if-none-match", "\"a\""),
+            ("if-unmodified-since", "Sat, 28 Nov 2026 08:00:00 GMT"),
+        ];
+        let masked = |scope: &str| {
+            let rule = Rule::new("/iban", vec![scope.into()], Replacement::Remove).unwrap();
+            Requirement::new(Vec::new(), 100).masked_by(Mask::new(vec![rule]))
+        };
+        let caller = Caller::sample("acme", &["customers:iban"]);
+        for (contract, caller, is_safe, forwarded) in [
+            (None, None, true, 4),
+            (Some(masked("customers:iban")), None, true, 0),
+            (Some(masked("customers:pii")), Some(&caller), true, 0),
+            (Some(masked("customers:iban")), Some(&caller), true, 4),
+            (Some(masked("customers:iban")), None, false, 4),
+        ] {
+            let headers = UpstreamHeaders { contract: contract.as_ref(), caller, is_safe, ..added() };
+            let lines = written(&sent, &headers);
+            assert_eq!(lines.iter().filter(|line| line.starts_with("if-")).count(), forwarded, "{lines:?}");
+        }
     }
 
     #[test]

@@ -61,7 +61,6 @@ pub(crate) async fn forward(
 
     let Exchange { id, version, method, .. } = &guard.exchange;
     let (id, version, method) = (*id, version.unwrap_or_default(), method.clone().unwrap_or_default());
-    let key_header = &in_force.policy.auth().key_header;
     let upstream_headers = UpstreamHeaders {
         trusted_peer: target.trusted_peer,
         peer: &client.peer.text,
@@ -69,12 +68,13 @@ pub(crate) async fn forward(
         host: target.host.as_ref(),
         version,
         request_id: id.as_str(),
-        key_header: Some(key_header).filter(|_| !upstream.forward_credentials),
+        key_header: Some(&in_force.policy.auth().key_header).filter(|_| !upstream.forward_credentials),
         caller: caller.as_deref(),
         rules: in_force.policy.headers(),
         keep: api.kept_headers(),
         changes: api.request_headers(),
         contract: route.response.as_ref(),
+        is_safe: method.is_safe(),
         trace: guard.upstream_trace(headers),
         announces_trailers: body.size_hint().exact().is_none(),
         switches,

@@ -7,7 +7,9 @@ use std::task::{Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_RANGES, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, VARY};
+use http::header::{
+    ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue, VARY,
+};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::forward::Forwarded;
@@ -16,6 +18,7 @@ use crate::body::{Collected, Pieces, no_memory};
 use crate::budget::MemoryBudget;
 use crate::chain;
 use crate::policy::Route;
+use crate::proxy::headers::ResponseFields;
 use crate::proxy::upstream::ResponseError;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::mask::Hidden;
@@ -123,10 +126,38 @@ fn hidden(forwarded: &mut Forwarded, requirement: &Requirement, guard: &RecordGu
     for name in [&AUTHORIZATION, &guard.view.in_force.policy.auth().key_header] {
         fields.push(VARY, name.clone().into());
     }
+    make_private(fields);
     let caller = guard.trace.caller.as_deref();
     let hidden = mask.hidden(|scope| caller.is_some_and(|caller| caller.has(scope)))?;
     OF_WHOLE.iter().for_each(|name| fields.remove(name));
     Some(hidden)
+}
+
+/// Says that no shared cache may keep a response: a caller that shows a certificate names itself in no field (RFC 9111 §5.2.2.7). What
+/// else the upstream says of caches stays.
+fn make_private(fields: &mut ResponseFields) {
+    /// For caches of others alone (RFC 9213 §3, and what was there before it).
+    const OF_SHARED: [HeaderName; 2] =
+        [HeaderName::from_static("cdn-cache-control"), HeaderName::from_static("surrogate-control")];
+    OF_SHARED.iter().for_each(|name| fields.remove(name));
+    let mut said = String::from("private");
+    for (_, value) in fields.iter().filter(|(name, _)| *name == CACHE_CONTROL) {
+        match value.to_str() {
+            Ok(text) if !text.contains('"') => {
+                let all = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+                let kept = all.filter(|one| {
+                    let name = one.split('=').next().unwrap_or_default().trim_end().to_ascii_lowercase();
+                    !matches!(&*name, "private" | "public" | "s-maxage")
+                });
+                kept.for_each(|one| said.extend([", ", one]));
+            }
+            // Names of fields, as in `private="set-cookie"`: the shortest that is safe whatever they are.
+            _ => said.push_str(", no-cache"),
+        }
+    }
+    fields.remove(&CACHE_CONTROL);
+    let value = HeaderValue::try_from(said);
+    fields.push(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("private")));
 }
 
 /// Reads the body of a response, within the limit of its size and the memory budget. Returns what was read; and all of it, or
@@ -177,4 +208,29 @@ fn interrupted(error: &ResponseError) -> Refusal {
 
 fn refused(reason: Reason, detail: &'static str) -> Refusal {
     Refusal::new(Stage::Forward, reason, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_that_differs_by_caller_is_for_no_shared_cache() {
+        for (said, expected) in [
+            (&[][..], "private"),
+            (&["no-store"], "private, no-store"),
+            (&["private"], "private"),
+            (&["Public, max-age=60 , S-MaxAge=600", "must-revalidate"], "private, max-age=60, must-revalidate"),
+            (&["private=\"set-cookie, a\""], "private, no-cache"),
+        ] {
+            let mut fields = ResponseFields::with_capacity(4);
+            for value in said {
+                fields.push(CACHE_CONTROL, HeaderValue::from_static(value));
+            }
+            fields.push(HeaderName::from_static("cdn-cache-control"), HeaderValue::from_static("max-age=60"));
+            make_private(&mut fields);
+            let all: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+            assert_eq!(all, [("cache-control", expected)], "{said:?}");
+        }
+    }
 }

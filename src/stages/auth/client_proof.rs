@@ -79,7 +79,7 @@ impl Authentication {
             Presented::Id(id) => self.by_own_certificate(id, request)?,
         };
         known.client.check_standing(&self.registry, &[], known.issued, request.now())?;
-        standing::check_networks(known.client.consumer.networks().into_iter(), request.client())?;
+        standing::check_networks(known.client.consumer.networks().into_iter(), request)?;
         Ok(known)
     }
 

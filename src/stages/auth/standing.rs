@@ -2,7 +2,6 @@
 //!
 //! Checked on every request, also for cached credentials, so that a change applies to the next request.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Authentication;
@@ -31,7 +30,7 @@ impl Authentication {
         if state.suspended {
             return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
         }
-        check_networks(caller.networks(), request.client())?;
+        check_networks(caller.networks(), request)?;
         let unusual = caller.usage().filter(|_| is_new).and_then(|usage| usage.note(request.now(), request.client()));
         let caller = if state.granted.is_empty() { caller } else { Arc::new(caller.with(&state.granted)) };
         Ok((caller, unusual))
@@ -41,10 +40,10 @@ impl Authentication {
 /// Decides whether a credential is good from the address of a client, which must be in all of these lists.
 pub(super) fn check_networks<'n>(
     mut networks: impl Iterator<Item = &'n Networks>,
-    client: IpAddr,
+    request: &Request<'_>,
 ) -> Result<(), Refusal> {
-    networks.find(|networks| !networks.contain(client)).map_or(Ok(()), |networks| {
+    networks.find(|networks| !request.is_from(networks)).map_or(Ok(()), |networks| {
         let detail = "the credential is not good from your network; ask the API's owner";
-        Err(refuse(Reason::NetworkNotAllowed, detail).cause(format!("{client} is not in {networks}")))
+        Err(refuse(Reason::NetworkNotAllowed, detail).cause(request.is_not_in(networks)))
     })
 }

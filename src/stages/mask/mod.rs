@@ -9,5 +9,5 @@ mod rewrite;
 mod rules;
 
 pub(crate) use self::replacement::Replacement;
-pub(crate) use self::rewrite::{Unreadable, rewrite};
+pub(crate) use self::rewrite::{Failed, rewrite};
 pub(crate) use self::rules::{Hidden, Mask, Rule};

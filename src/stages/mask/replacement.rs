@@ -30,6 +30,15 @@ impl Replacement {
         }
     }
 
+    /// The most bytes that stand in place of a value: what is kept of it is not longer than it, and in quotes after the stars.
+    pub(super) fn most_bytes(self, value: &[u8]) -> usize {
+        match self {
+            Self::Remove => 0,
+            Self::Null | Self::Stars => 5,
+            Self::KeepLast(_) => value.len().saturating_add(5),
+        }
+    }
+
     /// Appends what stands in place of a value, which is valid JSON; `false` if it is to be left out. The error: its text cannot be
     /// read.
     pub(super) fn write(self, value: &[u8], out: &mut Vec<u8>) -> Result<bool, serde_json::Error> {

@@ -41,6 +41,10 @@ impl Rule {
             steps.ok_or("in a path, `~0` is a `~` and `~1` a `/`; no other character follows a `~` (RFC 6901)")?;
         Ok(Self { path: pointer.into(), steps, visible_to: visible_to.into(), replacement })
     }
+
+    fn hides(&self, has: impl Fn(&str) -> bool) -> bool {
+        !self.visible_to.iter().any(|scope| has(scope))
+    }
 }
 
 impl Step {
@@ -65,10 +69,19 @@ impl Mask {
         Self(rules.into())
     }
 
+    /// Whether something is hidden from a caller with the scopes that `has` accepts.
+    pub(crate) fn hides(&self, has: impl Fn(&str) -> bool) -> bool {
+        self.0.iter().any(|rule| rule.hides(&has))
+    }
+
+    /// The scopes that show something.
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|rule| rule.visible_to.iter().map(|scope| &**scope))
+    }
+
     /// The rules that hide something from a caller with the scopes that `has` accepts; `None` if it sees everything.
     pub(crate) fn hidden(&self, has: impl Fn(&str) -> bool) -> Option<Hidden> {
-        let hides = |rule: &&Rule| !rule.visible_to.iter().any(|scope| has(scope));
-        let rules: Vec<Rule> = self.0.iter().filter(hides).cloned().collect();
+        let rules: Vec<Rule> = self.0.iter().filter(|rule| rule.hides(&has)).cloned().collect();
         (!rules.is_empty()).then_some(Hidden(rules))
     }
 }

@@ -15,7 +15,7 @@ use super::offload::offload;
 use crate::body::{no_memory, overloaded};
 use crate::budget::MemoryBudget;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
-use crate::stages::mask::{self, Hidden, Mask, Unreadable};
+use crate::stages::mask::{self, Failed, Hidden, Mask};
 
 /// The statuses that a schema applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -175,7 +175,7 @@ impl Requirement {
         body: Bytes,
         memory: &MemoryBudget,
     ) -> Result<Bytes, Refusal> {
-        /// Bodies of at most this many bytes are masked on the worker.
+        /// Bodies of at most this many bytes, times the paths that are looked for, are masked on the worker.
         const AT_ONCE: usize = 256 << 10;
         let unreadable = |cause: String| invalid(cause.clone(), vec![rule("mask", cause)]);
         let is_json =
@@ -191,20 +191,23 @@ impl Requirement {
             Reason::Overloaded => no_memory(Stage::Response),
             _ => unreadable(refusal.detail().to_owned()),
         })?;
-        let mut taken = memory.reserve();
-        // What stands in place of a value may be longer than it.
-        taken.grow_to(decoded.len().saturating_mul(2)).map_err(|_| no_memory(Stage::Response))?;
-        let rewrite = move |text: &Bytes| {
-            mask::rewrite(&hidden, text).map_err(|Unreadable(at)| {
-                format!("it cannot be read as JSON at byte {at}, so nothing of it can be hidden")
-            })
-        };
-        let masked = match decoded.len() <= AT_ONCE {
-            true => rewrite(&decoded).map_err(unreadable)?,
+        let work = decoded.len().saturating_mul(hidden.paths().count());
+        let masked = if work <= AT_ONCE {
+            mask::rewrite(&hidden, &decoded, memory)
+        } else {
+            let memory = memory.clone();
             // Boxed: rare, and it would be a part of every request's future.
-            false => Box::pin(offload(move || Ok(rewrite(&decoded)))).await?.map_err(unreadable)?,
+            Box::pin(offload(move || Ok(mask::rewrite(&hidden, &decoded, &memory)))).await?
         };
-        Ok(taken.attach(masked))
+        masked.map_err(|failed| match failed {
+            Failed::Unreadable(at) => {
+                unreadable(format!("it cannot be read as JSON at byte {at}, so nothing of it can be hidden"))
+            }
+            Failed::TooMuchWork => {
+                unreadable("it has too many members and elements to look for what the route masks".to_owned())
+            }
+            Failed::NoMemory => no_memory(Stage::Response),
+        })
     }
 
     /// Refuses a response that is larger than `max_size`.

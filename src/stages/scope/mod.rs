@@ -74,13 +74,12 @@ impl Alternative {
 
 /// Decides whether a route with these networks, if it has any, may be called from the client's address.
 pub(crate) fn permit_client(networks: Option<&Networks>, request: &Request<'_>) -> Result<(), Refusal> {
-    let client = request.client();
-    match networks.filter(|networks| !networks.contain(client)) {
+    match networks.filter(|networks| !request.is_from(networks)) {
         None => Ok(()),
         Some(networks) => {
             let detail = "this operation cannot be called from your network; ask the API's owner";
             let refusal = Refusal::new(Stage::Scope, Reason::NetworkNotAllowed, detail);
-            Err(refusal.cause(format!("{client} is not in {networks}")))
+            Err(refusal.cause(request.is_not_in(networks)))
         }
     }
 }

@@ -111,6 +111,14 @@ impl Condition {
         format!("caller.{}", self.owned.name())
     }
 
+    /// The attribute of the caller that it is compared with, unless every caller has it: `tenant`.
+    pub(crate) fn attribute(&self) -> Option<&str> {
+        match &self.owned {
+            Owned::Consumer | Owned::User => None,
+            Owned::Attribute(name) => Some(name),
+        }
+    }
+
     /// What must be sent, for operators: `caller.tenant (t-17)`.
     pub(crate) fn describe(&self, caller: &Caller) -> String {
         let values = self.owned.values(caller);

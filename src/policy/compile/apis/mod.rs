@@ -106,7 +106,9 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         let routes = apis.routes.iter().skip(before).map(|route| &**route);
         header_changes::check_validated(context, &api, routes, of_requests);
         let routes = apis.routes.iter().cloned().zip(apis.places.iter().cloned()).skip(before);
-        ownership::warn_of_unbound(context, &routes.collect::<Vec<_>>());
+        let routes: Vec<_> = routes.collect();
+        ownership::warn_of_unbound(context, &routes);
+        ownership::check_forwarded(context, document, &api, &routes);
     }
     apis
 }

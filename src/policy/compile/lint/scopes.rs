@@ -7,11 +7,12 @@ use crate::policy::document::{Consumer, Document};
 use crate::policy::source::{Place, quote};
 use crate::policy::tree::At;
 use crate::policy::{Access, Route};
+use crate::stages::mask::Mask;
 
 /// Shortest scope that may be a misspelt one.
 const SHORTEST: usize = 5;
 
-/// Every scope of roles and routes, and the first place that has it.
+/// Every scope of roles, routes and masks, and the first place that has it.
 pub(super) fn check(document: &Document, routes: &[&Route], at: At<'_>) -> Vec<Finding> {
     let mut granted: BTreeMap<&str, Place> = BTreeMap::new();
     for (role, scopes) in &document.roles {
@@ -26,6 +27,7 @@ pub(super) fn check(document: &Document, routes: &[&Route], at: At<'_>) -> Vec<F
             asked.entry(scope).or_insert_with(|| (route, place(document, route, scope, at)));
         }
     }
+    let shown = shown(document, routes, &asked, at);
     let is_closed = !is_open(document);
     let mut findings = Vec::new();
     for (scope, (route, place)) in asked.iter().filter(|(scope, _)| !granted.contains_key(**scope)) {
@@ -39,9 +41,10 @@ pub(super) fn check(document: &Document, routes: &[&Route], at: At<'_>) -> Vec<F
         let (about, place) = ((*scope).to_owned(), place.clone());
         findings.push(Finding { lint: Lint::UngrantedScope, about, place, message, help });
     }
+    findings.extend(shown.iter().filter_map(|(scope, seen)| misspelt(scope, seen, &granted)));
     let reported = |scope: &str| findings.iter().any(|finding| finding.about == scope);
     // The place in a role comes first.
-    let of_routes = asked.iter().map(|(scope, (_, place))| (*scope, place));
+    let of_routes = asked.iter().chain(&shown).map(|(scope, (_, place))| (*scope, place));
     let all: BTreeMap<&str, &Place> = of_routes.chain(granted.iter().map(|(scope, place)| (*scope, place))).collect();
     let mut twins = Vec::new();
     for (position, (scope, place)) in all.iter().enumerate() {
@@ -58,6 +61,31 @@ pub(super) fn check(document: &Document, routes: &[&Route], at: At<'_>) -> Vec<F
     }
     findings.extend(twins);
     findings
+}
+
+/// Every scope that masks alone name, and the first route and place that has it.
+fn shown<'r>(
+    document: &Document,
+    routes: &[&'r Route],
+    asked: &BTreeMap<&str, (&Route, Place)>,
+    at: At<'_>,
+) -> BTreeMap<&'r str, (&'r Route, Place)> {
+    let mut shown = BTreeMap::new();
+    for route in routes {
+        let scopes = route.response.iter().filter_map(|response| response.mask()).flat_map(Mask::scopes);
+        for scope in scopes.filter(|scope| !asked.contains_key(scope)) {
+            shown.entry(scope).or_insert_with(|| (*route, place_of_mask(document, route, at)));
+        }
+    }
+    shown
+}
+
+/// What a mask shows to a scope that nobody has, it shows to nobody, which may be meant; but not where the scope is near another.
+fn misspelt(scope: &str, (route, place): &(&Route, Place), granted: &BTreeMap<&str, Place>) -> Option<Finding> {
+    let meant = granted.keys().find(|other| are_near(scope, other)).filter(|_| !granted.contains_key(scope))?;
+    let message = format!("no role has the scope {}, which a mask of {} names", quote(scope), quote(route.name()));
+    let (about, help) = (scope.to_owned(), format!("did you mean {}?", quote(meant)));
+    Some(Finding { lint: Lint::UngrantedScope, about, place: place.clone(), message, help })
 }
 
 /// The scopes that a route requires, of all alternatives.
@@ -78,6 +106,17 @@ fn place(document: &Document, route: &Route, scope: &str, at: At<'_>) -> Place {
     match position {
         Some(position) => at.key("routes").key(name).key("scopes").index(position).place(),
         None => at.key("openapi").place(),
+    }
+}
+
+/// Where a route says what it hides: in the policy, or in the description of its API.
+fn place_of_mask(document: &Document, route: &Route, at: At<'_>) -> Place {
+    let (api, name) = (&**route.api().name(), &**route.name());
+    let written = document.apis.get(api).and_then(|api| api.routes.get(name)?.response.as_ref());
+    let at = at.key("apis").key(api);
+    match written.is_some_and(|response| !response.mask.is_empty()) {
+        true => at.key("routes").key(name).key("response").key("mask").place(),
+        false => at.key("openapi").place(),
     }
 }
 
