@@ -72,9 +72,9 @@ fn tell((sources, problems): (&mut Sources, &mut Problems), problem: &Problem, p
         None => place.cloned(),
     };
     let what = if constraint.starts_with("WS") { "WSDL" } else { "XML schema" };
-    let told = problems.error(place, format!("this {what} cannot be used: {message} ({constraint})"));
+    let problem = problems.error(place, format!("this {what} cannot be used: {message} ({constraint})"));
     if message.ends_with(NOT_FETCHED) {
-        told.help("save the schema in the policy's folder, and write its path here, or name its URL in `catalog`");
+        problem.help("save the schema in the policy's folder, and write its path here, or name its URL in `catalog`");
     }
 }
 

@@ -379,7 +379,7 @@ async fn response_head(
             let refusal = unreachable().cause(format!("the connection failed: {}", error_text::connection(&error)));
             Err(Failure::Unanswered { refusal, reused, body })
         }
-        // The server may have been told of the client's limit, and cancels the call itself.
+        // The server knows the limit of the client, and may cancel the call itself.
         Some(Err(error @ ResponseError::Reset(h2::Reason::CANCEL))) if is_clients => {
             Err(Failure::Impatient(out_of_time().cause(error.to_string())))
         }
