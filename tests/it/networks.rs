@@ -270,7 +270,7 @@ fn check_reports_networks_that_are_none() {
         ("from: [10.0.0.0/8]", "from: [example.com]", "this is not a network"),
         ("from: []", "from: [10.0.0.0/8]", "an empty list lets nobody in"),
         ("from: [0.0.0.0/0]", "from: [10.0.0.0/8]", "every IPv4 address is in this network"),
-        (&format!("from: [192.0.2.0/24], {key}"), "from: [10.0.0.0/8]", "this key is good from nowhere"),
+        (&format!("from: [192.0.2.0/24], {key}"), "from: [10.0.0.0/8]", "this key cannot be used from anywhere"),
         (&format!("from: [10.0.0.0/24], {key}"), "from: [10.0.0.0/8]", ""),
     ] {
         let said = checked(consumer, route);

@@ -276,7 +276,7 @@ fn key_networks(
     let networks = networks::from(context, written.from.as_ref(), at)?;
     if consumer.networks().is_some_and(|of_consumer| !of_consumer.meet(&networks)) {
         context
-            .warning(at, "this key is good from nowhere: its consumer's `from` has none of these networks")
+            .warning(at, "this key cannot be used from anywhere: its consumer's `from` has none of these networks")
             .help("`from` of a key narrows that of its consumer");
     }
     Some(networks)

@@ -14,8 +14,7 @@ use crate::state::registry::UnusualUse;
 
 impl Authentication {
     /// Decides whether the credential is revoked, its consumer suspended, or the client in another network than the credential is
-    /// good from, and adds grants that have not ended. Also says what
-    /// is unusual about this use of the credential, if it `is_new`.
+    /// good from, and adds grants that have not ended. Also says what is unusual about this use of the credential, if it `is_new`.
     pub(super) fn check_standing(
         &self,
         caller: Arc<Caller>,
@@ -43,7 +42,7 @@ pub(super) fn check_networks<'n>(
     request: &Request<'_>,
 ) -> Result<(), Refusal> {
     networks.find(|networks| !request.is_from(networks)).map_or(Ok(()), |networks| {
-        let detail = "the credential is not good from your network; ask the API's owner";
+        let detail = "this credential may not be used from your network; ask the API's owner";
         Err(refuse(Reason::NetworkNotAllowed, detail).cause(request.is_not_in(networks)))
     })
 }
