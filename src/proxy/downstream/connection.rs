@@ -254,12 +254,12 @@ pub(super) struct WebSocket {
 
 impl WebSocket {
     /// Serves it until it ends.
-    pub(super) async fn serve(self) {
-        let Self { client, wire, upgraded, mut body, drain, _permit, _open } = self;
+    pub(super) async fn serve(self: Box<Self>) {
+        let Self { client, wire, upgraded, mut body, drain, _permit, _open } = *self;
         let timeouts = body.guard().view.in_force.policy.timeouts();
         let (wire, finish) = (RefCell::new(wire), Cell::new(false));
         let ended = {
-            let mut running = pin!(tunnel::run(&wire, *upgraded, &mut body, &finish));
+            let mut running = pin!(tunnel::run(&wire, upgraded, &mut body, &finish));
             run_until_deadline(&client, timeouts, drain, |cx, command| {
                 finish.set(finish.get() || command == Command::Finish);
                 running.as_mut().poll(cx)

@@ -63,8 +63,8 @@ pub(super) struct Permission {
 }
 
 impl Permission {
-    /// Returns once the request would no longer be let through.
-    pub(super) async fn lost(mut self) -> Refusal {
+    /// Returns once the request would no longer be let through. Boxed, because what is passed to a future takes its room twice.
+    pub(super) async fn lost(mut self: Box<Self>) -> Refusal {
         let mut changes = self.worker.shared.epoch.changes();
         // Something may have changed since it was let through.
         changes.mark_changed();

@@ -135,15 +135,15 @@ impl RecordGuard {
     }
 
     /// The permission of the request, to be watched while it goes on.
-    pub(super) fn permission(&self, credentials: Credentials) -> Permission {
-        Permission {
+    pub(super) fn permission(&self, credentials: Credentials) -> Box<Permission> {
+        Box::new(Permission {
             worker: Rc::clone(&self.worker),
             client: Rc::clone(&self.client),
             exchange: self.exchange.clone(),
             scheme: self.scheme,
             credentials,
             is_websocket: self.is_open,
-        }
+        })
     }
 
     /// Records that it has become a WebSocket. When that ends, the request is recorded as every other.

@@ -50,7 +50,7 @@ const TRY_AGAIN_LATER: u16 = 1013;
 /// Copies bytes between the client and the upstream until one of them closes, or it is over. Once `finish` is set, it is.
 pub(in crate::proxy) async fn run(
     wire: &RefCell<Wire>,
-    upgraded: Upgraded,
+    upgraded: Box<Upgraded>,
     body: &mut ResponseBody,
     finish: &Cell<bool>,
 ) {
@@ -64,8 +64,8 @@ pub(in crate::proxy) async fn run(
     body.completed();
 }
 
-async fn until_end(wire: &RefCell<Wire>, upgraded: Upgraded, guard: &mut RecordGuard, finish: &Cell<bool>) -> End {
-    let Upgraded { settings, connection, credentials } = upgraded;
+async fn until_end(wire: &RefCell<Wire>, upgraded: Box<Upgraded>, guard: &mut RecordGuard, finish: &Cell<bool>) -> End {
+    let Upgraded { settings, connection, credentials } = *upgraded;
     let mut lost = pin!(guard.permission(credentials).lost());
     let (upstream, first, _held) = connection.into_stream();
     let begun = Instant::now();
