@@ -2,15 +2,6 @@
 
 use crate::support::*;
 
-/// What `check` says of a policy with this API and this route.
-fn checked(policy: &Policy) -> String {
-    let folder = tempfile::TempDir::new().unwrap();
-    let path = policy.write(folder.path());
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
-    let output = command.env_remove("BARTIZAN_POLICY").arg("check").arg(path).output().unwrap();
-    String::from_utf8(output.stderr).unwrap()
-}
-
 #[test]
 fn a_base_path_is_put_before_every_path() {
     let upstream = upstream().start();
@@ -107,7 +98,7 @@ fn what_cannot_be_mapped_is_an_error_at_load() {
             "validates `x-tenant`",
         ),
     ] {
-        let (yaml, said) = (policy.yaml(), checked(&policy));
+        let (yaml, said) = (policy.yaml(), policy.checked());
         let errors = said.contains("error:");
         assert!(errors != reported.is_empty() && said.contains(reported), "{reported:?}: {said}\n{yaml}");
     }

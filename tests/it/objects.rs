@@ -297,20 +297,11 @@ fn a_websocket_ends_when_its_object_is_taken_from_the_caller() {
     proxy.stop();
 }
 
-/// What `check` says of a policy.
-fn checked(policy: &Policy) -> String {
-    let folder = tempfile::TempDir::new().unwrap();
-    let path = policy.write(folder.path());
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
-    let output = command.env_remove("BARTIZAN_POLICY").arg("check").arg(path).output().unwrap();
-    String::from_utf8(output.stderr).unwrap()
-}
-
 #[test]
 fn check_reports_what_cannot_be_compared() {
     let (upstream, issuer) = (upstream().start(), issuer());
     let policy = || guarded(&upstream, &issuer);
-    assert_eq!(checked(&policy()), "");
+    assert_eq!(policy().checked(), "");
     for (route, asks, expected) in [
         ("GET /a/{tenant}", "where: { path.tenent: caller.tenant }", "did you mean `tenant`?"),
         ("GET /a", "where: { path.tenant: caller.tenant }", "the path of the route has no names"),
@@ -336,10 +327,10 @@ fn check_reports_what_cannot_be_compared() {
         ("GET /a/{id}", "", ""),
     ] {
         let separator = if asks.is_empty() { "" } else { ", " };
-        let said = checked(&policy().route(route, &format!("scopes: [orders:read]{separator}{asks}")));
+        let said = policy().route(route, &format!("scopes: [orders:read]{separator}{asks}")).checked();
         assert_eq!((said.contains(expected), said.is_empty()), (true, expected.is_empty()), "{route} {asks}: {said}");
     }
-    let public = checked(&policy().route("GET /a/{tenant}", "public: true, where: { path.tenant: caller.tenant }"));
+    let public = policy().route("GET /a/{tenant}", "public: true, where: { path.tenant: caller.tenant }").checked();
     assert!(public.contains("`where` cannot apply"), "{public}");
     let compares = |header: &str| {
         let asks = format!("scopes: [orders:read], where: {{ header.{header}: caller.tenant }}");
@@ -351,12 +342,12 @@ fn check_reports_what_cannot_be_compared() {
         ("x-api-key", "the header of API keys"),
         ("x-other", ""),
     ] {
-        let said = checked(&compares(header));
+        let said = compares(header).checked();
         assert_eq!((said.contains(expected), said.is_empty()), (true, expected.is_empty()), "{header}: {said}");
     }
-    assert_eq!(checked(&compares("x-org").api("headers: { request: { keep: [x-org] } }")), "");
+    assert_eq!(compares("x-org").api("headers: { request: { keep: [x-org] } }").checked(), "");
     let set = policy().api("headers: { request: { set: { x_tenant: t-1 } } }");
-    assert!(checked(&set).contains("so the upstream must get it as it came"));
+    assert!(set.checked().contains("so the upstream must get it as it came"));
     for (attributes, expected) in [
         ("{ user: alice }", "every caller has `caller.user` already"),
         ("{ \"a b\": c }", "this cannot be the name of an attribute"),
@@ -364,7 +355,7 @@ fn check_reports_what_cannot_be_compared() {
         ("{ tenant: [a, a] }", "this value occurs twice"),
     ] {
         let consumers = format!("consumers: {{ acme: {{ plan: free, attributes: {attributes} }} }}");
-        let said = checked(&proxy().before(&upstream).with(&consumers).open("GET /a"));
+        let said = proxy().before(&upstream).with(&consumers).open("GET /a").checked();
         assert!(said.contains(expected), "{attributes}: {said}");
     }
 }
@@ -394,7 +385,7 @@ components: {{ securitySchemes: {{ login: {{ type: http, scheme: bearer }} }} }}
         let policy = proxy().before(&upstream).issuer("corp", &keys).file("api.yaml", document(condition));
         policy.described("{ document: api.yaml, responses: off }")
     };
-    let wrong = checked(&policy("path.tenent: caller.tenant"));
+    let wrong = policy("path.tenent: caller.tenant").checked();
     assert!(wrong.contains("api.yaml:6") && wrong.contains("did you mean `tenant`?"), "{wrong}");
     let proxy = policy("path.tenant: caller.tenant").start();
     let own = token(&issuer, json!({"org": "t-17"}));

@@ -8,7 +8,7 @@
 //! - `subject`: who is counted; `now`: when; `plan`: by which limits; `limit`: one of them, a `rate` or a `quota`;
 //!   `concurrent`: requests under way;
 //! - `outcome`: the decision about one limit; `decision`: about all of a request together; `shared`: what is counted in a store;
-//! - `usage`: what has been used, for operators; `headers`: what callers are told.
+//! - `usage`: what has been used, for operators; `headers`: what responses say of limits.
 
 mod concurrent;
 mod decision;

@@ -166,7 +166,7 @@ impl Shared<'_> {
         Some((answered, Waiting(part.account)))
     }
 
-    /// Decides by this node's share alone. What it takes is told to the store later.
+    /// Decides by this node's share alone. What it takes is reported to the store later.
     fn decide_share<'a>(self, counted: Counted<'a>, now: Now) -> Decided<'a> {
         let (nodes, cost) = (self.counters.nodes(), counted.cost);
         let mut locked = counted.lock();

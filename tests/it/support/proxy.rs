@@ -218,6 +218,14 @@ impl Policy {
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
+    /// What `check` says of it, however that ends.
+    pub fn checked(&self) -> String {
+        let folder = TempDir::new().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        command.env_remove("BARTIZAN_POLICY").arg("check").arg(self.write(folder.path()));
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    }
+
     /// The command that runs this policy file.
     fn command(&self, policy: &Path) -> Command {
         let binary = env!("CARGO_BIN_EXE_bartizan");

@@ -18,7 +18,7 @@ use crate::state::registry::entry::{Change, Digest, Entry, Key, Kind, Rotation};
 use crate::state::registry::revocation_key::RevocationKey;
 use crate::state::registry::{Registry, StoreError};
 
-/// How many keys that have ended are kept, so that a caller with one is told that it has expired.
+/// How many keys that have ended are kept, so that the refusal of one says that it has expired.
 const KEPT: usize = 10;
 /// How often a key is written again at once, because somebody else has changed the secret.
 const TRIES: usize = 3;
@@ -174,7 +174,7 @@ impl<V: KeyVault> Rotator<'_, V> {
         let found = V::value(&opened, place);
         let found = found.as_ref().map(|value| value.expose_secret());
         let in_vault = found.map(|text| sha256(text.as_bytes()));
-        // It was written, and whoever did so ended, or had no answer.
+        // It was written by a process that ended, or had no answer.
         let written = keys.iter().rev().find(|key| is_pending(key) && Some(key.sha256) == in_vault);
         if let Some(key) = written.filter(|key| self.accepts(key, now)) {
             return self.settle(key, None, now).await.map(Some);

@@ -199,7 +199,7 @@ async fn the_next_key_is_in_the_vault_before_the_one_before_gets_its_end() {
 async fn without_the_vault_no_key_is_made_and_the_one_before_stays() {
     let (node, vault) = (node(None).await, OneField::default());
     vault.down.set(true);
-    let Outcome::Failed { streak: 1, .. } = node.advance(&vault, -100).await else { panic!("it is told") };
+    let Outcome::Failed { streak: 1, .. } = node.advance(&vault, -100).await else { panic!("the failure is returned") };
     assert_eq!(node.keys().len(), 0);
     vault.down.set(false);
     node.delivers(&vault, 0).await;
@@ -281,7 +281,9 @@ async fn what_the_vault_has_lost_is_replaced_and_what_others_wrote_is_not() {
         assert_eq!(&*node.delivers(&vault, second).await.key.id, id);
     }
     vault.put("hunter2");
-    let Outcome::Failed { why, streak: 1 } = node.advance(&vault, 3000).await else { panic!("it is told") };
+    let Outcome::Failed { why, streak: 1 } = node.advance(&vault, 3000).await else {
+        panic!("the failure is returned")
+    };
     assert!(why.contains("no key of `acme`") && !why.contains("hunter2"), "{why}");
     assert_eq!(vault.value.borrow().as_deref(), Some("hunter2"));
     // Only when its time has come.
@@ -438,7 +440,7 @@ async fn others_may_write_to_the_same_secret_but_not_all_the_time() {
     assert_eq!(&*node.delivers(&vault, 1).await.key.id, "acme-1");
     node.does_nothing(&vault, &[1 + EVERY]).await;
     vault.others.set(3);
-    let Outcome::Failed { why, .. } = node.advance(&vault, 2 + EVERY).await else { panic!("it is told") };
+    let Outcome::Failed { why, .. } = node.advance(&vault, 2 + EVERY).await else { panic!("the failure is returned") };
     assert!(why.contains("again and again"), "{why}");
     assert_eq!(&*node.delivers(&vault, 4 + EVERY).await.key.id, "acme-2");
 }

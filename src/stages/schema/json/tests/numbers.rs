@@ -90,7 +90,7 @@ fn each_keyword_judges_the_number_that_is_written() {
             r#"{"b": 0.3000000000000000000001, "a": 0.3, "c": 0.30000000000000000000001}"#,
             "/b maximum",
         ),
-        // Whoever rounds what is sent must find it valid, too.
+        // A server that rounds what is sent must find it valid, too.
         (json!({"not": {"const": 0.3}}), "0.3000000000000000000001", " not"),
         (json!({"not": {"const": 0.3}}), "0.4000000000000000000001", ""),
         (json!({"not": {"const": 0.3}}), "0.3000000000000000000000", " not"),
