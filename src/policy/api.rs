@@ -39,6 +39,8 @@ pub(crate) struct Api {
 pub(super) struct ApiFacts {
     /// Whether an API has `cors`.
     pub(super) has_cors: bool,
+    /// Whether a route takes WebSockets.
+    pub(super) has_websockets: bool,
     /// Whether a route keeps encoded slashes.
     pub(super) keeps_encoded_slashes: bool,
     /// The paths that rewritten ones come from, of each API.
@@ -48,6 +50,7 @@ pub(super) struct ApiFacts {
 impl ApiFacts {
     pub(super) fn of(apis: &[Arc<Api>], routes: &[Arc<Route>]) -> Self {
         Self {
+            has_websockets: routes.iter().any(|route| route.websocket.is_some()),
             has_cors: apis.iter().any(|api| api.cors.is_some()),
             keeps_encoded_slashes: routes.iter().any(|route| route.keeps_encoded_slash),
             reversed_rewrites: apis.iter().map(|api| reversed_rewrites(api, routes)).collect(),

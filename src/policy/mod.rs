@@ -353,6 +353,11 @@ impl Policy {
         self.store.as_ref()
     }
 
+    /// Whether a route takes WebSockets.
+    pub(crate) fn has_websockets(&self) -> bool {
+        self.api_facts.has_websockets
+    }
+
     /// Whether an API has `cors`.
     pub(crate) fn has_cors(&self) -> bool {
         self.api_facts.has_cors

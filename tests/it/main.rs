@@ -50,6 +50,7 @@ mod http1;
 mod http2;
 mod http2_frames;
 mod http2_upstreams;
+mod http2_websockets;
 mod identity_providers;
 mod included;
 mod init;

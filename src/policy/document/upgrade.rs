@@ -9,7 +9,7 @@ use crate::policy::units::Period;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Upgrade {
-    /// A WebSocket (RFC 6455), if the client asks for it and the server agrees. It ends with the permission to open it.
+    /// A WebSocket (RFC 6455, and RFC 8441 over HTTP/2), if the client asks for it and the server agrees. It ends with the permission to open it.
     pub(crate) websocket: Option<WebSocket>,
 }
 

@@ -26,6 +26,7 @@ use super::worker::Worker;
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::ListenerTls;
 use crate::proxy::http1::fields::HeadLimits;
+use crate::proxy::http1::wire::SharedWire;
 use crate::proxy::http1::{self, End, Served, Wire};
 use crate::proxy::request::record_unanswered;
 use crate::proxy::request::response_body::ResponseBody;
@@ -259,7 +260,8 @@ impl WebSocket {
         let timeouts = body.guard().view.in_force.policy.timeouts();
         let (wire, finish) = (RefCell::new(wire), Cell::new(false));
         let ended = {
-            let mut running = pin!(tunnel::run(&wire, upgraded, &mut body, &finish));
+            let early = wire.borrow_mut().take_input();
+            let mut running = pin!(tunnel::run(SharedWire(&wire), early, upgraded, &mut body, &finish));
             run_until_deadline(&client, timeouts, drain, |cx, command| {
                 finish.set(finish.get() || command == Command::Finish);
                 running.as_mut().poll(cx)

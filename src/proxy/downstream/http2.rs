@@ -9,22 +9,25 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Version;
-use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
 use super::client::ClientConnection;
 use super::deadlines::{Command, run_until_deadline};
+use super::extended_connect::{self, Ending, WebSocketStream};
 use super::rewind::{Rewind, Socket};
 use super::stream_counter::StreamCounter;
-use super::stream_deadline::StreamDeadline;
+use super::stream_deadline::{StreamDeadline, Watched};
 use super::worker::Worker;
 use crate::body::Source;
-use crate::policy::Limits;
+use crate::policy::{Limits, Policy};
 use crate::proxy::headers::strip_trailers;
+use crate::proxy::request::client_response::ClientResponse;
 use crate::proxy::request::{begun, handle, record_unanswered};
 use crate::proxy::stream::Stream;
 use crate::refusal::{Reason, Refusal, Stage};
@@ -53,23 +56,27 @@ pub(super) async fn serve(
     let opened = Rc::clone(&executor.opened);
     // Cloned for every stream that runs.
     let running = Rc::new(());
-    let service = service_fn(|request: Request<Incoming>| {
+    let ending = Rc::new(Ending::default());
+    let service = service_fn(|mut request: Request<Incoming>| {
         requests.handled.set(requests.handled.get() + 1);
         let deadline = StreamDeadline::new(Rc::clone(&client), timeouts.stall);
         opened.set(Some((Rc::clone(&deadline), Rc::clone(&running))));
+        let upgrade = extended_connect::take(&mut request);
         let (parts, body) = request.into_parts();
         let source = Source::client(RequestBody { body, max_trailers: limits.headers }, strip_trailers);
         let response = handle(&worker, Rc::clone(&client), parts, source);
         // Boxed, because hyper moves it around many times before it is polled.
-        Box::pin(async move { Ok::<_, Infallible>(begun(response.await).await.map(|body| deadline.watch(body))) })
+        let (ending, running) = (Rc::clone(&ending), Rc::clone(&running));
+        Box::pin(answer(response, deadline, upgrade, (ending, running)))
     });
-    let mut connection = pin!(protocol(executor, limits).serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(protocol(executor, policy).serve_connection(TokioIo::new(stream), service));
     // How many requests the client had begun when it was told to send no more of them.
     let mut begun_before = u64::MAX;
     let ended = run_until_deadline(&client, timeouts, drain, |cx, command| {
         if command == Command::Finish {
             begun_before = requests.counter.borrow().begun();
             connection.as_mut().graceful_shutdown();
+            ending.begin();
         }
         let polled = connection.as_mut().poll(cx);
         socket.borrow_mut().end_turn(cx);
@@ -93,8 +100,30 @@ pub(super) async fn serve(
     }
 }
 
-fn protocol(executor: StreamExecutor, limits: Limits) -> http2::Builder<StreamExecutor> {
-    let mut builder = http2::Builder::new(executor);
+/// Answers a request on a stream, which becomes a WebSocket if that was asked for and the upstream has switched.
+async fn answer(
+    response: impl Future<Output = ClientResponse>,
+    deadline: Rc<StreamDeadline>,
+    upgrade: Option<OnUpgrade>,
+    (ending, running): (Rc<Ending>, Rc<()>),
+) -> Result<Response<Watched>, Infallible> {
+    let mut response = response.await;
+    match (response.upgraded.take(), upgrade) {
+        (Some(upgraded), Some(upgrade)) => {
+            let (head, stream) = WebSocketStream::of(response, upgraded, upgrade, &ending);
+            tokio::task::spawn_local(stream.serve(running));
+            Ok(head.map(|()| deadline.watch_none()))
+        }
+        _ => Ok(begun(response).await.map(|body| deadline.watch(body))),
+    }
+}
+
+fn protocol(executor: StreamExecutor, policy: &Policy) -> http2::Builder<StreamExecutor> {
+    let (mut builder, limits) = (http2::Builder::new(executor), policy.limits());
+    if policy.has_websockets() {
+        // Otherwise clients that could use it would be refused here, where HTTP/1.1 would not help them either.
+        builder.enable_connect_protocol();
+    }
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

@@ -7,6 +7,7 @@ mod closing;
 mod connection;
 pub(crate) mod connection_limit;
 mod deadlines;
+mod extended_connect;
 mod http2;
 pub(crate) mod listener;
 mod proxy_protocol;

@@ -83,6 +83,11 @@ impl StreamDeadline {
         Watched { piece: Piece::new(Bytes::new(), self), stream: Rc::clone(self) }
     }
 
+    /// The same for a response after whose head the stream is no longer this one's.
+    pub(super) fn watch_none(self: &Rc<Self>) -> Watched {
+        Watched { piece: Piece::new(Bytes::new(), self), stream: Rc::clone(self) }
+    }
+
     fn wait_for_client(&self) {
         self.waiting.set(Waiting::Client(now()));
         self.taken.set(0);

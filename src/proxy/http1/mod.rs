@@ -24,7 +24,7 @@ use http::{Method, Request, Version};
 
 use response::After;
 pub(super) use wire::{End, Wire};
-use wire::{RequestBody, WireWriter};
+use wire::{RequestBody, SharedWire};
 
 use crate::body::Source;
 use crate::proxy::downstream::client::ClientConnection;
@@ -171,7 +171,7 @@ impl<'a> Delivery<'a> {
         let Self { wire, writer, response, .. } = self;
         let response = response.as_mut()?;
         poll_fn(|cx| {
-            unless_disconnected(wire, cx, |cx| writer.poll_send(&mut WireWriter(wire), &mut response.body, cx))
+            unless_disconnected(wire, cx, |cx| writer.poll_send(&mut SharedWire(wire), &mut response.body, cx))
         })
         .await
     }

@@ -12,8 +12,6 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::proxy::stream::Stream;
-
 /// Size of a read of ordinary messages, in bytes.
 const READ: usize = 8 * 1024;
 /// Size of a read after one that filled its buffer, in bytes.
@@ -40,7 +38,11 @@ impl ReadBuffer {
     }
 
     /// Reads, and appends to `input`. Returns 0 at the end of the stream.
-    pub(crate) fn poll_fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(
+        &mut self,
+        mut stream: impl AsyncRead + Unpin,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if self.input.is_empty() {
             // An empty slice keeps its whole allocation alive, and the wait may be long.
             self.input = Bytes::new();
@@ -50,7 +52,7 @@ impl ReadBuffer {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut room = ReadBuf::new(scratch);
-            ready!(Pin::new(stream).poll_read(cx, &mut room))?;
+            ready!(Pin::new(&mut stream).poll_read(cx, &mut room))?;
             let read = room.filled();
             self.bulk = room.remaining() == 0;
             if self.input.is_empty() {
@@ -66,11 +68,11 @@ impl ReadBuffer {
         })
     }
 
-    fn poll_fill_bulk(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_fill_bulk(&mut self, mut stream: impl AsyncRead + Unpin, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut room = BytesMut::with_capacity(self.input.len() + BULK_READ);
         room.extend_from_slice(&self.input);
         let before = room.len();
-        let read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(stream, &mut room));
+        let read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(&mut stream, &mut room));
         let read = ready!(read.poll(cx))?;
         self.bulk = before + read == room.capacity();
         self.input = room.freeze();

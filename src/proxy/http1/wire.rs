@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::read_buffer::ReadBuffer;
 use crate::proxy::downstream::client::ClientConnection;
@@ -93,11 +93,6 @@ impl Wire {
     pub(crate) fn abort(&mut self) {
         self.aborted = true;
         self.stream.abort();
-    }
-
-    /// The socket, once no further request follows on it.
-    pub(in crate::proxy) fn stream(&mut self) -> &mut Stream {
-        &mut self.stream
     }
 
     /// Takes what was read beyond the last request, once no further request follows.
@@ -302,10 +297,16 @@ impl Body for RequestBody {
     }
 }
 
-/// Writes to a shared wire.
-pub(in crate::proxy) struct WireWriter<'a>(pub(in crate::proxy) &'a RefCell<Wire>);
+/// A wire that is shared, as a stream: what was read beyond the last request is not in it.
+pub(in crate::proxy) struct SharedWire<'a>(pub(in crate::proxy) &'a RefCell<Wire>);
 
-impl AsyncWrite for WireWriter<'_> {
+impl AsyncRead for SharedWire<'_> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, room)
+    }
+}
+
+impl AsyncWrite for SharedWire<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
         wire.client.track_write(Pin::new(&mut wire.stream).poll_write(cx, bytes))

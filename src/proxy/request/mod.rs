@@ -143,10 +143,9 @@ async fn process(
 
     let route = policy.route(&guard.exchange.host, &parts.method, &guard.exchange.path, parts.uri.query())?;
     let route = Arc::clone(guard.route.insert(Arc::clone(route)));
-    let wanted = upgrade::wanted(parts, has_body, route.websocket.as_ref())?;
-    if wanted.is_some() {
-        let own = (target.scheme, target.authority());
-        upgrade::check_origin(route.api().cors(), guard.origin.as_ref(), own)?;
+    let wanted = websocket(parts, has_body, &route, &target, guard)?;
+    if let Some((name, value)) = wanted.as_ref().and_then(Wanted::field) {
+        parts.headers.insert(name, value);
     }
     guard.mapped_path = mapped_target::map(&route, &mut target.target)?;
     let counter = guard.counter.clone();
@@ -164,7 +163,7 @@ async fn process(
 
     let switches = wanted.is_some();
     let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, switches, guard).await?;
-    if let Some(wanted) = wanted.filter(|_| forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS) {
+    if let Some(wanted) = switched(wanted, forwarded.head.status)? {
         return upgraded(wanted, forwarded, parts, target, (policy, &route));
     }
     let (forwarded, held) = checked(forwarded, &route, guard).await?;
@@ -172,6 +171,31 @@ async fn process(
     let lasts = is_limited && !forwarded.connection.has_arrived();
     let credentials = lasts.then(|| Box::new(Credentials::of(parts, policy, &route, target.certificate)));
     Ok(Processed::Forwarded(forwarded, held, credentials))
+}
+
+/// The WebSocket that a request asks for, if it may.
+fn websocket(
+    parts: &Parts,
+    has_body: bool,
+    route: &Route,
+    target: &RequestTarget<'_>,
+    guard: &RecordGuard,
+) -> Result<Option<Wanted>, Refusal> {
+    let wanted = upgrade::wanted(parts, has_body, route.websocket.as_ref())?;
+    if wanted.is_some() {
+        let own = (target.scheme, target.authority());
+        upgrade::check_origin(route.api().cors(), guard.origin.as_ref(), own)?;
+    }
+    Ok(wanted)
+}
+
+/// The WebSocket that a request has asked for, if this status of the upstream's response opens it.
+fn switched(wanted: Option<Wanted>, status: StatusCode) -> Result<Option<Wanted>, Refusal> {
+    match wanted {
+        Some(wanted) if status == StatusCode::SWITCHING_PROTOCOLS => Ok(Some(wanted)),
+        Some(wanted) if wanted.is_opened_by(status) => Err(not_switched("it has not switched to WebSocket")),
+        _ => Ok(None),
+    }
 }
 
 /// Passes a response through the check of its route, if it has one.

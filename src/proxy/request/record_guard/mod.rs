@@ -247,7 +247,7 @@ impl RecordGuard {
     }
 
     /// Records that the proxy itself answers, and that its response is being sent to the client.
-    pub(super) fn answering(&mut self, status: StatusCode) {
+    pub(in crate::proxy) fn answering(&mut self, status: StatusCode) {
         self.status = Some(status);
         self.state = State::Responding;
     }

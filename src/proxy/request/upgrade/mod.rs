@@ -8,11 +8,13 @@ mod frames;
 pub(in crate::proxy) mod tunnel;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use hyper::ext::Protocol;
 
 use super::permission::Credentials;
 use super::target::malformed;
@@ -34,6 +36,8 @@ pub(super) struct Wanted {
     settings: WebSocket,
     /// What the upstream must answer (RFC 6455 §4.2.2).
     accept: [u8; 28],
+    /// The proxy's key for the upstream, if it came over HTTP/2, which has none (RFC 8441 §5.1). There, every good status opens it.
+    stream_key: Option<HeaderValue>,
 }
 
 /// A connection to an upstream that speaks WebSocket from now on, and what is needed to check again that it may.
@@ -43,10 +47,20 @@ pub(crate) struct Upgraded {
     pub(super) credentials: Credentials,
 }
 
-/// Returns what a request asks for, on a route with these settings. Whatever asks for no WebSocket, or not in the way that
-/// HTTP/1.1 has, is a request like every other.
+/// Returns what a request asks for, on a route with these settings. Whatever asks for no WebSocket, or not in the way that its
+/// version of HTTP has, is a request like every other.
 pub(super) fn wanted(parts: &Parts, has_body: bool, settings: Option<&WebSocket>) -> Result<Option<Wanted>, Refusal> {
+    let is_stream = parts.extensions.get::<Protocol>().is_some();
+    if is_stream && settings.is_none() {
+        return Err(malformed("this route takes no WebSockets"));
+    }
     let Some(settings) = settings else { return Ok(None) };
+    if is_stream {
+        check_version(&parts.headers)?;
+        let key = STANDARD.encode(nonce()?);
+        let accept = accept(key.as_bytes());
+        return Ok(Some(Wanted { settings: *settings, accept, stream_key: HeaderValue::try_from(key).ok() }));
+    }
     let asks = parts.version == Version::HTTP_11
         && parts.method == Method::GET
         && lists(&parts.headers, &CONNECTION, UPGRADE.as_str())
@@ -57,15 +71,32 @@ pub(super) fn wanted(parts: &Parts, has_body: bool, settings: Option<&WebSocket>
     if has_body {
         return Err(malformed("a request that asks for a WebSocket has no body"));
     }
-    if only(&parts.headers, &SEC_WEBSOCKET_VERSION) != Some(VERSION) {
-        return Err(malformed("send `Sec-WebSocket-Version: 13`"));
-    }
+    check_version(&parts.headers)?;
     let key = only(&parts.headers, &SEC_WEBSOCKET_KEY)
         .filter(|key| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16));
     let Some(key) = key else {
         return Err(malformed("send one `Sec-WebSocket-Key`: 16 bytes in Base64"));
     };
-    Ok(Some(Wanted { settings: *settings, accept: accept(key) }))
+    Ok(Some(Wanted { settings: *settings, accept: accept(key), stream_key: None }))
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
+    match only(headers, &SEC_WEBSOCKET_VERSION) {
+        Some(VERSION) => Ok(()),
+        _ => Err(malformed("send `Sec-WebSocket-Version: 13`")),
+    }
+}
+
+/// The bytes of a key (RFC 6455 §4.1).
+fn nonce() -> Result<[u8; 16], Refusal> {
+    let mut nonce = [0; 16];
+    rand::fill(&mut nonce).map_err(|_| no_nonce())?;
+    Ok(nonce)
+}
+
+fn no_nonce() -> Refusal {
+    let detail = "the WebSocket cannot be opened now; try again later";
+    Refusal::new(Stage::Forward, Reason::Overloaded, detail).cause("the system gives no random bytes")
 }
 
 /// Refuses a WebSocket that a page of another origin asks for, if `cors` of the API does not list it. Browsers apply no CORS to
@@ -92,6 +123,16 @@ fn is_origin(origin: &str, (scheme, authority): (&str, &str)) -> bool {
 }
 
 impl Wanted {
+    /// Whether this status would open it for the client although the upstream has not switched.
+    pub(super) fn is_opened_by(&self, status: StatusCode) -> bool {
+        self.stream_key.is_some() && status.is_success()
+    }
+
+    /// The field for the upstream that the client has not sent.
+    pub(super) fn field(&self) -> Option<(HeaderName, HeaderValue)> {
+        self.stream_key.clone().map(|key| (SEC_WEBSOCKET_KEY, key))
+    }
+
     /// Whether an upstream that switched protocols has understood this very request.
     pub(super) fn is_answered_by(&self, fields: &ResponseFields) -> bool {
         let mut accepts = fields.iter().filter(|(name, _)| *name == SEC_WEBSOCKET_ACCEPT);

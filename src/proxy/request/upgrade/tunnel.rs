@@ -2,7 +2,7 @@
 //!
 //! It lasts no longer than the permission to open it, `idle` and `lifetime`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -10,12 +10,11 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Upgraded;
 use super::frames::{self, Frames};
 use crate::proxy::http1::read_buffer::ReadBuffer;
-use crate::proxy::http1::wire::{Wire, WireWriter};
 use crate::proxy::request::record_guard::RecordGuard;
 use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::stream::Stream;
@@ -47,16 +46,18 @@ const GOING_AWAY: u16 = 1001;
 const POLICY_VIOLATION: u16 = 1008;
 const TRY_AGAIN_LATER: u16 = 1013;
 
-/// Copies bytes between the client and the upstream until one of them closes, or it is over. Once `finish` is set, it is.
+/// Copies bytes between the client and the upstream until one of them closes, or it is over. Once `finish` is set, it is. `early`
+/// was read of the client already.
 pub(in crate::proxy) async fn run(
-    wire: &RefCell<Wire>,
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    early: Bytes,
     upgraded: Box<Upgraded>,
     body: &mut ResponseBody,
     finish: &Cell<bool>,
 ) {
     let guard = body.guard();
     guard.opened();
-    let end = until_end(wire, upgraded, guard, finish).await;
+    let end = until_end((client, early), upgraded, guard, finish).await;
     match end {
         End::Closed(word) | End::Over(word) => guard.over(word),
         End::Refused(refusal) => body.interrupted(refusal),
@@ -64,12 +65,17 @@ pub(in crate::proxy) async fn run(
     body.completed();
 }
 
-async fn until_end(wire: &RefCell<Wire>, upgraded: Box<Upgraded>, guard: &mut RecordGuard, finish: &Cell<bool>) -> End {
+async fn until_end(
+    (client, early): (impl AsyncRead + AsyncWrite + Unpin, Bytes),
+    upgraded: Box<Upgraded>,
+    guard: &mut RecordGuard,
+    finish: &Cell<bool>,
+) -> End {
     let Upgraded { settings, connection, credentials } = *upgraded;
     let mut lost = pin!(guard.permission(credentials).lost());
     let (upstream, first, _held) = connection.into_stream();
     let begun = Instant::now();
-    let mut tunnel = Tunnel::new(wire, guard, upstream, first, begun);
+    let mut tunnel = Tunnel::new(guard, (client, early), (upstream, first), begun);
     let mut timer = pin!(tokio::time::sleep(settings.idle));
     let end = loop {
         let (lifetime, idle) = (begun + settings.lifetime, tunnel.active.get() + settings.idle);
@@ -91,8 +97,8 @@ async fn until_end(wire: &RefCell<Wire>, upgraded: Box<Upgraded>, guard: &mut Re
     end
 }
 
-struct Tunnel<'a> {
-    wire: &'a RefCell<Wire>,
+struct Tunnel<'a, C> {
+    client: C,
     guard: &'a mut RecordGuard,
     upstream: Stream,
     to_upstream: Direction,
@@ -101,7 +107,7 @@ struct Tunnel<'a> {
     active: Cell<Instant>,
 }
 
-impl Drop for Tunnel<'_> {
+impl<C> Drop for Tunnel<'_, C> {
     fn drop(&mut self) {
         self.guard.tunnelled(self.to_upstream.count, self.to_client.count);
     }
@@ -145,7 +151,7 @@ impl Direction {
     }
 
     /// Reads the next bytes, when the last ones were written. Returns whether there are any; otherwise, the reader has closed.
-    fn poll_read(&mut self, from: &mut Stream, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll_read(&mut self, from: impl AsyncRead + Unpin, cx: &mut Context<'_>) -> Poll<bool> {
         // A connection that breaks is closed as well.
         let read = ready!(self.buffer.poll_fill(from, cx)).unwrap_or(0);
         self.frames.feed(&self.buffer.input);
@@ -155,12 +161,16 @@ impl Direction {
     }
 }
 
-impl<'a> Tunnel<'a> {
-    /// `first` was read of the upstream already.
-    fn new(wire: &'a RefCell<Wire>, guard: &'a mut RecordGuard, upstream: Stream, first: Bytes, now: Instant) -> Self {
-        let early = wire.borrow_mut().take_input();
+impl<'a, C: AsyncRead + AsyncWrite + Unpin> Tunnel<'a, C> {
+    /// `early` was read of the client already, and `first` of the upstream.
+    fn new(
+        guard: &'a mut RecordGuard,
+        (client, early): (C, Bytes),
+        (upstream, first): (Stream, Bytes),
+        now: Instant,
+    ) -> Self {
         let (to_upstream, to_client) = (Direction::new(early), Direction::new(first));
-        Self { wire, guard, upstream, to_upstream, to_client, active: Cell::new(now) }
+        Self { client, guard, upstream, to_upstream, to_client, active: Cell::new(now) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, finish: &Cell<bool>) -> Poll<End> {
@@ -181,7 +191,7 @@ impl<'a> Tunnel<'a> {
             if ready!(self.to_upstream.poll_write(&mut self.upstream, cx)).is_err() {
                 return Poll::Ready(BY_UPSTREAM);
             }
-            if !ready!(self.to_upstream.poll_read(self.wire.borrow_mut().stream(), cx)) {
+            if !ready!(self.to_upstream.poll_read(&mut self.client, cx)) {
                 return Poll::Ready(BY_CLIENT);
             }
             self.active.set(Instant::now());
@@ -191,7 +201,7 @@ impl<'a> Tunnel<'a> {
     /// Ready when the upstream has closed, or the client takes nothing any more.
     fn poll_to_client(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
         loop {
-            if ready!(self.to_client.poll_write(WireWriter(self.wire), cx)).is_err() {
+            if ready!(self.to_client.poll_write(&mut self.client, cx)).is_err() {
                 return Poll::Ready(BY_CLIENT);
             }
             if self.to_client.ended || !ready!(self.to_client.poll_read(&mut self.upstream, cx)) {
@@ -216,6 +226,6 @@ impl<'a> Tunnel<'a> {
             return;
         }
         self.to_client.buffer.input = frames::close(code, reason).into();
-        let _ = self.to_client.poll_write(WireWriter(self.wire), &mut Context::from_waker(Waker::noop()));
+        let _ = self.to_client.poll_write(&mut self.client, &mut Context::from_waker(Waker::noop()));
     }
 }
