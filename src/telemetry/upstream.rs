@@ -155,7 +155,7 @@ pub(super) fn register_servers<'a>(servers: impl Iterator<Item = &'a ServerMetri
     );
     registry.register(
         "upstream_waits",
-        "Requests that waited for a connection to the upstream server, because `connections.most` were in use",
+        "How often a request waited for a connection to the upstream server, because `connections.most` were in use",
         Series(waits),
     );
 }

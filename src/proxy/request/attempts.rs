@@ -24,6 +24,8 @@ pub(super) struct Attempts<'a> {
     tried: Vec<usize>,
     /// How many of these were tried because the one before took no connection; these are no retries.
     further: u32,
+    /// How many of these were asked for nothing, because all of their connections were in use.
+    full: u32,
     /// When the response has to begin. No attempt begins later, and what it may take is what is left.
     end: Instant,
 }
@@ -41,7 +43,7 @@ impl<'a> Attempts<'a> {
             load.earn(retries.budget.0);
         }
         let is_idempotent = method.is_idempotent();
-        Self { retries, is_idempotent, load, tried: Vec::new(), further: 0, end: begun + limit }
+        Self { retries, is_idempotent, load, tried: Vec::new(), further: 0, full: 0, end: begun + limit }
     }
 
     /// The load of the API.
@@ -51,7 +53,7 @@ impl<'a> Attempts<'a> {
 
     /// The number of the current one, from 1.
     pub(super) fn number(&self) -> u32 {
-        u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1)
+        u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_sub(self.full).saturating_add(1)
     }
 
     /// The positions of the addresses that failed.
@@ -97,6 +99,23 @@ impl<'a> Attempts<'a> {
             self.further += 1;
         }
         has_another
+    }
+
+    /// Whether it goes on to another address than this one, whose connections are all in use, and those before. That costs nothing, so
+    /// that all may be asked. `others` is as for [`Self::has_another_address`].
+    pub(super) fn has_another_free(&mut self, position: usize, others: impl Iterator<Item = bool>) -> bool {
+        let is_new = |other: usize| other != position && !self.tried.contains(&other);
+        let has_another = others.enumerate().any(|(other, is_usable)| is_usable && is_new(other));
+        if has_another {
+            self.tried.push(position);
+            self.full += 1;
+        }
+        has_another
+    }
+
+    /// How much time is left for the request to begin.
+    pub(super) fn left(&self, now: Instant) -> Duration {
+        self.end.saturating_duration_since(now)
     }
 
     /// The longest pause before the next attempt.

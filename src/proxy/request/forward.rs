@@ -154,7 +154,7 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
     /// Sends it to one server after the other, until there is a response, or no reason to go on.
     async fn send(mut self, mut body: Body, permit: ApiPermit, guard: &mut RecordGuard) -> Result<Forwarded, Refusal> {
         let candidates = self.pools.of(self.api);
-        // The position of the address for a connection to which it waits: those to all others are in use, too.
+        // The position of the address at which it waits for a connection, because those to the others are in use, too.
         let mut full = None;
         loop {
             let chosen = full.or_else(|| self.choose(candidates));
@@ -250,10 +250,10 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
     ) -> Result<Again, Refusal> {
         let now = self.tick();
         let own = candidates.get(position).map(|pool| pool.server.index);
+        let is_available = |pool: &Rc<Pool>| pool.endpoint.is_available(now);
         let mut has_another = |is_of_any_server: bool| {
-            let is_worth_trying = |pool: &Rc<Pool>| {
-                pool.endpoint.is_available(now) && (is_of_any_server || Some(pool.server.index) == own)
-            };
+            let is_own = |pool: &Rc<Pool>| is_of_any_server || Some(pool.server.index) == own;
+            let is_worth_trying = |pool: &Rc<Pool>| is_available(pool) && is_own(pool);
             self.attempts.has_another_address(position, candidates.iter().map(is_worth_trying), Instant::now)
         };
         let (cause, refusal, body) = match failure {
@@ -261,7 +261,8 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
             // In HTTP/2, a server says that it does not take it.
             Failure::Unsent(body) if has_another(true) => return Ok(Again { body, when: When::Now }),
             Failure::Full { body, is_of_address: true, .. } if !waited => {
-                return Ok(Again { body, when: if has_another(true) { When::Now } else { When::Free } });
+                let is_elsewhere = self.attempts.has_another_free(position, candidates.iter().map(is_available));
+                return Ok(Again { body, when: if is_elsewhere { When::Now } else { When::Free } });
             }
             Failure::Full { refusal, .. } | Failure::Refused(refusal) | Failure::Impatient(refusal) => {
                 return Err(refusal);
@@ -285,18 +286,21 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
         waits: bool,
         guard: &RecordGuard,
     ) -> Result<(UpstreamExchange, Head, Duration), Failure> {
-        let limit = Limit { time: self.attempts.limit(self.limit.time, Instant::now), ..self.limit };
         let (mut only_new, mut unsent_before) = (false, 0);
         loop {
             let connection = match if only_new || waits { None } else { pool.take() } {
                 Some(connection) => Ok(connection),
-                None if waits => self.pools.wait(pool, only_new).await,
+                None if waits => self.pools.wait(pool, only_new, self.attempts.left(Instant::now())).await,
                 None => self.pools.connect(pool).await,
             };
             let mut connection = match connection {
                 Ok(connection) => connection,
                 Err(error) => return Err(not_connected(&error, body)),
             };
+            let mut limit = Limit { time: self.attempts.limit(self.limit.time, Instant::now), ..self.limit };
+            if waits && limit.is_clients {
+                limit.time = limit.time.min(self.attempts.left(Instant::now()));
+            }
             (self.begin)(&mut connection, &pool.server, body);
             match response_head(&mut connection, limit, guard).await {
                 Ok((head, after)) => return Ok((connection, head, after)),

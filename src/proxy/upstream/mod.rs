@@ -1,7 +1,7 @@
 //! The upstream side: a client of HTTP/1.1 (RFC 9112) and HTTP/2 (RFC 9113) with pooled connections.
 //!
-//! - `balance` chooses an address; `pool` keeps connections to it, for which requests wait in `slots`; `exchange` is one request on one of them, and `error` why it gets
-//!   no response. `connection` is one of HTTP/1.1, `http2` has those of HTTP/2.
+//! - `balance` chooses an address; `pool` keeps connections to it, for which requests wait in `slots`; `exchange` is one request on
+//!   one of them, and `error` why it gets no response. `connection` is one of HTTP/1.1, `http2` has those of HTTP/2.
 //! - `head` parses the head of a response; its body is decoded by `http1::body_decoder`.
 //!
 //! The client of HTTP/1.1 is small because it has a single user: requests were parsed and checked before, and responses are framed

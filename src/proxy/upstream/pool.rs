@@ -64,7 +64,7 @@ impl Pools {
         let by_api = in_force.policy.apis().iter().map(of_api).collect();
         let all: Vec<Rc<Pool>> = by_server.into_iter().flatten().collect();
         for pool in previous.into_iter().flat_map(|previous| &previous.all) {
-            if !all.iter().any(|other| Rc::ptr_eq(other, pool)) {
+            if !all.iter().any(|other| Rc::ptr_eq(&other.connections, &pool.connections)) {
                 pool.retire();
             }
         }
@@ -83,13 +83,21 @@ impl Pools {
         Box::pin(self.open(pool, None)).await
     }
 
-    /// Waits for one of the connections of `pool` after as many requests as came before, for as long as opening one may take.
+    /// Waits for one of the connections of `pool` after as many requests as came before, for as long as opening one may take, and `most`.
     /// `only_new`: one that was used before will not do.
-    pub(crate) async fn wait(&self, pool: &Pool, only_new: bool) -> Result<UpstreamExchange, ConnectError> {
+    pub(crate) async fn wait(
+        &self,
+        pool: &Pool,
+        only_new: bool,
+        most: Duration,
+    ) -> Result<UpstreamExchange, ConnectError> {
         pool.metrics.waits();
         Box::pin(async {
-            let end = Instant::now() + pool.server.connections.connect_timeout;
-            let mut turn = pool.slots.queue();
+            let end = Instant::now() + pool.server.connections.connect_timeout.min(most);
+            let mut turn = pool.connections.slots.queue();
+            // What became free meanwhile was for nobody: a connection that did not take this request, for one.
+            pool.connections.shared.sweep(pool.server.connections);
+            pool.call_next();
             loop {
                 tokio::time::timeout_at(end, turn.comes()).await.map_err(|_| ConnectError::TooManyHere)?;
                 if only_new {
@@ -101,6 +109,8 @@ impl Pools {
                 match self.open(pool, Some(&mut turn)).await {
                     // What it was called for was no good.
                     Err(ConnectError::TooManyHere) => turn.again(),
+                    // The connections that are open here will be free at some time.
+                    Err(ConnectError::TooMany) if pool.connections.slots.open() > 0 => turn.again(),
                     opened => return opened,
                 }
             }
@@ -110,13 +120,18 @@ impl Pools {
 
     /// Opens a connection for a request, whose turn it is if others have waited.
     async fn open(&self, pool: &Pool, turn: Option<&mut Turn>) -> Result<UpstreamExchange, ConnectError> {
+        if !pool.serves(turn.as_deref()) {
+            return Err(ConnectError::TooManyHere);
+        }
         let limit = pool.server.connections.connect_timeout;
         let _opens = match pool.server.protocol {
             Protocol::Http1 => None,
             // That others open connections for so long is no fault of the server's.
-            Protocol::Http2 => {
-                Some(tokio::time::timeout(limit, pool.shared.turn()).await.map_err(|_| ConnectError::TooManyHere)?)
-            }
+            Protocol::Http2 => Some(
+                tokio::time::timeout(limit, pool.connections.shared.turn())
+                    .await
+                    .map_err(|_| ConnectError::TooManyHere)?,
+            ),
         };
         let opening = async {
             match pool.server.protocol {
@@ -134,7 +149,7 @@ impl Pools {
     /// Opens a connection in its turn, unless one that was opened meanwhile has room.
     async fn open_http2(&self, pool: &Pool, turn: Option<&mut Turn>) -> Result<Box<Http2Stream>, ConnectError> {
         if pool.serves(turn.as_deref())
-            && let Some(stream) = pool.shared.stream(pool.server.connections)
+            && let Some(stream) = pool.connections.shared.stream(pool.server.connections)
         {
             turn.into_iter().for_each(|turn| pool.taken(turn));
             return Ok(stream);
@@ -142,10 +157,10 @@ impl Pools {
         let permits = self.permit(pool, turn)?;
         let stream = pool.open().await?;
         let connection = Http2Connection::open(stream, permits).await.map_err(ConnectError::Http2)?;
-        pool.shared.add(connection);
+        pool.connections.shared.add(connection);
         // None: it is gone already.
         let gone = || ConnectError::Http2(io::ErrorKind::ConnectionReset.into());
-        let stream = pool.shared.stream(pool.server.connections).ok_or_else(gone)?;
+        let stream = pool.connections.shared.stream(pool.server.connections).ok_or_else(gone)?;
         // It has room for others.
         pool.call_next();
         Ok(stream)
@@ -153,14 +168,14 @@ impl Pools {
 
     /// Counts a new connection. When there are too many, first closes one that is idle.
     fn permit(&self, pool: &Pool, turn: Option<&mut Turn>) -> Result<(Permit, Open), ConnectError> {
-        if !pool.serves(turn.as_deref()) || pool.slots.open() >= pool.server.connections.most {
+        if !pool.serves(turn.as_deref()) || pool.connections.slots.open() >= pool.connections.most.get() {
             return Err(ConnectError::TooManyHere);
         }
         let permit = pool.limit.acquire(&pool.metrics).or_else(|| {
             self.all.iter().find(|pool| pool.close_idle())?;
             pool.limit.acquire(&pool.metrics)
         });
-        let permits = (permit.ok_or(ConnectError::TooMany)?, Open::count(&pool.slots));
+        let permits = (permit.ok_or(ConnectError::TooMany)?, Open::count(&pool.connections.slots));
         turn.into_iter().for_each(|turn| pool.taken(turn));
         Ok(permits)
     }
@@ -168,13 +183,13 @@ impl Pools {
     /// Closes connections that have been idle too long, that the peer has closed, or that others may need.
     pub(crate) fn sweep(&self) {
         for pool in &self.all {
-            let mut idle = pool.idle.borrow_mut();
+            let mut idle = pool.connections.idle.borrow_mut();
             idle.retain_mut(|connection| pool.keeps(connection) && connection.is_reusable());
             while !idle.is_empty() && !pool.limit.keeps_idle() {
                 idle.pop();
             }
-            pool.shared.sweep(pool.server.connections);
-            while !pool.limit.keeps_idle() && pool.shared.close_idle() {}
+            pool.connections.shared.sweep(pool.server.connections);
+            while !pool.limit.keeps_idle() && pool.connections.shared.close_idle() {}
         }
     }
 }
@@ -184,14 +199,22 @@ pub(crate) struct Pool {
     pub(crate) server: Arc<Server>,
     pub(crate) endpoint: Arc<Endpoint>,
     metrics: Arc<ServerMetrics>,
+    limit: UpstreamLimit,
+    connections: Rc<Connected>,
+}
+
+/// The connections of a worker to one address. They outlive the pool if only settings of it change: requests that began before use
+/// the same ones.
+#[derive(Default)]
+struct Connected {
     #[allow(clippy::vec_box, reason = "a connection is half a kilobyte, and is moved in and out with every request")]
     idle: RefCell<Vec<Box<UpstreamConnection>>>,
     /// Those of HTTP/2.
     shared: SharedConnections,
-    limit: UpstreamLimit,
-    /// Connections of this worker to the address, and who waits for one.
     slots: Rc<Slots>,
-    /// It is not that of the policy in force any more. Requests that began before still use it; nothing is kept for others.
+    /// As many as there may be now.
+    most: Cell<usize>,
+    /// The address is not that of a policy in force any more. Requests that began before still use it; nothing is kept for others.
     retired: Cell<bool>,
 }
 
@@ -204,28 +227,28 @@ impl Pool {
         limit: &UpstreamLimit,
         former: Option<&Self>,
     ) -> Self {
-        let idle = former.map(|pool| pool.idle.take()).unwrap_or_default();
-        let shared = former.map(|pool| pool.shared.take_all()).unwrap_or_default();
-        Self {
+        let connections = former.map(|pool| Rc::clone(&pool.connections)).unwrap_or_default();
+        connections.most.set(server.connections.most);
+        let pool = Self {
             server: Arc::clone(server),
             endpoint: Arc::clone(endpoint),
             metrics: Arc::clone(metrics),
-            idle: RefCell::new(idle),
-            shared: SharedConnections::new(shared),
             limit: limit.clone(),
-            slots: former.map(|pool| Rc::clone(&pool.slots)).unwrap_or_default(),
-            retired: Cell::new(false),
-        }
+            connections,
+        };
+        // There may be more than before.
+        pool.call_next();
+        pool
     }
 
     /// Takes a connection for a request that is still open, if there is one and nobody waits for it.
     pub(crate) fn take(&self) -> Option<UpstreamExchange> {
-        if self.slots.are_awaited() { None } else { self.find() }
+        if self.connections.slots.are_awaited() { None } else { self.find() }
     }
 
     /// Whether a connection may be for this request, which may have waited for its turn.
     fn serves(&self, turn: Option<&Turn>) -> bool {
-        turn.is_some() || !self.slots.are_awaited()
+        turn.is_some() || !self.connections.slots.are_awaited()
     }
 
     /// Ends a turn. If there is something for others, the next one is called: it may have become free while nobody waited.
@@ -237,20 +260,20 @@ impl Pool {
     /// Calls the next one that waits, if there is something for it.
     fn call_next(&self) {
         let has_room = || {
-            let may_open = self.slots.open() < self.server.connections.most;
-            may_open || !self.idle.borrow().is_empty() || self.shared.have_room()
+            let Connected { idle, shared, slots, most, .. } = &*self.connections;
+            slots.open() < most.get() || !idle.borrow().is_empty() || shared.have_room()
         };
-        if self.slots.are_awaited() && has_room() {
-            self.slots.call_next();
+        if self.connections.slots.are_awaited() && has_room() {
+            self.connections.slots.call_next();
         }
     }
 
     /// Finds a connection for a request that is still open.
     fn find(&self) -> Option<UpstreamExchange> {
         if self.server.protocol == Protocol::Http2 {
-            return self.shared.stream(self.server.connections).map(UpstreamExchange::Http2);
+            return self.connections.shared.stream(self.server.connections).map(UpstreamExchange::Http2);
         }
-        let mut idle = self.idle.borrow_mut();
+        let mut idle = self.connections.idle.borrow_mut();
         while let Some(mut connection) = idle.pop() {
             if self.keeps(&connection) && connection.is_reusable() {
                 return Some(UpstreamExchange::Http1(connection));
@@ -261,13 +284,13 @@ impl Pool {
 
     /// Closes connections without a request, now and as soon as their requests have ended.
     fn retire(&self) {
-        self.retired.set(true);
+        self.connections.retired.set(true);
         while self.close_idle() {}
     }
 
     /// Closes a connection without a request. Returns whether there was one.
     fn close_idle(&self) -> bool {
-        self.idle.borrow_mut().pop().is_some() || self.shared.close_idle()
+        self.connections.idle.borrow_mut().pop().is_some() || self.connections.shared.close_idle()
     }
 
     /// Counts that the address gets no requests for a while.
@@ -303,23 +326,23 @@ impl Pool {
         // A request of HTTP/2 only counts itself off.
         let UpstreamExchange::Http1(mut connection) = exchange else {
             drop(exchange);
-            if self.retired.get() {
+            if self.connections.retired.get() {
                 while self.close_idle() {}
             }
             return;
         };
         connection.release();
-        let mut idle = self.idle.borrow_mut();
-        let most = self.server.connections.most;
-        if !self.retired.get()
-            && idle.len() < most
-            && self.limit.keeps_idle()
+        let mut idle = self.connections.idle.borrow_mut();
+        let keeps = self.limit.keeps_idle() || self.connections.slots.are_awaited();
+        if !self.connections.retired.get()
+            && idle.len() < self.connections.most.get()
+            && keeps
             && connection.is_done()
             && self.keeps(&connection)
         {
             idle.push(connection);
             drop(idle);
-            self.slots.call_next();
+            self.connections.slots.call_next();
         }
     }
 
@@ -418,14 +441,14 @@ mod tests {
         let mut accepted = Vec::new();
         for _ in 0..8 {
             let UpstreamExchange::Http1(connection) = pools.connect(pool).await.unwrap() else { panic!() };
-            pool.idle.borrow_mut().push(connection);
+            pool.connections.idle.borrow_mut().push(connection);
             accepted.push(listener.accept().unwrap());
         }
-        assert_eq!(pool.slots.open(), 8);
+        assert_eq!(pool.connections.slots.open(), 8);
         pools.sweep();
-        assert_eq!((pool.idle.borrow().len(), pool.slots.open()), (6, 6));
+        assert_eq!((pool.connections.idle.borrow().len(), pool.connections.slots.open()), (6, 6));
         pools.sweep();
-        assert_eq!(pool.idle.borrow().len(), 6);
+        assert_eq!(pool.connections.idle.borrow().len(), 6);
         // The next view has the same pool, as long as the address is in it.
         let next = Pools::new(&in_force, &in_force.endpoints.current(), &limit, Some(&pools));
         assert!(Rc::ptr_eq(&next.of(&in_force.policy.apis()[0])[0], pool));

@@ -12,9 +12,10 @@ use tokio::sync::oneshot;
 #[derive(Default)]
 pub(super) struct Slots {
     open: Cell<usize>,
-    /// By their numbers, which grow.
-    waiting: RefCell<VecDeque<(u64, oneshot::Sender<()>)>>,
-    next: Cell<u64>,
+    /// Those that have given up are still among them for a while.
+    waiting: RefCell<VecDeque<oneshot::Sender<()>>>,
+    /// How many of them have given up.
+    gone: Cell<usize>,
     /// Those that were called and have not taken a place yet.
     called: Cell<usize>,
 }
@@ -27,25 +28,37 @@ impl Slots {
 
     /// Whether others have to wait behind those who wait already.
     pub(super) fn are_awaited(&self) -> bool {
-        self.called.get() > 0 || !self.waiting.borrow().is_empty()
+        self.called.get() > 0 || self.waiting.borrow().len() > self.gone.get()
     }
 
     /// Lines up.
     pub(super) fn queue(self: &Rc<Self>) -> Turn {
-        let number = self.next.replace(self.next.get() + 1);
         let (caller, called) = oneshot::channel();
-        self.waiting.borrow_mut().push_back((number, caller));
-        Turn { slots: Rc::clone(self), number, called, is_over: false }
+        self.waiting.borrow_mut().push_back(caller);
+        Turn { slots: Rc::clone(self), called, state: State::Waiting }
     }
 
     /// Calls the next one: a request has ended, or a connection.
     pub(super) fn call_next(&self) {
-        // Not in the condition: it would be borrowed for as long.
-        let next = self.waiting.borrow_mut().pop_front();
-        if let Some((_, caller)) = next {
-            self.called.set(self.called.get() + 1);
-            // It is dropped only together with its place in the queue.
-            let _ = caller.send(());
+        loop {
+            // Not in the condition: it would be borrowed for as long.
+            let next = self.waiting.borrow_mut().pop_front();
+            let Some(caller) = next else { return };
+            if caller.send(()).is_ok() {
+                self.called.set(self.called.get() + 1);
+                return;
+            }
+            self.gone.set(self.gone.get().saturating_sub(1));
+        }
+    }
+
+    /// Notes that one of those who wait has given up. Once they are many, their places are taken away together.
+    fn left(&self) {
+        self.gone.set(self.gone.get() + 1);
+        let mut waiting = self.waiting.borrow_mut();
+        if self.gone.get() > waiting.len() / 2 {
+            waiting.retain(|caller| !caller.is_closed());
+            self.gone.set(0);
         }
     }
 }
@@ -53,9 +66,17 @@ impl Slots {
 /// The place of a request that waits. If it gives up after it was called, the next one is.
 pub(super) struct Turn {
     slots: Rc<Slots>,
-    number: u64,
     called: oneshot::Receiver<()>,
-    is_over: bool,
+    state: State,
+}
+
+/// How far a request has come that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Called,
+    /// It has what it was called for.
+    Served,
 }
 
 impl Turn {
@@ -63,36 +84,36 @@ impl Turn {
     pub(super) async fn comes(&mut self) {
         // The other end is dropped only once it was sent.
         let _ = (&mut self.called).await;
+        self.state = State::Called;
     }
 
     /// Ends it: the request has what it was called for.
     pub(super) fn take(&mut self) {
-        self.is_over = true;
+        self.state = State::Served;
         self.slots.called.set(self.slots.called.get().saturating_sub(1));
     }
 
     /// Lines up again before all others: there was nothing after all.
     pub(super) fn again(&mut self) {
         let (caller, called) = oneshot::channel();
-        self.called = called;
+        (self.called, self.state) = (called, State::Waiting);
         self.slots.called.set(self.slots.called.get().saturating_sub(1));
-        self.slots.waiting.borrow_mut().push_front((self.number, caller));
+        self.slots.waiting.borrow_mut().push_front(caller);
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let mut waiting = self.slots.waiting.borrow_mut();
-        // Two that were called may line up again in the other order, so that this is not sorted.
-        match waiting.iter().position(|(number, _)| *number == self.number) {
-            Some(position) => drop(waiting.remove(position)),
-            None => {
-                drop(waiting);
+        let was_called = self.state == State::Called || self.called.try_recv().is_ok();
+        match self.state {
+            State::Served => {}
+            _ if was_called => {
                 self.take();
                 self.slots.call_next();
+            }
+            _ => {
+                self.called.close();
+                self.slots.left();
             }
         }
     }
@@ -141,7 +162,7 @@ mod tests {
         let [mut first, mut second, mut third, fourth] = std::array::from_fn(|_| slots.queue());
         // One that does not wait any more is not called, and leaves no trace.
         drop(fourth);
-        assert_eq!(slots.waiting.borrow().len(), 3);
+        assert_eq!((slots.waiting.borrow().len(), slots.gone.get()), (4, 1));
         assert!(!is_called(&mut first));
         one.has_room();
         assert!(is_called(&mut first) && !is_called(&mut second));
@@ -161,5 +182,10 @@ mod tests {
         third.take();
         drop(third);
         assert!(!slots.are_awaited() && slots.open() == 0 && slots.called.get() == 0);
+        // However many give up, their places do not stay.
+        let turns: Vec<_> = (0..1000).map(|_| slots.queue()).collect();
+        assert!(slots.are_awaited());
+        turns.into_iter().rev().for_each(drop);
+        assert!(!slots.are_awaited() && slots.waiting.borrow().is_empty());
     }
 }

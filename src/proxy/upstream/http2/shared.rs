@@ -16,17 +16,13 @@ pub(crate) struct SharedConnections {
     opening: Semaphore,
 }
 
+impl Default for SharedConnections {
+    fn default() -> Self {
+        Self { all: RefCell::default(), opening: Semaphore::new(1) }
+    }
+}
+
 impl SharedConnections {
-    /// Those that are open already.
-    pub(in crate::proxy::upstream) fn new(all: Vec<Rc<Http2Connection>>) -> Self {
-        Self { all: RefCell::new(all), opening: Semaphore::new(1) }
-    }
-
-    /// Takes all connections.
-    pub(in crate::proxy::upstream) fn take_all(&self) -> Vec<Rc<Http2Connection>> {
-        self.all.take()
-    }
-
     /// Adds a connection that was just opened.
     pub(in crate::proxy::upstream) fn add(&self, connection: Rc<Http2Connection>) {
         self.all.borrow_mut().push(connection);
