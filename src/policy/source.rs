@@ -26,6 +26,11 @@ use crate::xsd::document::decode::decode;
 /// Looks up an environment variable: [`std::env::var`], or a stand-in.
 pub(crate) type Env = Box<dyn Fn(&str) -> Result<String, VarError>>;
 
+/// The environment of this process.
+pub(crate) fn environment() -> Env {
+    Box::new(|name| std::env::var(name))
+}
+
 /// A text that was read, and its name for messages.
 pub(crate) struct SourceText {
     /// The name that messages show.

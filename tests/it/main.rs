@@ -46,6 +46,7 @@ mod framing;
 mod fuzz;
 mod grpc;
 mod headers;
+mod health;
 mod http1;
 mod http2;
 mod http2_frames;
