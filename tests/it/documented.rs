@@ -21,11 +21,12 @@ const HELP_EXCEPTIONS: [(&str, &str); 9] = [
 ];
 
 /// What a README shows and this test does not run, and why: a block with this text, or a line that begins with it.
-const README_EXCEPTIONS: [(&str, &str); 9] = [
+const README_EXCEPTIONS: [(&str, &str); 10] = [
     ("cargo ", "would build this crate again, or run these tests"),
     ("PATH=$PWD/target/release:$PATH", "the binary under test is on the path"),
     ("docker build", "needs docker and a cluster"),
     ("kubectl create", "needs a cluster"),
+    ("helm upgrade", "needs a cluster; helm.rs renders the chart"),
     ("pip install grpcio", "needs grpcio; grpc.rs runs it"),
     ("docker run", "needs docker and Elasticsearch"),
     ("systemctl enable", "needs root, and systemd"),
