@@ -19,7 +19,7 @@ fn the_unit_checks_a_reload_gives_up_on_a_bad_policy_and_has_folders() {
     let run = values("ExecStart")[0];
     let check = run.replace(" run --policy ", " check ");
     assert_ne!(run, check);
-    assert_eq!(values("ExecReload"), [check.as_str(), "/bin/kill -HUP $MAINPID"]);
+    assert_eq!(values("ExecReload"), [check.as_str(), "/bin/sh -c 'kill -HUP $MAINPID'"]);
     assert_eq!((values("Restart"), values("RestartPreventExitStatus")), (vec!["on-failure"], vec!["2"]));
     for key in ["StateDirectory", "RuntimeDirectory", "LogsDirectory"] {
         assert_eq!(values(key), ["bartizan"], "{key}");
