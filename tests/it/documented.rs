@@ -28,7 +28,7 @@ const README_EXCEPTIONS: [(&str, &str); 10] = [
     ("kubectl create", "needs a cluster"),
     ("helm upgrade", "needs a cluster; helm.rs renders the chart"),
     ("pip install grpcio", "needs grpcio; grpc.rs runs it"),
-    ("docker run", "needs docker and Elasticsearch"),
+    ("docker run", "needs docker"),
     ("systemctl enable", "needs root, and systemd"),
     ("POST /orders --as", "about the policy of the main README"),
     ("cat > policy.test.yaml", "about the policy of the main README; configs.rs runs it"),
