@@ -134,7 +134,10 @@ fn the_policy_that_is_mounted_is_valid_and_a_changed_one_is_a_rollout_if_so_want
     let policy = policy.trim_start();
     let changed = policy.replace("rate: 10/s", "rate: 11/s");
     assert_ne!(policy, changed);
-    let reload = |policy: &str| json!({"policy": policy, "onPolicyChange": "reload"});
+    let reload = |policy: &str| {
+        let watching = policy.replace("watch: 5s", "watch: { every: 5s, policy: true }");
+        json!({"policy": watching, "onPolicyChange": "reload"})
+    };
     let values = [json!({}), json!({"policy": changed}), reload(policy), reload(&changed), everything()];
     let Some(rendered) = render(&values) else { return };
     let checksum = |one: &Rendered| one.pod()["metadata"]["annotations"]["checksum/policy"].clone();
@@ -221,6 +224,7 @@ fn values_that_could_not_work_are_refused_with_what_to_write() {
             "client_certificate: optional",
         ),
         (json!({"policy": "a: [\n"}), "is no YAML"),
+        (json!({"onPolicyChange": "reload"}), "every: 5s, policy: true"),
         (json!({"policy": ""}), "policy"),
         (json!({"replica": 3}), "replica"),
         (json!({"files": {"policy.yaml": ""}}), "the policy is `policy`"),

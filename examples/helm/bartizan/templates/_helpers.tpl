@@ -26,6 +26,10 @@ or `exec` where it is only on a socket.
 {{- define "bartizan.ports" -}}
 {{- $policy := fromYaml .Values.policy }}
 {{- if hasKey $policy "Error" }}{{ fail (printf "`policy` is no YAML: %s" $policy.Error) }}{{ end }}
+{{- if eq .Values.onPolicyChange "reload" }}
+{{- $watch := dig "secrets" "watch" "" $policy }}
+{{- if not (and (kindIs "map" $watch) (dig "policy" false $watch)) }}{{ fail "with `onPolicyChange: reload` no pod would notice a changed policy; write `secrets: { watch: { every: 5s, policy: true } }` into it" }}{{ end }}
+{{- end }}
 {{- $listeners := list }}
 {{- range $position, $one := $policy.listen }}
 {{- if $one.address }}
