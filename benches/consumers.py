@@ -127,10 +127,25 @@ def in_redis(binary, folder, consumers, answering):
     redis.kill()
 
 
+def row(number):
+    return f'  consumer-{number}: {{ roles: [reader], plan: gold, keys: [{{ id: key-{number}, sha256: "{digest(number)}" }}] }}\n'
+
+
+def in_files(binary, folder, consumers, files, answering):
+    """The consumers are in so many files that the policy includes."""
+    port, admin, file = free_port(), free_port(), folder / f"files-{consumers}.yaml"
+    (folder / "teams").mkdir()
+    for team in range(files):
+        rows = "".join(map(row, range(team, consumers, files)))
+        (folder / f"teams/{team}.yaml").write_text(f"consumers:\n{rows}")
+    text = (LISTEN + "include: [teams/*.yaml]\nstore: state-{port}/\n" + APIS).format(port=port, admin=admin, token=ADMIN, upstream=answering)
+    file.write_text(text)
+    measure(f"{files} files", Running(binary, file, port, admin), consumers, text)
+
+
 def in_policy(binary, folder, consumers, answering):
     port, admin, file = free_port(), free_port(), folder / f"policy-{consumers}.yaml"
-    rows = "".join(f'  consumer-{number}: {{ roles: [reader], plan: gold, keys: [{{ id: key-{number}, sha256: "{digest(number)}" }}] }}\n'
-                   for number in range(consumers))
+    rows = "".join(map(row, range(consumers)))
     head = (LISTEN + "store: state-{port}/\n" + APIS).format(port=port, admin=admin, token=ADMIN, upstream=answering)
     text = head.replace("apis:\n", f"consumers:\n{rows}apis:\n")
     file.write_text(text)
@@ -149,6 +164,7 @@ def main():
             in_redis(binary, folder, consumers, answering)
         for consumers in (1000, 100_000):
             in_policy(binary, folder, consumers, answering)
+        in_files(binary, folder, 100_000, 1000, answering)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::watch_rounds::{Looked, Rounds, Verdict};
 use crate::policy::Policy;
 use crate::policy::watch::digest_again;
-use crate::secrets::inputs::{Input, InputKind};
+use crate::secrets::inputs::Input;
 
 /// When files that are changing are looked at again.
 const SOON: Duration = Duration::from_millis(200);
@@ -81,8 +81,7 @@ impl FileWatch {
         let Some(Watched { inputs, with_policy, .. }) = &self.watched else { return Verdict::Nothing };
         let verdict = self.rounds.judge(inputs, *with_policy, looked);
         let is_other = |input: &Input| {
-            input.kind == InputKind::Policy
-                && matches!(looked.get(&input.name), Some(Ok(digest)) if *digest != input.digest)
+            input.kind.is_policy() && matches!(looked.get(&input.name), Some(Ok(digest)) if *digest != input.digest)
         };
         if !with_policy && !self.told && inputs.iter().any(is_other) {
             self.told = true;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::secrets::inputs::{Digest, Input, InputKind};
+use crate::secrets::inputs::{Digest, Input};
 
 /// After how many rounds in which a change cannot be put in force that is reported.
 const PATIENCE: u32 = 3;
@@ -54,7 +54,7 @@ impl Rounds {
     /// Judges a look. `inputs` are those of the policy in force; the policy file is left out unless it is watched.
     pub(super) fn judge(&mut self, inputs: &[Input], with_policy: bool, looked: &Looked) -> Verdict {
         let differs = |input: &&Input| {
-            (with_policy || input.kind != InputKind::Policy)
+            (with_policy || !input.kind.is_policy())
                 && looked.get(&input.name).is_some_and(|found| *found != Ok(input.digest))
         };
         let names = inputs.iter().filter(differs).map(|input| &input.name);
@@ -122,6 +122,7 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::inputs::InputKind;
 
     fn input(name: &str, kind: InputKind, content: &str) -> Input {
         let digest = Digest::of(content.as_bytes());

@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use super::decode::decode;
 use super::diagnostic::Problems;
 use super::document::Document;
-use super::source::{Env, Sources};
+use super::include;
+use super::source::{Env, PolicyText, Sources};
 use super::tree::Tree;
-use super::watch::PolicyText;
 use super::yaml;
 
 /// A policy file, before it is decoded: its references are resolved, except those to the vault.
@@ -40,15 +40,16 @@ pub(crate) fn open(path: &Path, env: Env) -> Result<Opened, Problems> {
     }
 }
 
-/// The same with a text that was read from that file before.
-pub(crate) fn open_text(path: &Path, PolicyText(text): PolicyText, env: Env) -> Result<Opened, Problems> {
-    opened(Sources::with_text(path, text, env))
+/// The same with texts that were read before.
+pub(crate) fn open_text(path: &Path, texts: PolicyText, env: Env) -> Result<Opened, Problems> {
+    opened(Sources::with_texts(path, texts, env))
 }
 
 fn opened(mut sources: Sources) -> Result<Opened, Problems> {
     let mut problems = Problems::new();
     let policy = Arc::clone(sources.policy());
     let Some(mut tree) = yaml::parse(&policy, &mut problems) else { return Err(problems) };
+    include::add(&mut tree, &mut sources, &mut problems);
     tree.resolve(&mut sources, &mut problems);
     Ok(Opened { tree, sources, problems })
 }

@@ -32,8 +32,16 @@ pub(crate) enum ReadErrorKind {
     NotText,
     /// It is larger than this many bytes.
     TooLarge(u64),
+    /// It and what was read before are larger than this many bytes together.
+    TooLargeTogether(u64),
     /// The path is empty.
     NoPath,
+    /// It is no pattern for paths.
+    NoPattern,
+    /// A pattern finds no file.
+    NoneFound,
+    /// A pattern finds more files than this.
+    TooManyFiles(usize),
     /// Any other error of the system.
     Other(ErrorKind),
 }
@@ -51,7 +59,9 @@ impl ReadError {
     /// How to fix it, if that is known.
     pub(crate) fn help(&self) -> Option<&'static str> {
         match self.kind {
-            ReadErrorKind::NotFound => Some("paths are relative to the folder of the policy file"),
+            ReadErrorKind::NotFound | ReadErrorKind::NoneFound => {
+                Some("paths are relative to the folder of the policy file")
+            }
             ReadErrorKind::Folder | ReadErrorKind::NotAFile => Some("name a regular file"),
             ReadErrorKind::Denied => Some("let the user that runs this process read it"),
             ReadErrorKind::NotText => Some("save it as UTF-8 text"),
@@ -70,6 +80,12 @@ impl fmt::Display for ReadError {
             ReadErrorKind::Denied => write!(f, "there is no permission to read {name}"),
             ReadErrorKind::NotText => write!(f, "{name} is not UTF-8 text"),
             ReadErrorKind::TooLarge(limit) => write!(f, "{name} is larger than {} MiB", limit >> 20),
+            ReadErrorKind::TooLargeTogether(limit) => {
+                write!(f, "the policy and the files that it includes, up to {name}, have more than {} MiB", limit >> 20)
+            }
+            ReadErrorKind::NoPattern => write!(f, "{name} is no pattern for paths, such as `teams/*.yaml`"),
+            ReadErrorKind::NoneFound => write!(f, "no file is found by {name}"),
+            ReadErrorKind::TooManyFiles(most) => write!(f, "{name} finds more than {most} files"),
             ReadErrorKind::NoPath => write!(f, "the path of a file is empty"),
             ReadErrorKind::Other(kind) => write!(f, "{name} cannot be read: {kind}"),
         }

@@ -7,16 +7,18 @@
 use std::collections::BTreeMap;
 use std::env::VarError;
 use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::included;
 pub(crate) use super::quoted::quote;
 use super::read_file::{FILE_LIMIT, POLICY_LIMIT, SECRET_LIMIT, read_bytes, read_text};
 pub(crate) use super::read_file::{ReadError, ReadErrorKind};
+pub(crate) use super::text::{Place, PolicyText, SourceText};
 use super::vault_answers::VaultAnswers;
 use crate::secrets::Lookup;
 use crate::secrets::inputs::{Input, InputKind, Inputs};
@@ -29,92 +31,6 @@ pub(crate) type Env = Box<dyn Fn(&str) -> Result<String, VarError>>;
 /// The environment of this process.
 pub(crate) fn environment() -> Env {
     Box::new(|name| std::env::var(name))
-}
-
-/// A text that was read, and its name for messages.
-pub(crate) struct SourceText {
-    /// The name that messages show.
-    pub(crate) name: String,
-    /// The whole text.
-    pub(crate) text: String,
-    /// Position in the order of reading, in which problems are printed.
-    order: usize,
-    /// Start of each line, so that places are found quickly in a large text; found when they are first needed.
-    lines: OnceLock<Vec<usize>>,
-}
-
-/// Without the text, in which secrets may be written.
-impl fmt::Debug for SourceText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SourceText").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl SourceText {
-    /// Creates a text with its name for messages, and its position in the order of reading.
-    pub(crate) fn new(name: String, text: String, order: usize) -> Self {
-        Self { name, text, order, lines: OnceLock::new() }
-    }
-
-    /// Line and column of a byte. Both count from 1, the column in characters.
-    fn line_and_column(&self, at: usize) -> (usize, usize) {
-        let starts =
-            || std::iter::once(0).chain(self.text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
-        let lines: &Vec<usize> = self.lines.get_or_init(starts);
-        let line = lines.partition_point(|start| *start <= at);
-        let start = line.checked_sub(1).and_then(|index| lines.get(index)).copied().unwrap_or(0);
-        // A byte-order mark is invisible, so it does not count as a column.
-        let before = self.text.get(start..at).unwrap_or("").chars().filter(|c| *c != '\u{feff}');
-        (line, before.count() + 1)
-    }
-}
-
-/// A range of one text. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    source: Arc<SourceText>,
-    span: Range<usize>,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (line, column) = self.start();
-        write!(f, "{}:{line}:{column}", self.source.name)
-    }
-}
-
-impl Place {
-    /// The bytes `span` of `source`. Offsets outside the text, or within a character, are moved to the nearest valid
-    /// offset.
-    pub(crate) fn new(source: &Arc<SourceText>, span: Range<usize>) -> Self {
-        let start = source.text.floor_char_boundary(span.start);
-        let end = source.text.ceil_char_boundary(span.end).max(start);
-        Self { source: Arc::clone(source), span: start..end }
-    }
-
-    pub(crate) fn source(&self) -> &SourceText {
-        &self.source
-    }
-
-    /// The range, in bytes, on character boundaries.
-    pub(crate) fn span(&self) -> Range<usize> {
-        self.span.clone()
-    }
-
-    /// Line and column of the start, both from 1, the column in characters.
-    pub(crate) fn start(&self) -> (usize, usize) {
-        self.source.line_and_column(self.span.start)
-    }
-
-    /// Line and column just past the end.
-    pub(crate) fn end(&self) -> (usize, usize) {
-        self.source.line_and_column(self.span.end)
-    }
-
-    /// The key by which problems are sorted and compared.
-    pub(crate) fn sort_key(&self) -> (usize, usize, usize) {
-        (self.source.order, self.span.start, self.span.end)
-    }
 }
 
 /// Resolves the path of a file that another file names, relative to the folder of that file. The error says what is wrong
@@ -149,6 +65,10 @@ pub(crate) struct Sources {
     folder: PathBuf,
     /// The policy file itself.
     policy: Arc<SourceText>,
+    /// What it includes, in the order of reading.
+    included: Vec<Arc<SourceText>>,
+    /// What it includes, if that was read before.
+    kept: Option<Vec<Arc<SourceText>>>,
     /// Files, by the name that messages show; each is read once.
     files: BTreeMap<String, Arc<SourceText>>,
     /// The same for XML files, with their bytes.
@@ -178,8 +98,13 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Sources around a policy file that was read before.
-    pub(crate) fn with_text(path: &Path, policy: Arc<SourceText>, env: Env) -> Self {
+    /// Sources around the texts of a policy that were read before.
+    pub(crate) fn with_texts(path: &Path, texts: PolicyText, env: Env) -> Self {
+        let PolicyText { file, included } = texts;
+        Self { kept: Some(included), ..Self::with_text(path, file, env) }
+    }
+
+    fn with_text(path: &Path, policy: Arc<SourceText>, env: Env) -> Self {
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         let mut sources = Self::around(folder, policy, env);
         let Self { policy, inputs, .. } = &mut sources;
@@ -201,6 +126,8 @@ impl Sources {
         Self {
             folder,
             policy,
+            included: Vec::new(),
+            kept: None,
             files: BTreeMap::new(),
             xml: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -215,6 +142,71 @@ impl Sources {
     /// The policy file.
     pub(crate) fn policy(&self) -> &Arc<SourceText> {
         &self.policy
+    }
+
+    /// The policy file, and what it includes.
+    pub(crate) fn texts(&self) -> PolicyText {
+        PolicyText { file: Arc::clone(&self.policy), included: self.included.clone() }
+    }
+
+    /// Takes what the policy includes, if that was read before.
+    pub(crate) fn take_kept(&mut self) -> Option<Vec<Arc<SourceText>>> {
+        let kept = self.kept.take()?;
+        for text in &kept {
+            self.add_included(text, None);
+        }
+        Some(kept)
+    }
+
+    /// Reads the files that a pattern of `include` finds, in the order of their names, except those that were read already.
+    pub(crate) fn include(&mut self, pattern: &str) -> Result<Vec<Arc<SourceText>>, ReadError> {
+        let (path, name) = self.locate(pattern)?;
+        let failed = |kind| ReadError { name: pattern.to_owned(), kind };
+        let found = if included::is_pattern(pattern) {
+            let found = included::find(&self.folder, pattern).map_err(failed)?;
+            let names = included::names(&found);
+            self.inputs.add(InputKind::Listing, &name, Some(&path), names.as_bytes());
+            absorb(&mut self.everything, b'l', &name, names.as_bytes());
+            found
+        } else {
+            vec![path]
+        };
+        let mut texts = Vec::new();
+        for path in found {
+            let name = path.display().to_string();
+            let is_read = |text: &Arc<SourceText>| text.name == name;
+            if is_read(&self.policy) || self.included.iter().any(is_read) {
+                continue;
+            }
+            if self.included.len() >= included::MOST_FILES {
+                return Err(failed(ReadErrorKind::TooManyFiles(included::MOST_FILES)));
+            }
+            let (text, modified) = match read_text(&path, &name, POLICY_LIMIT) {
+                Ok(read) => read,
+                Err(error) => return Err(self.absorb_failure(&name, error)),
+            };
+            let all = self.included.iter().chain([&self.policy]).map(|text| text.text.len() as u64).sum::<u64>();
+            if all + text.len() as u64 > POLICY_LIMIT {
+                return Err(ReadError { name, kind: ReadErrorKind::TooLargeTogether(POLICY_LIMIT) });
+            }
+            let text = Arc::new(SourceText::new(name, text, self.next_order()));
+            self.add_included(&text, modified);
+            texts.push(text);
+        }
+        Ok(texts)
+    }
+
+    fn add_included(&mut self, text: &Arc<SourceText>, modified: Option<SystemTime>) {
+        let (name, content) = (&text.name, text.text.as_bytes());
+        self.inputs.add(InputKind::Included, name, Some(Path::new(name)), content).written(modified);
+        absorb(&mut self.everything, b'f', name, content);
+        absorb(&mut self.shown, b'f', name, content);
+        self.included.push(Arc::clone(text));
+    }
+
+    /// The position of the next file in the order of reading.
+    fn next_order(&self) -> usize {
+        self.included.len() + self.files.len() + self.xml.len() + 1
     }
 
     /// Resolves a path written in the policy.
@@ -233,7 +225,7 @@ impl Sources {
                 self.inputs.add(InputKind::File, &name, Some(&path), text.as_bytes()).written(modified);
                 absorb(&mut self.everything, b'f', &name, text.as_bytes());
                 absorb(&mut self.shown, b'f', &name, text.as_bytes());
-                let source = Arc::new(SourceText::new(name.clone(), text, self.files.len() + self.xml.len() + 1));
+                let source = Arc::new(SourceText::new(name.clone(), text, self.next_order()));
                 self.files.insert(name, Arc::clone(&source));
                 Ok(source)
             }
@@ -254,7 +246,7 @@ impl Sources {
                 absorb(&mut self.everything, b'f', &name, &bytes);
                 absorb(&mut self.shown, b'f', &name, &bytes);
                 let text = decode(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes)).into_owned();
-                let order = self.files.len() + self.xml.len() + 1;
+                let order = self.next_order();
                 let read = (Arc::new(SourceText::new(name.clone(), text, order)), bytes.into());
                 Ok(self.xml.entry(name).or_insert(read).clone())
             }
@@ -485,16 +477,5 @@ mod tests {
         let socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
         assert_eq!(sources.read("socket").unwrap_err().kind, ReadErrorKind::NotAFile);
         drop(socket);
-    }
-
-    #[test]
-    fn places_count_characters_and_stay_inside_the_text() {
-        let text = "a: é\nß: x\r\nend".to_owned();
-        let source = Arc::new(SourceText::new("p".to_owned(), text, 0));
-        assert_eq!(Place::new(&source, 3..5).start(), (1, 4));
-        assert_eq!(Place::new(&source, 3..5).end(), (1, 5));
-        assert_eq!(Place::new(&source, 10..11).start(), (2, 4));
-        assert_eq!(Place::new(&source, 4..4).span(), 3..5, "inside a character");
-        assert_eq!(Place::new(&source, 900..1000).start(), (3, 4));
     }
 }

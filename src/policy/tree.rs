@@ -72,7 +72,9 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) kind: Kind,
-    /// Bytes of the text.
+    /// Which text it was read from: 0 for that of the policy file, from 1 for those that it includes.
+    pub(super) source: usize,
+    /// Bytes of that text.
     pub(super) span: Range<usize>,
     pub(super) parent: Option<NodeId>,
     /// A problem was reported for this node; decoding skips it.
@@ -81,10 +83,12 @@ pub(super) struct Node {
     pub(super) damaged: bool,
 }
 
-/// The tree of one policy file.
+/// The tree of one policy.
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(super) source: Arc<SourceText>,
+    /// The texts of the files that it includes.
+    pub(super) included: Vec<Arc<SourceText>>,
     pub(super) nodes: Vec<Node>,
     pub(super) root: NodeId,
     /// Entries of large maps, sorted by key; built at the first lookup.
@@ -169,9 +173,7 @@ impl Tree {
                     let offset = self.offset_of_text(id);
                     for problem in unresolved {
                         let place = match offset {
-                            Some(offset) => {
-                                Place::new(&self.source, offset + problem.range.start..offset + problem.range.end)
-                            }
+                            Some(offset) => self.place_at(id, offset + problem.range.start..offset + problem.range.end),
                             None => self.place(id),
                         };
                         problems.error(place, problem.message).help = problem.help;
@@ -189,7 +191,7 @@ impl Tree {
         let start = node.span.start;
         [start, start + 1]
             .into_iter()
-            .find(|from| self.source.text.get(*from..).is_some_and(|text| text.starts_with(&scalar.written)))
+            .find(|from| self.source(id).text.get(*from..).is_some_and(|text| text.starts_with(&scalar.written)))
     }
 
     /// Returns a cursor at the root.
@@ -209,12 +211,41 @@ impl Tree {
 
     /// The place of a node.
     pub(crate) fn place(&self, id: NodeId) -> Place {
-        Place::new(&self.source, self.span(id))
+        self.place_at(id, self.span(id))
+    }
+
+    /// A place in the text of a node.
+    fn place_at(&self, id: NodeId, span: Range<usize>) -> Place {
+        Place::new(self.source(id), span)
+    }
+
+    /// The text of a node.
+    fn source(&self, id: NodeId) -> &Arc<SourceText> {
+        let position = self.nodes.get(id.0).and_then(|node| node.source.checked_sub(1));
+        position.and_then(|position| self.included.get(position)).unwrap_or(&self.source)
     }
 
     /// The bytes of a node.
     pub(super) fn span(&self, id: NodeId) -> Range<usize> {
         self.nodes.get(id.0).map_or(0..0, |node| node.span.clone())
+    }
+
+    /// Adds entries of a map of another text to this map.
+    pub(super) fn adopt(&mut self, map: NodeId, entries: &[(NodeId, NodeId)]) {
+        for id in entries.iter().flat_map(|(key, value)| [*key, *value]) {
+            let damaged = self.nodes.get_mut(id.0).is_some_and(|node| {
+                node.parent = Some(map);
+                node.damaged
+            });
+            if damaged {
+                self.damage(Some(map));
+            }
+        }
+        if let Some(Node { kind: Kind::Mapping(all), .. }) = self.nodes.get_mut(map.0) {
+            all.extend_from_slice(entries);
+        }
+        // Its index is of what was there before.
+        self.large = OnceLock::new();
     }
 
     /// Whether decoding skips a node.
@@ -282,7 +313,7 @@ impl Tree {
     }
 
     /// The first entry of a map with this key. Not linear in large maps: every consumer is looked up after decoding.
-    fn entry(&self, map: NodeId, name: &str) -> Option<(NodeId, NodeId)> {
+    pub(super) fn entry(&self, map: NodeId, name: &str) -> Option<(NodeId, NodeId)> {
         let Kind::Mapping(entries) = self.kind(map) else { return None };
         if entries.len() < LARGE {
             return entries.iter().find(|(key, _)| self.key_text(*key) == name).copied();

@@ -1,13 +1,12 @@
 //! `secrets.watch`: which files are compared with what is in force, and how often.
 
-use std::fmt;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::zeroize::Zeroize;
 
-use super::read_file::{FILE_LIMIT, POLICY_LIMIT, ReadError, SECRET_LIMIT, read_text};
-use super::source::SourceText;
+use super::included;
+use super::read_file::{FILE_LIMIT, POLICY_LIMIT, ReadError, ReadErrorKind, SECRET_LIMIT, read_text};
 use crate::secrets::inputs::{Digest, Input, InputKind};
 
 /// How files are watched.
@@ -19,29 +18,31 @@ pub(crate) struct Watch {
     pub(crate) policy: bool,
 }
 
-/// The text of a policy; it may hold secrets.
-#[derive(Clone)]
-pub(crate) struct PolicyText(pub(super) Arc<SourceText>);
-
-impl fmt::Debug for PolicyText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PolicyText")
-    }
-}
-
 /// Reads the file of an input again, within the bounds of its kind; absent if it has none.
 pub(crate) fn digest_again(input: &Input) -> Option<Result<Digest, ReadError>> {
     let path = input.path.as_ref()?;
+    if input.kind == InputKind::Listing {
+        // What the pattern does not find any more is a change, too.
+        let found = included::find(Path::new(""), path.to_str()?).unwrap_or_default();
+        return Some(Ok(Digest::of(included::names(&found).as_bytes())));
+    }
     let limit = match input.kind {
-        InputKind::Policy => POLICY_LIMIT,
+        InputKind::Policy | InputKind::Included => POLICY_LIMIT,
         InputKind::Secret => SECRET_LIMIT,
-        InputKind::Variable | InputKind::Certificates | InputKind::File => FILE_LIMIT,
+        InputKind::Variable | InputKind::Certificates | InputKind::File | InputKind::Listing => FILE_LIMIT,
     };
-    Some(read_text(path, &input.name, limit).map(|(mut text, _)| {
-        let digest = Digest::of(text.as_bytes());
-        text.zeroize();
-        digest
-    }))
+    match read_text(path, &input.name, limit) {
+        Ok((mut text, _)) => {
+            let digest = Digest::of(text.as_bytes());
+            text.zeroize();
+            Some(Ok(digest))
+        }
+        // It may have been removed on purpose: what a pattern does not find is no part of the policy any more.
+        Err(ReadError { kind: ReadErrorKind::NotFound, .. }) if input.kind == InputKind::Included => {
+            Some(Ok(Digest::of(b"")))
+        }
+        Err(error) => Some(Err(error)),
+    }
 }
 
 /// A file whose content is another than when it was read before.

@@ -80,8 +80,30 @@ pub(crate) fn parse(source: &Arc<SourceText>, problems: &mut Problems) -> Option
 
 /// Like [`parse`], for another kind of text.
 pub(crate) fn parse_as(dialect: Dialect, source: &Arc<SourceText>, problems: &mut Problems) -> Option<Tree> {
-    let tree = Tree { source: Arc::clone(source), nodes: Vec::new(), root: NodeId(0), large: OnceLock::new() };
-    Builder { dialect, tree, problems, open: Vec::new(), anchors: HashMap::new(), finished: false }.build()
+    let source = Arc::clone(source);
+    let mut tree = Tree { source, included: Vec::new(), nodes: Vec::new(), root: NodeId(0), large: OnceLock::new() };
+    tree.root = read(dialect, &mut tree, problems)?;
+    Some(tree)
+}
+
+/// Parses the text of a file that the policy includes, and adds its nodes to the tree, of which they are no part yet. Returns its
+/// root.
+pub(super) fn parse_included(tree: &mut Tree, source: &Arc<SourceText>, problems: &mut Problems) -> Option<NodeId> {
+    let before = tree.nodes.len();
+    tree.included.push(Arc::clone(source));
+    let root = read(POLICY, tree, problems);
+    if root.is_none() {
+        tree.nodes.truncate(before);
+    }
+    root
+}
+
+/// Reads the last of the tree's texts. Returns its root.
+fn read(dialect: Dialect, tree: &mut Tree, problems: &mut Problems) -> Option<NodeId> {
+    let source = Arc::clone(tree.included.last().unwrap_or(&tree.source));
+    let (position, before) = (tree.included.len(), tree.nodes.len());
+    let (open, anchors) = (Vec::new(), HashMap::new());
+    Builder { dialect, tree, source, position, before, problems, open, anchors, root: None }.build()
 }
 
 /// A list or map that is being read.
@@ -107,17 +129,22 @@ struct Stopped;
 
 struct Builder<'p> {
     dialect: Dialect,
-    tree: Tree,
+    tree: &'p mut Tree,
+    source: Arc<SourceText>,
+    /// That of the text among all of the tree.
+    position: usize,
+    /// How many nodes there are of other texts.
+    before: usize,
     problems: &'p mut Problems,
     open: Vec<Open>,
     anchors: HashMap<usize, Anchor>,
-    /// The document has its root.
-    finished: bool,
+    /// That of the document, once it is complete.
+    root: Option<NodeId>,
 }
 
 impl Builder<'_> {
-    fn build(mut self) -> Option<Tree> {
-        let source = Arc::clone(&self.tree.source);
+    fn build(mut self) -> Option<NodeId> {
+        let source = Arc::clone(&self.source);
         let Dialect { depth, noun, beginning, .. } = self.dialect;
         let options = granit_parser::options! {
             emit_comments: false,
@@ -144,15 +171,12 @@ impl Builder<'_> {
                 }
             }
         }
-        let empty = match self.tree.kind(self.tree.root) {
-            Kind::Scalar(scalar) => scalar.is_null(),
-            _ => false,
-        };
-        if !self.finished || empty {
+        let is_empty = |id: &NodeId| matches!(self.tree.kind(*id), Kind::Scalar(scalar) if scalar.is_null());
+        let root = self.root.filter(|id| !is_empty(id));
+        if root.is_none() {
             self.problems.error(Place::new(&source, 0..0), format!("the {noun} is empty")).help(beginning);
-            return None;
         }
-        Some(self.tree)
+        root
     }
 
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), Stopped> {
@@ -200,16 +224,16 @@ impl Builder<'_> {
     fn add(&mut self, kind: Kind, span: Range<usize>) -> Result<NodeId, Stopped> {
         let id = NodeId(self.tree.nodes.len());
         let noun = self.dialect.noun;
-        let nodes = self.dialect.most_nodes(self.tree.source.text.len());
-        if id.0 >= nodes {
-            let place = Place::new(&self.tree.source, span);
+        let nodes = self.dialect.most_nodes(self.source.text.len());
+        if id.0 - self.before >= nodes {
+            let place = Place::new(&self.source, span);
             self.problems
                 .error(place, format!("the {noun} has more than {nodes} values"))
                 .help("the value of an alias (`*name`) counts every time");
             return Err(Stopped);
         }
         let parent = self.open.last().map(|open| open.id);
-        self.tree.nodes.push(Node { kind, span, parent, void: false, damaged: false });
+        self.tree.nodes.push(Node { kind, source: self.position, span, parent, void: false, damaged: false });
         Ok(id)
     }
 
@@ -244,10 +268,7 @@ impl Builder<'_> {
     /// Adds a complete node to its parent: as the root, an element, a key or a value.
     fn place_node(&mut self, id: NodeId) -> Result<(), Stopped> {
         let Some(open) = self.open.last_mut() else {
-            if !self.finished {
-                self.tree.root = id;
-                self.finished = true;
-            }
+            self.root.get_or_insert(id);
             return Ok(());
         };
         let (parent, key) = (open.id, open.key.take());
@@ -357,13 +378,13 @@ impl Builder<'_> {
     }
 
     fn too_deep(&mut self, span: Range<usize>) {
-        let place = Place::new(&self.tree.source, span);
+        let place = Place::new(&self.source, span);
         let Dialect { depth, noun, .. } = self.dialect;
         self.problems.error(place, format!("the {noun} is nested deeper than {depth} levels"));
     }
 
     fn place(&self, span: &Span) -> Place {
-        Place::new(&self.tree.source, bytes(span))
+        Place::new(&self.source, bytes(span))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::stages::auth::certificate::{self, ClientTrust};
 use crate::stages::auth::introspection;
 use crate::stages::auth::key_location;
 use crate::stages::auth::key_set::KeySet;
-use crate::stages::mask::{self, Mask, Replacement, Rule};
+use crate::stages::mask::{self, Hidden, Mask, Replacement, Rule};
 use crate::state::registry::entry::{Entry, Kind};
 
 /// Returns the normal form of the path of a request.
@@ -93,9 +93,23 @@ pub fn is_mistyped_key(text: &[u8]) -> bool {
 
 /// Hides what is at these paths of a JSON text, each with what stands in its place. Returns what is left.
 pub fn mask(paths: &[(&str, &str)], text: &[u8]) -> Option<Vec<u8>> {
+    mask::rewrite(hidden(paths)?, text, &MemoryBudget::new(u64::MAX)).ok().map(Vec::from)
+}
+
+/// Like [`mask`], for a text that comes in pieces of this size.
+pub fn mask_in_pieces(paths: &[(&str, &str)], text: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut rewriter = mask::Rewriter::new(hidden(paths)?, &MemoryBudget::new(u64::MAX));
+    let mut masked = Vec::new();
+    for piece in text.chunks(size) {
+        rewriter.push(piece).ok()?;
+        masked.extend(rewriter.take());
+    }
+    rewriter.finish().ok().map(|()| masked)
+}
+
+fn hidden(paths: &[(&str, &str)]) -> Option<Hidden> {
     let rule = |(path, otherwise): &(&str, &str)| Rule::new(path, Vec::new(), Replacement::read(otherwise)?).ok();
-    let hidden = Mask::new(paths.iter().map(rule).collect::<Option<_>>()?).hidden(|_| false)?;
-    mask::rewrite(&hidden, text, &MemoryBudget::new(u64::MAX)).ok().map(Vec::from)
+    Mask::new(paths.iter().map(rule).collect::<Option<_>>()?).hidden(|_| false)
 }
 
 /// Reads a duration, a size and a rate. Returns each that fits as it is displayed.

@@ -33,6 +33,10 @@ impl fmt::Debug for Digest {
 pub(crate) enum InputKind {
     /// The policy file.
     Policy,
+    /// A file that it includes.
+    Included,
+    /// Which files a pattern of `include` finds.
+    Listing,
     /// An environment variable.
     Variable,
     /// A file that holds a secret.
@@ -44,6 +48,11 @@ pub(crate) enum InputKind {
 }
 
 impl InputKind {
+    /// Whether it is a part of the policy itself.
+    pub(crate) fn is_policy(self) -> bool {
+        matches!(self, Self::Policy | Self::Included | Self::Listing)
+    }
+
     /// Whether operators see it among the secrets.
     pub(crate) fn is_listed(self) -> bool {
         matches!(self, Self::Variable | Self::Secret | Self::Certificates)
@@ -87,7 +96,11 @@ impl Input {
         match self.kind {
             InputKind::Variable => None,
             InputKind::Secret => self.modified.map(|at| at.to_string()),
-            InputKind::Policy | InputKind::Certificates | InputKind::File => {
+            InputKind::Policy
+            | InputKind::Included
+            | InputKind::Listing
+            | InputKind::Certificates
+            | InputKind::File => {
                 let Digest(bytes) = self.digest;
                 let start: String = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
                 Some(format!("sha256:{start}"))

@@ -48,6 +48,7 @@ pub(crate) struct ServerMetrics {
     retries: AtomicU64,
     ejections: AtomicU64,
     last_resorts: AtomicU64,
+    waits: AtomicU64,
 }
 
 /// One connection to a server, counted as open until this is dropped.
@@ -64,6 +65,7 @@ impl ServerMetrics {
             retries: AtomicU64::new(0),
             ejections: AtomicU64::new(0),
             last_resorts: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
         })
     }
 
@@ -92,6 +94,11 @@ impl ServerMetrics {
         self.last_resorts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a request that waits until another one has ended, because there may be no more connections.
+    pub(crate) fn waits(&self) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a connection that is being opened.
     pub(crate) fn opens(self: &Arc<Self>) -> OpenConnection {
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -109,7 +116,7 @@ pub(super) fn register_servers<'a>(servers: impl Iterator<Item = &'a ServerMetri
     // Several APIs may use the same server: it has one series.
     let servers: BTreeMap<&str, &ServerMetrics> = servers.map(|server| (&*server.name, server)).collect();
     let (mut ends, mut connections) = (Vec::new(), Vec::new());
-    let (mut retries, mut ejections, mut last_resorts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut retries, mut ejections, mut last_resorts, mut waits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, server) in servers {
         let counts = server.ends.counts();
         ends.extend(counts.map(|(code, count)| (ServerEndLabels { server: name.to_owned(), code }, counter(count))));
@@ -119,6 +126,7 @@ pub(super) fn register_servers<'a>(servers: impl Iterator<Item = &'a ServerMetri
         retries.push((labels(), counter(server.retries.load(Ordering::Relaxed))));
         ejections.push((labels(), counter(server.ejections.load(Ordering::Relaxed))));
         last_resorts.push((labels(), counter(server.last_resorts.load(Ordering::Relaxed))));
+        waits.push((labels(), counter(server.waits.load(Ordering::Relaxed))));
     }
     registry.register(
         "upstream_requests",
@@ -144,6 +152,11 @@ pub(super) fn register_servers<'a>(servers: impl Iterator<Item = &'a ServerMetri
         "upstream_last_resorts",
         "Requests that were sent to the upstream server although it was unhealthy or ejected, because no other was left",
         Series(last_resorts),
+    );
+    registry.register(
+        "upstream_waits",
+        "Requests that waited for a connection to the upstream server, because `connections.most` were in use",
+        Series(waits),
     );
 }
 

@@ -54,7 +54,7 @@ fn a_running_proxy_is_ready_whatever_has_become_of_its_policy_file() {
     // Edited since, with mistakes, a variable that only the daemon has, and a vault that must not be asked.
     let vault = "secrets: { vault: { address: \"http://127.0.0.1:9\", login: { token: t } } }";
     let edited = format!(
-        "{}roles: {{ a: [\"${{vault:kv/a#b}}\", \"${{env:NOT_SET_HERE}}\"] }}\n{vault}\nno: key\n",
+        "{}roles: {{ a: [\"${{vault:kv/a#b}}\", \"${{env:NOT_SET_HERE}}\"] }}\n{vault}\nno: key\ninclude: [gone.yaml]\n",
         proxy.policy.yaml()
     );
     std::fs::write(proxy.file("policy.yaml"), edited).unwrap();

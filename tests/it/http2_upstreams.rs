@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -299,6 +300,19 @@ fn a_reload_keeps_connections() {
     // With other settings for further ones, too.
     assert_eq!(proxy.reload_to(|policy| policy.upstream("connections: { most: 5 }")), Reloaded::Loaded);
     assert_eq!(client.get("/x").send().is(200).text(), "0");
+    assert_eq!(upstream.connections(), 1);
+    proxy.done();
+}
+
+#[test]
+fn past_the_most_connections_requests_wait_for_their_turn() {
+    let upstream = http2_upstream().streams(2).start(answers);
+    let policy = before(&upstream).upstream("connections: { most: 1 }").upstream("connect_timeout: 1h");
+    let proxy = proxy().text(&policy.yaml().replace("workers: 2", "workers: 1")).start();
+    thread::scope(|scope| {
+        let all = [0; 12].map(|_| scope.spawn(|| client(&proxy).post("/x", "12345").send().is(200).text()));
+        all.into_iter().for_each(|one| assert!(one.join().unwrap().ends_with(" 5")));
+    });
     assert_eq!(upstream.connections(), 1);
     proxy.done();
 }

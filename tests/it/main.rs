@@ -53,6 +53,7 @@ mod http2;
 mod http2_frames;
 mod http2_upstreams;
 mod identity_providers;
+mod included;
 mod init;
 mod introspection;
 mod issuers;

@@ -87,6 +87,81 @@ fn what_cannot_be_masked_for_lack_of_memory_is_not_sent_even_by_a_route_that_onl
     proxy.done();
 }
 
+/// An array of customers of more than 4 MiB, and what is sent of it.
+fn customers() -> [String; 2] {
+    let row =
+        |number: u32, iban: &str| format!("{{ \"number\": {number}, \"iban\": \"{iban}\"{} }}", ", \"a\": 1".repeat(9));
+    let all = |iban: &dyn Fn(u32) -> String| {
+        let rows: Vec<_> = (0..40_000).map(|number| row(number, &iban(number))).collect();
+        format!("[{}]\n", rows.join(",\n"))
+    };
+    [all(&|number| format!("DE0212030000{number:010}")), all(&|number| format!("***{:04}", number % 10_000))]
+}
+
+#[test]
+fn a_long_response_is_masked_as_it_comes() {
+    let ([whole, masked], issuer) = (customers(), issuer());
+    let length = whole.len().to_string();
+    let upstream = upstream().does(move |call| {
+        call.send(format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"))?;
+        call.send(&whole)
+    });
+    let upstream = upstream.start();
+    let policy = before(&upstream, &issuer, &format!("max_size: 8MiB, {MASK}"));
+    // Far less than the response has.
+    let proxy = policy.with("limits: { memory: 1MiB }").start();
+    let mut client = client(&proxy);
+    for _ in 0..2 {
+        let answer = client.get("/customer").bearer(token(&issuer, "customers:pii")).send().is(200);
+        assert!(answer.text() == masked, "it is masked as the whole would be");
+    }
+    assert_eq!(upstream.connections(), 1, "each response was read to its end");
+    proxy.owes(1);
+    let bearer = format!("Bearer {}", token(&issuer, "customers:pii"));
+    over_http2(&proxy, async |mut sender| {
+        let request = Request::get("http://a.example/customer").header("authorization", bearer);
+        let answer = sender.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+        assert!(answer.into_body().collect().await.unwrap().to_bytes() == masked);
+    });
+    proxy.done();
+}
+
+/// Nothing can be taken back, but nothing more is sent.
+#[test]
+fn a_long_response_that_turns_out_to_be_no_json_is_cut_short() {
+    let ([whole, _], issuer) = (customers(), issuer());
+    for (damage, cause) in [("\"iban\": \"DE99\" ]", "cannot be read as JSON"), ("", "more than 2097152 bytes")] {
+        let body = if damage.is_empty() { whole.clone() } else { format!("{}{damage}", &whole[..1 << 20]) };
+        let upstream = upstream().does(move |call| {
+            call.send("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")?;
+            call.send(format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()))
+        });
+        let upstream = upstream.start();
+        let proxy = before(&upstream, &issuer, &format!("max_size: 2MiB, {MASK}")).start();
+        let mut client = client(&proxy);
+        let bearer = format!("authorization: Bearer {}", token(&issuer, "customers:pii"));
+        client.raw(format!("GET /customer HTTP/1.1\r\nhost: a\r\n{bearer}\r\n\r\n"), 1);
+        let head = client.head();
+        assert_eq!(head.word(1), "200");
+        let text = String::from_utf8(client.connection().runs_dry()).unwrap();
+        assert!(!text.ends_with("0\r\n\r\n"), "it does not look whole");
+        assert!(text.len() > 500_000 && !text.contains("DE0212") && !text.contains("DE99"));
+        let records = proxy.done();
+        assert_eq!(said(&records[0], "event.reason"), "invalid_upstream_response");
+        assert!(said(&records[0], "bartizan.cause").as_str().unwrap().contains(cause), "{}", records[0]);
+    }
+    // What says how long it is, is refused at once.
+    let length = whole.len();
+    let upstream = upstream().does(move |call| {
+        call.send(format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"))?;
+        call.send(&whole)
+    });
+    let upstream = upstream.start();
+    let proxy = before(&upstream, &issuer, &format!("max_size: 2MiB, {MASK}")).start();
+    client(&proxy).get("/customer").bearer(token(&issuer, "")).send().refused(502, "invalid_upstream_response");
+    proxy.done();
+}
+
 #[test]
 fn a_response_that_is_encoded_is_sent_decoded() {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());

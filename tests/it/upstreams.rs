@@ -57,6 +57,10 @@ impl Gate {
         *self.is_open.lock().unwrap() = true;
         self.opened.notify_all();
     }
+
+    fn closes(&self) {
+        *self.is_open.lock().unwrap() = false;
+    }
 }
 
 /// A server whose answers, `slow`, wait until the gate is open.
@@ -297,22 +301,75 @@ fn a_server_that_is_asked_no_longer_is_not_unhealthy() {
     proxy.done();
 }
 
+/// One worker with one connection to each of these servers.
+fn of_one_connection(servers: &[&str], settings: &str) -> Policy {
+    let settings = format!("connections: {{ most: 1 }}; {settings}");
+    proxy().text(&before(servers, &settings).yaml().replace("workers: 2", "workers: 1"))
+}
+
+#[test]
+fn past_the_most_connections_requests_wait_for_their_turn() {
+    let (slow, gate) = held();
+    let proxy = of_one_connection(&[&slow.url()], "connect_timeout: 1h").start();
+    let waiting = format!("bartizan_upstream_waits_total{{server=\"{}\"}} 3", slow.url());
+    thread::scope(|scope| {
+        let all = [0; 4].map(|_| scope.spawn(|| client(&proxy).get("/x").send().is(200).text()));
+        let is_counted = || operator(&proxy).get("/metrics").send().text().contains(&waiting);
+        eventually("three wait for the one connection", || is_counted().then_some(()));
+        gate.opens();
+        all.into_iter().for_each(|one| assert_eq!(one.join().unwrap(), "slow"));
+    });
+    assert_eq!(slow.connections(), 1);
+    proxy.done();
+}
+
+#[test]
+fn a_request_waits_for_a_connection_whose_server_closes_it() {
+    let once =
+        upstream().does(|call: &mut upstream::Call<'_>| call.answer(200, &[("connection", "close")], "once")).start();
+    let proxy = of_one_connection(&[&once.url()], "connect_timeout: 1h").start();
+    thread::scope(|scope| {
+        let all = [0; 8].map(|_| scope.spawn(|| client(&proxy).get("/x").send().is(200).text()));
+        all.into_iter().for_each(|one| assert_eq!(one.join().unwrap(), "once"));
+    });
+    assert_eq!(once.connections(), 8);
+    proxy.done();
+}
+
+#[test]
+fn one_that_waits_and_leaves_makes_way_for_the_next() {
+    let (slow, gate) = held();
+    let proxy = of_one_connection(&[&slow.url()], "connect_timeout: 1h").start();
+    let counts = |line: &str| {
+        let line = line.replace("URL", &slow.url());
+        eventually(&line, || operator(&proxy).get("/metrics").send().text().contains(&line).then_some(()));
+    };
+    thread::scope(|scope| {
+        let first = scope.spawn(|| client(&proxy).get("/x").send().is(200).text());
+        eventually("it is with the server", || (gate.waiting.load(Ordering::SeqCst) == 1).then_some(()));
+        let mut leaver = client(&proxy);
+        leaver.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+        counts("bartizan_upstream_waits_total{server=\"URL\"} 1");
+        let last = scope.spawn(|| client(&proxy).get("/x").send().is(200).text());
+        counts("bartizan_upstream_waits_total{server=\"URL\"} 2");
+        drop(leaver);
+        counts("bartizan_upstream_requests_total{server=\"URL\",code=\"client_disconnected\"} 1");
+        gate.opens();
+        [first, last].into_iter().for_each(|one| assert_eq!(one.join().unwrap(), "slow"));
+    });
+    proxy.done();
+}
+
 #[test]
 fn a_server_at_its_most_connections_has_not_failed_and_others_are_asked() {
     let (slow, gate) = held();
     let other = upstream().answers(200, "other").start();
-    let settings = "connections: { most: 1 }; eject: { after: 1, for: 1h, most: 100% }";
-    let of_one_worker = |servers: &[&str]| {
-        let yaml = before(servers, settings).yaml().replace("workers: 2", "workers: 1");
-        proxy().text(&yaml).start()
-    };
-    let (alone, two) = (of_one_worker(&[&slow.url()]), of_one_worker(&[&slow.url(), &other.url()]));
+    let settings = "eject: { after: 1, for: 1h, most: 100% }";
+    let mut alone = of_one_connection(&[&slow.url()], settings).start();
+    let two = of_one_connection(&[&slow.url(), &other.url()], settings).start();
     thread::scope(|scope| {
         let waiting = [&alone, &two].map(|proxy| scope.spawn(|| client(proxy).get("/x").send().is(200).text()));
         eventually("both are with the server", || (gate.waiting.load(Ordering::SeqCst) == 2).then_some(()));
-        let refused = client(&alone).get("/x").send();
-        assert_eq!(refused.header("retry-after"), Some("1"));
-        refused.refused(503, "overloaded");
         for _ in 0..4 {
             assert_eq!(client(&two).get("/x").send().is(200).text(), "other");
         }
@@ -321,6 +378,19 @@ fn a_server_at_its_most_connections_has_not_failed_and_others_are_asked() {
     });
     // It was not ejected.
     assert_eq!(client(&alone).get("/x").send().is(200).text(), "slow");
+    // The connection is there; another one is not waited for any longer.
+    let impatient = of_one_connection(&[&slow.url()], &format!("{settings}; connect_timeout: 1ms"));
+    assert_eq!(alone.reload_to(|_| impatient), proxy::Reloaded::Loaded);
+    gate.closes();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| client(&alone).get("/x").send().is(200).text());
+        eventually("it is with the server", || (gate.waiting.load(Ordering::SeqCst) == 4).then_some(()));
+        let refused = client(&alone).get("/x").send();
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        refused.refused(503, "overloaded");
+        gate.opens();
+        assert_eq!(first.join().unwrap(), "slow");
+    });
     alone.done();
     two.done();
 }

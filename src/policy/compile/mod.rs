@@ -53,9 +53,8 @@ use super::diagnostic::Problems;
 use super::document::Document;
 use super::load::{self, Opened};
 use super::secret_uses::PolicyVault;
-use super::source::environment;
+use super::source::{PolicyText, environment};
 use super::tree::At;
-use super::watch::PolicyText;
 use crate::exchange::networks::Networks;
 use crate::secrets::vault::Vaults;
 
@@ -106,7 +105,7 @@ fn compile_with(
     policy.vault = vault.map(|vault| PolicyVault { certificates, keys, ..vault });
     // What changes by itself must not bring along an edit of the policy that nobody has asked to put in force.
     let is_reread = policy.watch.map_or(policy.vault.is_none(), |watch| watch.policy);
-    policy.text = (!is_reread).then(|| PolicyText(Arc::clone(context.sources.policy())));
+    policy.text = (!is_reread).then(|| context.sources.texts());
     if document.strict == Some(true) {
         context.problems.make_strict();
     }

@@ -61,6 +61,9 @@ pub(crate) struct Document {
     /// Version of the policy language: 1. Required.
     #[schemars(range(min = 1, max = 1))]
     pub(crate) version: Option<u32>,
+    /// Files that define `roles`, `plans`, `consumers` and `apis`, too: paths, or patterns with `*`, relative to this file, as are all
+    /// paths in them.
+    pub(crate) include: Vec<String>,
     /// Where the schemas are that `$ref` and `schemaLocation` name by URL: a URL and its file, or a prefix that ends with `/` and
     /// its folder. Nothing is fetched.
     pub(crate) catalog: BTreeMap<String, String>,

@@ -163,7 +163,8 @@ pub(crate) struct RetryCause(pub(crate) String);
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename = "Connections")]
 pub(crate) struct ConnectionSettings {
-    /// Most connections of each worker to a server.
+    /// Most connections of each worker to a server. Further requests wait for their turn as long as `connect_timeout`; then they are
+    /// refused with 503 `overloaded`.
     #[schemars(range(min = 1), extend("default" = 256))]
     pub(crate) most: Option<u32>,
     /// A connection of this age takes no further request. Default: whatever its age.

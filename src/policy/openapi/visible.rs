@@ -320,7 +320,7 @@ components:
                 let rules = read(&format!("{media}: {{ schema: {{ {schema} }} }}"), schemas);
                 let rules = rules.unwrap_or_else(|said| panic!("{schema}: {said}"));
                 let hidden = Mask::new(rules).hidden(|_| false).unwrap_or_else(|| panic!("{media} {schema}"));
-                let masked = mask::rewrite(&hidden, text.as_bytes(), &MemoryBudget::new(10_000)).unwrap();
+                let masked = mask::rewrite(hidden, text.as_bytes(), &MemoryBudget::new(10_000)).unwrap();
                 let masked = String::from_utf8(masked.to_vec()).unwrap();
                 assert!(!masked.contains("SECRET"), "{media} {schema}: {masked}");
             }

@@ -154,14 +154,16 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
     /// Sends it to one server after the other, until there is a response, or no reason to go on.
     async fn send(mut self, mut body: Body, permit: ApiPermit, guard: &mut RecordGuard) -> Result<Forwarded, Refusal> {
         let candidates = self.pools.of(self.api);
+        // The position of the address for a connection to which it waits: those to all others are in use, too.
+        let mut full = None;
         loop {
-            let chosen = self.choose(candidates);
+            let chosen = full.or_else(|| self.choose(candidates));
             let Some((position, pool)) = chosen.and_then(|position| Some((position, candidates.get(position)?))) else {
                 return Err(none_left(candidates.is_empty()));
             };
             guard.sent_to(&pool.server, self.attempts.number());
             let in_flight = pool.endpoint.begin();
-            let failure = match self.attempt(pool, body, guard).await {
+            let failure = match self.attempt(pool, body, full.is_some(), guard).await {
                 Ok((mut connection, head, after)) => {
                     self.note(candidates, pool, !outlier::is_failure(head.status));
                     let cause = RetryCause::Status(head.status);
@@ -182,15 +184,11 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
                 Err(failure) => failure,
             };
             drop(in_flight);
-            if let Failure::Impatient(refusal) = failure {
-                return Err(guard.counter.failure().unwrap_or(refusal));
-            }
-            if let Failure::Refused(refusal) = failure {
-                // If the client's body ended early, the refusal says so: it is not the upstream's fault, nor to its credit.
-                return Err(guard.counter.failure().unwrap_or_else(|| {
-                    self.note(candidates, pool, false);
-                    refusal
-                }));
+            // If the client's body ended early, the refusal says so: it is not the upstream's fault, nor to its credit.
+            if let Failure::Impatient(_) | Failure::Refused(_) = &failure
+                && let Some(own) = guard.counter.failure()
+            {
+                return Err(own);
             }
             if failure.is_of_the_server() {
                 self.note(candidates, pool, false);
@@ -198,16 +196,18 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
             if let Failure::NotConnected(..) = failure {
                 pool.endpoint.unreachable(self.tick());
             }
-            body = match self.again(failure, candidates, position) {
-                Ok(Again { body, pauses }) => {
+            let waited = full.take().is_some();
+            let again = self.again(failure, candidates, position, waited);
+            let again = again.map_err(|refusal| guard.counter.failure().unwrap_or(refusal))?;
+            match again.when {
+                When::Free => full = Some(position),
+                When::Now => pool.retried(),
+                When::Later => {
                     pool.retried();
-                    if pauses {
-                        self.attempts.pause(position).await;
-                    }
-                    body
+                    self.attempts.pause(position).await;
                 }
-                Err(refusal) => return Err(guard.counter.failure().unwrap_or(refusal)),
-            };
+            }
+            body = again.body;
         }
     }
 
@@ -239,8 +239,15 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
         Some(position)
     }
 
-    /// What is sent once more after a failure; otherwise the refusal.
-    fn again(&mut self, failure: Failure, candidates: &[Rc<Pool>], position: usize) -> Result<Again, Refusal> {
+    /// What is sent once more after a failure, at this address or another one; otherwise the refusal. `waited`: for a connection
+    /// to this one.
+    fn again(
+        &mut self,
+        failure: Failure,
+        candidates: &[Rc<Pool>],
+        position: usize,
+        waited: bool,
+    ) -> Result<Again, Refusal> {
         let now = self.tick();
         let own = candidates.get(position).map(|pool| pool.server.index);
         let mut has_another = |is_of_any_server: bool| {
@@ -250,41 +257,45 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
             self.attempts.has_another_address(position, candidates.iter().map(is_worth_trying), Instant::now)
         };
         let (cause, refusal, body) = match failure {
-            Failure::Unwanted(body) => return Ok(Again { body, pauses: true }),
+            Failure::Unwanted(body) => return Ok(Again { body, when: When::Later }),
             // In HTTP/2, a server says that it does not take it.
-            Failure::Unsent(body) if has_another(true) => return Ok(Again { body, pauses: false }),
-            Failure::Full { body, is_of_address: true, .. } if has_another(true) => {
-                return Ok(Again { body, pauses: false });
+            Failure::Unsent(body) if has_another(true) => return Ok(Again { body, when: When::Now }),
+            Failure::Full { body, is_of_address: true, .. } if !waited => {
+                return Ok(Again { body, when: if has_another(true) { When::Now } else { When::Free } });
             }
             Failure::Full { refusal, .. } | Failure::Refused(refusal) | Failure::Impatient(refusal) => {
                 return Err(refusal);
             }
-            Failure::NotConnected(_, body) if has_another(false) => return Ok(Again { body, pauses: false }),
+            Failure::NotConnected(_, body) if has_another(false) => return Ok(Again { body, when: When::Now }),
             Failure::NotConnected(refusal, body) => (RetryCause::NotConnected, refusal, Some(body)),
             Failure::Unsent(body) => (RetryCause::NotConnected, unreachable(), Some(body)),
             Failure::Unanswered { refusal, body, .. } => (RetryCause::Unanswered, refusal, body),
         };
         let body = body.filter(|_| self.attempts.may_repeat(cause, Instant::now)).ok_or(refusal)?;
-        Ok(Again { body, pauses: true })
+        Ok(Again { body, when: When::Later })
     }
 
     /// Sends it to one address, and waits for the head of the response. A connection that had been used before may have been
-    /// closed meanwhile: then another is taken if nothing was sent, and a new one is opened, once, if it is idempotent.
+    /// closed meanwhile: then another is taken if nothing was sent, and a new one is opened, once, if it is idempotent. `waits`: for
+    /// its turn to have a connection.
     async fn attempt(
         &self,
         pool: &Rc<Pool>,
         mut body: Body,
+        waits: bool,
         guard: &RecordGuard,
     ) -> Result<(UpstreamExchange, Head, Duration), Failure> {
         let limit = Limit { time: self.attempts.limit(self.limit.time, Instant::now), ..self.limit };
         let (mut only_new, mut unsent_before) = (false, 0);
         loop {
-            let mut connection = match if only_new { None } else { pool.take() } {
-                Some(connection) => connection,
-                None => match self.pools.connect(pool).await {
-                    Ok(connection) => connection,
-                    Err(error) => return Err(not_connected(&error, body)),
-                },
+            let connection = match if only_new || waits { None } else { pool.take() } {
+                Some(connection) => Ok(connection),
+                None if waits => self.pools.wait(pool, only_new).await,
+                None => self.pools.connect(pool).await,
+            };
+            let mut connection = match connection {
+                Ok(connection) => connection,
+                Err(error) => return Err(not_connected(&error, body)),
             };
             (self.begin)(&mut connection, &pool.server, body);
             match response_head(&mut connection, limit, guard).await {
@@ -308,8 +319,16 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
 /// What is sent once more.
 struct Again {
     body: Body,
-    /// Whether after a pause.
-    pauses: bool,
+    when: When,
+}
+
+/// When a request is sent once more.
+enum When {
+    Now,
+    /// After a pause.
+    Later,
+    /// At this address, when it is its turn to have a connection.
+    Free,
 }
 
 /// Why there is no head of a response.

@@ -30,10 +30,10 @@ use self::client_response::ClientResponse;
 use self::forward::Forwarded;
 use self::permission::Credentials;
 use self::record_guard::RecordGuard;
-use self::response_body::ResponseBody;
+use self::response_body::{Held, ResponseBody};
 use self::target::RequestTarget;
 use self::upgrade::{Upgraded, Wanted};
-use crate::body::{Pieces, Source};
+use crate::body::Source;
 use crate::chain;
 use crate::exchange::Exchange;
 use crate::grpc;
@@ -108,7 +108,7 @@ enum Processed {
     Own(Box<Answer>),
     /// It was sent on. Beside the response, the part of its body that was read for its check, and what is needed to decide about
     /// the request again, if the rest is still to come.
-    Forwarded(Forwarded, Pieces, Option<Box<Credentials>>),
+    Forwarded(Forwarded, Held, Option<Box<Credentials>>),
     /// The upstream has switched to WebSocket.
     Upgraded(Head, Box<Upgraded>),
 }
@@ -179,14 +179,14 @@ async fn checked(
     forwarded: Forwarded,
     route: &Arc<Route>,
     guard: &mut RecordGuard,
-) -> Result<(Forwarded, Pieces), Refusal> {
+) -> Result<(Forwarded, Held), Refusal> {
     match &route.response {
-        None => Ok((forwarded, Pieces::new())),
+        None => Ok((forwarded, Held::default())),
         Some(requirement) => {
             let headers = forwarded.head.fields.to_map();
             let checked = response_check::check(forwarded, route, requirement, &headers, guard);
             let (mut forwarded, held) = Box::pin(checked).await?;
-            if !held.is_empty() {
+            if !held.pieces.is_empty() {
                 // Its trailers were not part of what was checked, and are gone.
                 forwarded.head.fields.remove(&TRAILER);
             }

@@ -16,6 +16,7 @@ use crate::body::Pieces;
 use crate::grpc;
 use crate::proxy::upstream::{Pool, ResponseError, UpstreamExchange};
 use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::schema::response::Masking;
 
 /// The body of a response to the client.
 pub(crate) struct ResponseBody {
@@ -38,6 +39,20 @@ enum Watch {
     Now(Pin<Box<dyn Future<Output = Refusal>>>),
 }
 
+/// What was held of a body until the response was released.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) pieces: Pieces,
+    /// Hides something in what is still to come.
+    pub(crate) masking: Option<Box<Masking>>,
+}
+
+impl From<Pieces> for Held {
+    fn from(pieces: Pieces) -> Self {
+        Self { pieces, masking: None }
+    }
+}
+
 enum Source {
     Local(Option<Bytes>),
     Upstream(Upstream),
@@ -45,8 +60,7 @@ enum Source {
 
 /// A body streamed from the upstream.
 struct Upstream {
-    /// What was held of the body until the response was released.
-    held: Pieces,
+    held: Held,
     /// What came first of a body of which nothing was held.
     /// Boxed, because it is large and rare, and would enlarge every response.
     beginning: Option<Box<Frame<Bytes>>>,
@@ -80,11 +94,11 @@ impl ResponseBody {
     pub(crate) fn upstream(
         connection: UpstreamExchange,
         pool: Rc<Pool>,
-        mut held: Pieces,
+        mut held: Held,
         credentials: Option<Box<Credentials>>,
         guard: Box<RecordGuard>,
     ) -> Self {
-        held.retain(|piece| !piece.is_empty());
+        held.pieces.retain(|piece| !piece.is_empty());
         let connection = Some(connection);
         let upstream = Upstream { held, beginning: None, connection, pool, waiting_since: None };
         let mut body = Self::new(Source::Upstream(upstream), guard);
@@ -127,7 +141,7 @@ impl ResponseBody {
     /// Reads what is already there of the body, so that a response that breaks at its beginning can still be replaced.
     pub(super) fn poll_beginning(&mut self, cx: &mut Context<'_>) {
         if let Source::Upstream(upstream) = &mut self.source
-            && upstream.held.is_empty()
+            && upstream.held.pieces.is_empty()
             && upstream.beginning.is_none()
         {
             match upstream.poll(cx, &self.watch, &self.guard) {
@@ -198,12 +212,53 @@ impl Upstream {
         watch: &Watch,
         guard: &RecordGuard,
     ) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
-        if let Some(piece) = self.held.pop_front() {
+        if let Some(piece) = self.held.pieces.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if let Some(frame) = self.beginning.take() {
             return Poll::Ready(Some(Ok(*frame)));
         }
+        if self.held.masking.is_some() { self.poll_masked(cx, watch, guard) } else { self.poll_next(cx, watch, guard) }
+    }
+
+    /// The next piece of a body in which something is hidden. Its trailers are of the whole, and do not go on.
+    #[cold]
+    fn poll_masked(
+        &mut self,
+        cx: &mut Context<'_>,
+        watch: &Watch,
+        guard: &RecordGuard,
+    ) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        loop {
+            let frame = ready!(self.poll_next(cx, watch, guard));
+            let Some(masking) = &mut self.held.masking else { return Poll::Ready(frame) };
+            let masked = match frame {
+                Some(Ok(frame)) => masking.push(&frame.into_data().unwrap_or_default()),
+                Some(Err(refusal)) => Err(refusal),
+                None => {
+                    let finished = masking.finish();
+                    self.held.masking = None;
+                    return Poll::Ready(finished.err().map(Err));
+                }
+            };
+            match masked {
+                Ok(piece) if piece.is_empty() => {}
+                Ok(piece) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Err(refusal) => {
+                    (self.connection, self.held.masking) = (None, None);
+                    return Poll::Ready(Some(Err(refusal)));
+                }
+            }
+        }
+    }
+
+    /// The next piece from the upstream.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        watch: &Watch,
+        guard: &RecordGuard,
+    ) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let frame = match connection.poll_body(cx) {
             Poll::Ready(frame) => frame,
@@ -246,15 +301,19 @@ impl Upstream {
     }
 
     fn has_ended(&self) -> bool {
-        self.held.is_empty()
+        self.held.pieces.is_empty()
+            && self.held.masking.is_none()
             && self.beginning.is_none()
             && self.connection.as_ref().is_none_or(|connection| connection.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.held.masking.is_some() {
+            return SizeHint::new();
+        }
         let rest = self.connection.as_ref().map(|connection| connection.size_hint()).unwrap_or_default();
         let beginning = self.beginning.as_deref().and_then(Frame::data_ref).map_or(0, Bytes::len);
-        let first = (self.held.iter().map(Bytes::len).sum::<usize>() + beginning) as u64;
+        let first = (self.held.pieces.iter().map(Bytes::len).sum::<usize>() + beginning) as u64;
         rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest.saturating_add(first)))
     }
 }
@@ -279,7 +338,7 @@ impl Body for ResponseBody {
             Source::Local(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Source::Upstream(upstream) => match lost {
                 Poll::Ready(refusal) => {
-                    upstream.connection = None;
+                    (upstream.connection, upstream.held.masking) = (None, None);
                     Some(Err(refusal))
                 }
                 Poll::Pending => ready!(upstream.poll(cx, &this.watch, &this.guard)),

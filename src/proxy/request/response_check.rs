@@ -1,5 +1,5 @@
 //! Checks a response before it is sent to the client, and hides what the caller may not see: it is read whole, up to the size that
-//! its schema allows.
+//! its schema allows. Where nothing is checked but fields are hidden, a long one goes on as it comes.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::forward::Forwarded;
 use super::record_guard::RecordGuard;
+use super::response_body::Held;
 use crate::body::{Collected, Pieces, no_memory};
 use crate::budget::MemoryBudget;
 use crate::chain;
@@ -23,7 +24,20 @@ use crate::proxy::upstream::ResponseError;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::mask::Hidden;
 use crate::stages::schema::content::Contents;
-use crate::stages::schema::response::{Expected, Requirement};
+use crate::stages::schema::response::{Expected, Masking, Requirement};
+
+/// A body of which fields are hidden is held until so many bytes of it have come, so that most that are no JSON can be replaced by
+/// a refusal. A longer one is cut short where it turns out to be none.
+const HELD: usize = 64 * 1024;
+
+/// What was read of a body.
+enum Read {
+    Whole(Bytes),
+    /// More of it is to come.
+    Beginning(Pieces),
+    /// It cannot be held.
+    TooMuch(Pieces, Refusal),
+}
 
 /// Checks a response against the schema for its status, if there is one, and hides what the caller may not see. Returns it with
 /// what was read of its body.
@@ -33,30 +47,31 @@ pub(super) async fn check(
     requirement: &Requirement,
     headers: &HeaderMap,
     guard: &mut RecordGuard,
-) -> Result<(Forwarded, Pieces), Refusal> {
+) -> Result<(Forwarded, Held), Refusal> {
     let status = forwarded.head.status;
     // RFC 9110 §6.4.1: these have no body.
     let bodiless = guard.exchange.method == Some(Method::HEAD)
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let hidden = hidden(&mut forwarded, requirement, guard);
     let hides = hidden.is_some();
-    let contents = match requirement.of(status, headers).filter(|_| !bodiless) {
-        None => None,
-        Some(Expected::Contents(contents)) => Some(contents),
-        Some(Expected::Nothing) => {
-            if !forwarded.connection.has_ended() {
-                chain::release_undescribed(route, requirement, status, &mut guard.trace)
-                    .inspect_err(|_| guard.discarded())?;
-            }
-            None
-        }
-    };
+    let contents = if bodiless { None } else { contents(&forwarded, route, requirement, headers, guard)? };
     if bodiless || (contents.is_none() && !hides) {
-        return Ok((forwarded, Pieces::new()));
+        return Ok((forwarded, Held::default()));
     }
     let view = Rc::clone(&guard.view);
-    let (read, whole) = match read(&mut forwarded, requirement, &view.in_force.memory).await {
-        Ok(read) => read,
+    let memory = &view.in_force.memory;
+    let in_parts = hides
+        && contents.is_none()
+        && requirement.hides_in_parts(headers)
+        && !route.mask_reporting.contains(Stage::Response);
+    let (read, whole) = match read(&mut forwarded, requirement, memory, in_parts).await {
+        Ok(Read::Whole(whole)) => (Pieces::from([whole.clone()]), Ok(whole)),
+        Ok(Read::TooMuch(pieces, refusal)) => (pieces, Err(refusal)),
+        Ok(Read::Beginning(pieces)) => {
+            let masking = hidden.map(|hidden| requirement.masking(hidden, memory));
+            let begun = begin(masking, pieces, &forwarded).inspect_err(|_| guard.discarded());
+            return begun.map(|held| (forwarded, held));
+        }
         Err(refusal) => {
             guard.discarded();
             return Err(guard.counter.failure().unwrap_or(refusal));
@@ -64,14 +79,14 @@ pub(super) async fn check(
     };
     let nothing = whole.as_ref().is_ok_and(Bytes::is_empty);
     if nothing && (contents.is_none() || requirement.accepts_nothing(status)) {
-        return Ok((forwarded, read));
+        return Ok((forwarded, read.into()));
     }
     match release(route, requirement, (contents, hidden), headers, whole, guard).await {
-        Ok(None) => Ok((forwarded, read)),
+        Ok(None) => Ok((forwarded, read.into())),
         Ok(Some(masked)) => {
             // It was decoded.
             forwarded.head.fields.remove(&CONTENT_ENCODING);
-            Ok((forwarded, Pieces::from([masked])))
+            Ok((forwarded, Pieces::from([masked]).into()))
         }
         Err(refusal) => {
             guard.discarded();
@@ -81,6 +96,34 @@ pub(super) async fn check(
             Err(refusal)
         }
     }
+}
+
+/// What the body of a response is checked against, if it is. One that must have no body is refused if there is one.
+fn contents<'r>(
+    forwarded: &Forwarded,
+    route: &Route,
+    requirement: &'r Requirement,
+    headers: &HeaderMap,
+    guard: &mut RecordGuard,
+) -> Result<Option<&'r Contents>, Refusal> {
+    let status = forwarded.head.status;
+    match requirement.of(status, headers) {
+        Some(Expected::Contents(contents)) => return Ok(Some(contents)),
+        Some(Expected::Nothing) if !forwarded.connection.has_ended() => {
+            chain::release_undescribed(route, requirement, status, &mut guard.trace)
+                .inspect_err(|_| guard.discarded())?;
+        }
+        Some(Expected::Nothing) | None => {}
+    }
+    Ok(None)
+}
+
+/// Goes on with a body of which this has come, and of which something is hidden.
+fn begin(masking: Option<Masking>, beginning: Pieces, forwarded: &Forwarded) -> Result<Held, Refusal> {
+    let Some(mut masking) = masking else { return Ok(beginning.into()) };
+    masking.expects(forwarded.connection.size_hint().lower(), beginning.iter().map(Bytes::len).sum())?;
+    let pieces = beginning.iter().map(|piece| masking.push(piece)).collect::<Result<_, _>>()?;
+    Ok(Held { pieces, masking: Some(Box::new(masking)) })
 }
 
 /// Checks a body against what it must look like, and hides what the caller may not see: then it returns what is sent in its
@@ -160,13 +203,13 @@ fn make_private(fields: &mut ResponseFields) {
     fields.push(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("private")));
 }
 
-/// Reads the body of a response, within the limit of its size and the memory budget. Returns what was read; and all of it, or
-/// why that cannot be checked.
+/// Reads the body of a response, within the limit of its size and the memory budget. `in_parts`: if it is long, only its beginning.
 async fn read(
     forwarded: &mut Forwarded,
     requirement: &Requirement,
     memory: &MemoryBudget,
-) -> Result<(Pieces, Result<Bytes, Refusal>), Refusal> {
+    in_parts: bool,
+) -> Result<Read, Refusal> {
     let idle = forwarded.pool.idle_timeout();
     let mut collected = Collected::new(memory);
     loop {
@@ -192,14 +235,16 @@ async fn read(
         };
         let kept = collected.push(data, &forwarded.connection.size_hint());
         if kept.is_err() {
-            return Ok((collected.into_pieces(), Err(no_memory(Stage::Response))));
+            return Ok(Read::TooMuch(collected.into_pieces(), no_memory(Stage::Response)));
         }
         if collected.len() as u64 > requirement.max_size {
-            return Ok((collected.into_pieces(), Err(requirement.too_large())));
+            return Ok(Read::TooMuch(collected.into_pieces(), requirement.too_large()));
+        }
+        if in_parts && collected.len() > HELD {
+            return Ok(Read::Beginning(collected.into_pieces()));
         }
     }
-    let whole = collected.into_bytes();
-    Ok((Pieces::from([whole.clone()]), Ok(whole)))
+    Ok(Read::Whole(collected.into_bytes()))
 }
 
 fn interrupted(error: &ResponseError) -> Refusal {

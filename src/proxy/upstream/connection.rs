@@ -13,7 +13,8 @@ use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::error::ResponseError;
 use super::head::{self, Head, Interims, MAX_HEADERS};
-use super::limit::{Open, Permit};
+use super::limit::Permit;
+use super::slots::Open;
 use crate::body::Body;
 use crate::proxy::deadline::Deadline;
 use crate::proxy::http1::body_decoder::{BodyDecoder, Framing};

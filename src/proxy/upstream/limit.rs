@@ -1,7 +1,5 @@
 //! Limits the connections to all upstreams together, idle ones included.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,23 +19,6 @@ pub(super) struct Permit {
     limit: UpstreamLimit,
     /// Counts it for its server.
     _open: OpenConnection,
-}
-
-/// One of a worker's connections to an address, counted until this is dropped.
-pub(super) struct Open(Rc<Cell<usize>>);
-
-impl Open {
-    /// Counts one more.
-    pub(super) fn count(open: &Rc<Cell<usize>>) -> Self {
-        open.set(open.get().saturating_add(1));
-        Self(Rc::clone(open))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
 }
 
 impl UpstreamLimit {

@@ -1,6 +1,6 @@
 //! The upstream side: a client of HTTP/1.1 (RFC 9112) and HTTP/2 (RFC 9113) with pooled connections.
 //!
-//! - `balance` chooses an address; `pool` keeps connections to it; `exchange` is one request on one of them, and `error` why it gets
+//! - `balance` chooses an address; `pool` keeps connections to it, for which requests wait in `slots`; `exchange` is one request on one of them, and `error` why it gets
 //!   no response. `connection` is one of HTTP/1.1, `http2` has those of HTTP/2.
 //! - `head` parses the head of a response; its body is decoded by `http1::body_decoder`.
 //!
@@ -17,6 +17,7 @@ mod http2;
 mod limit;
 pub(crate) mod outlier;
 mod pool;
+mod slots;
 
 pub(crate) use balance::{Choice, Chosen, choose};
 pub(crate) use connection::UpstreamConnection;

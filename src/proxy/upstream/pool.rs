@@ -9,12 +9,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::connection::UpstreamConnection;
 use super::exchange::UpstreamExchange;
 use super::http2::{Http2Connection, Http2Stream, SharedConnections};
-use super::limit::{Open, Permit, UpstreamLimit};
+use super::limit::{Permit, UpstreamLimit};
+use super::slots::{Open, Slots, Turn};
 use crate::error_text;
 use crate::policy::upstream::{Connections, HTTP_2, Protocol};
 use crate::policy::{Api, Server};
@@ -77,55 +79,90 @@ impl Pools {
     /// Opens a connection to the server of `pool` for a request; in HTTP/2, one that another request has opened meanwhile may have
     /// room for it.
     pub(crate) async fn connect(&self, pool: &Pool) -> Result<UpstreamExchange, ConnectError> {
-        let limit = pool.server.connections.connect_timeout;
         // Boxed, because it is large and rare, and would enlarge the future of every request.
+        Box::pin(self.open(pool, None)).await
+    }
+
+    /// Waits for one of the connections of `pool` after as many requests as came before, for as long as opening one may take.
+    /// `only_new`: one that was used before will not do.
+    pub(crate) async fn wait(&self, pool: &Pool, only_new: bool) -> Result<UpstreamExchange, ConnectError> {
+        pool.metrics.waits();
         Box::pin(async {
-            let _turn = match pool.server.protocol {
-                Protocol::Http1 => None,
-                // That others open connections for so long is no fault of the server's.
-                Protocol::Http2 => {
-                    Some(tokio::time::timeout(limit, pool.shared.turn()).await.map_err(|_| ConnectError::TooManyHere)?)
+            let end = Instant::now() + pool.server.connections.connect_timeout;
+            let mut turn = pool.slots.queue();
+            loop {
+                tokio::time::timeout_at(end, turn.comes()).await.map_err(|_| ConnectError::TooManyHere)?;
+                if only_new {
+                    pool.close_idle();
+                } else if let Some(exchange) = pool.find() {
+                    pool.taken(&mut turn);
+                    return Ok(exchange);
                 }
-            };
-            let opening = async {
-                match pool.server.protocol {
-                    Protocol::Http1 => {
-                        let (permit, open) = self.permit(pool)?;
-                        let stream = pool.open().await?;
-                        Ok(UpstreamExchange::Http1(Box::new(UpstreamConnection::new(stream, permit, open))))
-                    }
-                    Protocol::Http2 => self.connect_http2(pool).await.map(UpstreamExchange::Http2),
+                match self.open(pool, Some(&mut turn)).await {
+                    // What it was called for was no good.
+                    Err(ConnectError::TooManyHere) => turn.again(),
+                    opened => return opened,
                 }
-            };
-            tokio::time::timeout(limit, opening).await.unwrap_or(Err(ConnectError::Timeout))
+            }
         })
         .await
     }
 
+    /// Opens a connection for a request, whose turn it is if others have waited.
+    async fn open(&self, pool: &Pool, turn: Option<&mut Turn>) -> Result<UpstreamExchange, ConnectError> {
+        let limit = pool.server.connections.connect_timeout;
+        let _opens = match pool.server.protocol {
+            Protocol::Http1 => None,
+            // That others open connections for so long is no fault of the server's.
+            Protocol::Http2 => {
+                Some(tokio::time::timeout(limit, pool.shared.turn()).await.map_err(|_| ConnectError::TooManyHere)?)
+            }
+        };
+        let opening = async {
+            match pool.server.protocol {
+                Protocol::Http1 => {
+                    let (permit, open) = self.permit(pool, turn)?;
+                    let stream = pool.open().await?;
+                    Ok(UpstreamExchange::Http1(Box::new(UpstreamConnection::new(stream, permit, open))))
+                }
+                Protocol::Http2 => self.open_http2(pool, turn).await.map(UpstreamExchange::Http2),
+            }
+        };
+        tokio::time::timeout(limit, opening).await.unwrap_or(Err(ConnectError::Timeout))
+    }
+
     /// Opens a connection in its turn, unless one that was opened meanwhile has room.
-    async fn connect_http2(&self, pool: &Pool) -> Result<Box<Http2Stream>, ConnectError> {
-        if let Some(stream) = pool.shared.stream(pool.server.connections) {
+    async fn open_http2(&self, pool: &Pool, turn: Option<&mut Turn>) -> Result<Box<Http2Stream>, ConnectError> {
+        if pool.serves(turn.as_deref())
+            && let Some(stream) = pool.shared.stream(pool.server.connections)
+        {
+            turn.into_iter().for_each(|turn| pool.taken(turn));
             return Ok(stream);
         }
-        let permits = self.permit(pool)?;
+        let permits = self.permit(pool, turn)?;
         let stream = pool.open().await?;
         let connection = Http2Connection::open(stream, permits).await.map_err(ConnectError::Http2)?;
         pool.shared.add(connection);
         // None: it is gone already.
         let gone = || ConnectError::Http2(io::ErrorKind::ConnectionReset.into());
-        pool.shared.stream(pool.server.connections).ok_or_else(gone)
+        let stream = pool.shared.stream(pool.server.connections).ok_or_else(gone)?;
+        // It has room for others.
+        pool.call_next();
+        Ok(stream)
     }
 
     /// Counts a new connection. When there are too many, first closes one that is idle.
-    fn permit(&self, pool: &Pool) -> Result<(Permit, Open), ConnectError> {
-        if pool.open.get() >= pool.server.connections.most {
+    fn permit(&self, pool: &Pool, turn: Option<&mut Turn>) -> Result<(Permit, Open), ConnectError> {
+        if !pool.serves(turn.as_deref()) || pool.slots.open() >= pool.server.connections.most {
             return Err(ConnectError::TooManyHere);
         }
         let permit = pool.limit.acquire(&pool.metrics).or_else(|| {
             self.all.iter().find(|pool| pool.close_idle())?;
             pool.limit.acquire(&pool.metrics)
         });
-        permit.map(|permit| (permit, Open::count(&pool.open))).ok_or(ConnectError::TooMany)
+        let permits = (permit.ok_or(ConnectError::TooMany)?, Open::count(&pool.slots));
+        turn.into_iter().for_each(|turn| pool.taken(turn));
+        Ok(permits)
     }
 
     /// Closes connections that have been idle too long, that the peer has closed, or that others may need.
@@ -152,8 +189,8 @@ pub(crate) struct Pool {
     /// Those of HTTP/2.
     shared: SharedConnections,
     limit: UpstreamLimit,
-    /// Connections of this worker to the address.
-    open: Rc<Cell<usize>>,
+    /// Connections of this worker to the address, and who waits for one.
+    slots: Rc<Slots>,
     /// It is not that of the policy in force any more. Requests that began before still use it; nothing is kept for others.
     retired: Cell<bool>,
 }
@@ -176,13 +213,40 @@ impl Pool {
             idle: RefCell::new(idle),
             shared: SharedConnections::new(shared),
             limit: limit.clone(),
-            open: former.map(|pool| Rc::clone(&pool.open)).unwrap_or_default(),
+            slots: former.map(|pool| Rc::clone(&pool.slots)).unwrap_or_default(),
             retired: Cell::new(false),
         }
     }
 
-    /// Takes a connection for a request that is still open, if there is one.
+    /// Takes a connection for a request that is still open, if there is one and nobody waits for it.
     pub(crate) fn take(&self) -> Option<UpstreamExchange> {
+        if self.slots.are_awaited() { None } else { self.find() }
+    }
+
+    /// Whether a connection may be for this request, which may have waited for its turn.
+    fn serves(&self, turn: Option<&Turn>) -> bool {
+        turn.is_some() || !self.slots.are_awaited()
+    }
+
+    /// Ends a turn. If there is something for others, the next one is called: it may have become free while nobody waited.
+    fn taken(&self, turn: &mut Turn) {
+        turn.take();
+        self.call_next();
+    }
+
+    /// Calls the next one that waits, if there is something for it.
+    fn call_next(&self) {
+        let has_room = || {
+            let may_open = self.slots.open() < self.server.connections.most;
+            may_open || !self.idle.borrow().is_empty() || self.shared.have_room()
+        };
+        if self.slots.are_awaited() && has_room() {
+            self.slots.call_next();
+        }
+    }
+
+    /// Finds a connection for a request that is still open.
+    fn find(&self) -> Option<UpstreamExchange> {
         if self.server.protocol == Protocol::Http2 {
             return self.shared.stream(self.server.connections).map(UpstreamExchange::Http2);
         }
@@ -254,6 +318,8 @@ impl Pool {
             && self.keeps(&connection)
         {
             idle.push(connection);
+            drop(idle);
+            self.slots.call_next();
         }
     }
 
@@ -355,9 +421,9 @@ mod tests {
             pool.idle.borrow_mut().push(connection);
             accepted.push(listener.accept().unwrap());
         }
-        assert_eq!(pool.open.get(), 8);
+        assert_eq!(pool.slots.open(), 8);
         pools.sweep();
-        assert_eq!((pool.idle.borrow().len(), pool.open.get()), (6, 6));
+        assert_eq!((pool.idle.borrow().len(), pool.slots.open()), (6, 6));
         pools.sweep();
         assert_eq!(pool.idle.borrow().len(), 6);
         // The next view has the same pool, as long as the address is in it.

@@ -4,10 +4,15 @@
 //! JSON is refused and never passes. A path in a mask is meant for every shape that an upstream may give the same data: lists on the
 //! way are passed through, and `*` is any element or member, or nothing where a single object stands in place of a list.
 
+mod kept;
+mod next;
+mod number;
+mod places;
 mod replacement;
 mod rewrite;
 mod rules;
+mod utf8;
 
 pub(crate) use self::replacement::Replacement;
-pub(crate) use self::rewrite::{Failed, rewrite};
+pub(crate) use self::rewrite::{Failed, Rewriter, rewrite};
 pub(crate) use self::rules::{Hidden, Mask, Rule};

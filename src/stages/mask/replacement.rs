@@ -30,6 +30,11 @@ impl Replacement {
         }
     }
 
+    /// Whether something of the value is shown.
+    pub(super) fn shows_some(self) -> bool {
+        matches!(self, Self::KeepLast(_))
+    }
+
     /// The most bytes that stand in place of a value: what is kept of it is not longer than it, and in quotes after the stars.
     pub(super) fn most_bytes(self, value: &[u8]) -> usize {
         match self {

@@ -87,7 +87,7 @@ impl Mask {
 }
 
 /// What is hidden from one caller. Never empty.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Hidden(pub(super) Vec<Rule>);
 
 impl Hidden {

@@ -15,7 +15,7 @@ use super::offload::offload;
 use crate::body::{no_memory, overloaded};
 use crate::budget::MemoryBudget;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
-use crate::stages::mask::{self, Failed, Hidden, Mask};
+use crate::stages::mask::{self, Failed, Hidden, Mask, Rewriter};
 
 /// The statuses that a schema applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,10 +177,7 @@ impl Requirement {
     ) -> Result<Bytes, Refusal> {
         /// Bodies of at most this many bytes, times the paths that are looked for, are masked on the worker.
         const AT_ONCE: usize = 256 << 10;
-        let unreadable = |cause: String| invalid(cause.clone(), vec![rule("mask", cause)]);
-        let is_json =
-            media_type::of(headers).is_some_and(|media| media_type::is_json(&media) && media_type::is_utf8(&media));
-        if !is_json {
+        if !is_json(headers) {
             return Err(unreadable("it is not JSON, and the route masks fields of JSON".to_owned()));
         }
         let decoded = match Encoding::of(headers) {
@@ -193,27 +190,29 @@ impl Requirement {
         })?;
         let work = decoded.len().saturating_mul(hidden.paths().count());
         let masked = if work <= AT_ONCE {
-            mask::rewrite(&hidden, &decoded, memory)
+            mask::rewrite(hidden, &decoded, memory)
         } else {
             let memory = memory.clone();
             // Boxed: rare, and it would be a part of every request's future.
-            Box::pin(offload(move || Ok(mask::rewrite(&hidden, &decoded, &memory)))).await?
+            Box::pin(offload(move || Ok(mask::rewrite(hidden, &decoded, &memory)))).await?
         };
-        masked.map_err(|failed| match failed {
-            Failed::Unreadable(at) => {
-                unreadable(format!("it cannot be read as JSON at byte {at}, so nothing of it can be hidden"))
-            }
-            Failed::TooMuchWork => {
-                unreadable("it has too many members and elements to look for what the route masks".to_owned())
-            }
-            Failed::NoMemory => no_memory(Stage::Response),
-        })
+        masked.map_err(failed)
+    }
+
+    /// Whether something may be hidden in a response while it comes: its bytes are those of a JSON text. Otherwise it has to be read
+    /// whole.
+    pub(crate) fn hides_in_parts(&self, headers: &HeaderMap) -> bool {
+        is_json(headers) && matches!(Encoding::of(headers), Ok(Encoding::Identity))
+    }
+
+    /// Begins to hide what is hidden in such a response.
+    pub(crate) fn masking(&self, hidden: Hidden, memory: &MemoryBudget) -> Masking {
+        Masking { rewriter: Rewriter::new(hidden, memory), left: self.max_size, max_size: self.max_size }
     }
 
     /// Refuses a response that is larger than `max_size`.
     pub(crate) fn too_large(&self) -> Refusal {
-        let detail = format!("it has more than {} bytes; `response.max_size` of the route allows more", self.max_size);
-        invalid(detail.clone(), vec![rule("max_size", detail)])
+        too_large(self.max_size)
     }
 
     /// Refuses a response with an undescribed status; `None` if it passes.
@@ -228,6 +227,61 @@ impl Requirement {
             None => (partial && self.is_checked()).then(refusal),
         }
     }
+}
+
+/// A response of which something is hidden while it comes. After an error, nothing more of it may be sent.
+#[derive(Debug)]
+pub(crate) struct Masking {
+    rewriter: Rewriter,
+    /// Bytes that may still come.
+    left: u64,
+    max_size: u64,
+}
+
+impl Masking {
+    /// Refuses a response of which it is known that it will be too large: so many bytes have come, and at least so many will.
+    pub(crate) fn expects(&self, coming: u64, come: usize) -> Result<(), Refusal> {
+        if coming.saturating_add(come as u64) > self.left { Err(too_large(self.max_size)) } else { Ok(()) }
+    }
+
+    /// Returns what may be sent now that these bytes have come; it may be nothing.
+    pub(crate) fn push(&mut self, data: &[u8]) -> Result<Bytes, Refusal> {
+        self.left = self.left.checked_sub(data.len() as u64).ok_or_else(|| too_large(self.max_size))?;
+        self.rewriter.push(data).map_err(failed)?;
+        Ok(self.rewriter.take())
+    }
+
+    /// Ends the response.
+    pub(crate) fn finish(&mut self) -> Result<(), Refusal> {
+        self.rewriter.finish().map_err(failed)
+    }
+}
+
+/// Whether a response says that it is JSON that everybody reads alike.
+fn is_json(headers: &HeaderMap) -> bool {
+    media_type::of(headers).is_some_and(|media| media_type::is_json(&media) && media_type::is_utf8(&media))
+}
+
+/// Refuses a response in which nothing could be hidden.
+fn failed(failed: Failed) -> Refusal {
+    match failed {
+        Failed::Unreadable(at) => {
+            unreadable(format!("it cannot be read as JSON at byte {at}, so nothing of it can be hidden"))
+        }
+        Failed::TooMuchWork => {
+            unreadable("it has too many members and elements to look for what the route masks".to_owned())
+        }
+        Failed::NoMemory => no_memory(Stage::Response),
+    }
+}
+
+fn unreadable(cause: String) -> Refusal {
+    invalid(cause.clone(), vec![rule("mask", cause)])
+}
+
+fn too_large(max_size: u64) -> Refusal {
+    let detail = format!("it has more than {max_size} bytes; `response.max_size` of the route allows more");
+    invalid(detail.clone(), vec![rule("max_size", detail)])
 }
 
 /// Whether a response in this content coding can be checked.

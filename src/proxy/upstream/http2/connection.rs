@@ -17,7 +17,8 @@ use http::Request;
 use tokio::task::AbortHandle;
 
 use super::super::head::{MAX_HEAD, MAX_HEADERS};
-use super::super::limit::{Open, Permit};
+use super::super::limit::Permit;
+use super::super::slots::Open;
 use crate::policy::upstream::Connections;
 use crate::proxy::deadline::Deadline;
 use crate::proxy::stream::Stream;
@@ -62,7 +63,7 @@ pub(crate) struct Http2Connection {
     timers: RefCell<Vec<Deadline>>,
     driver: AbortHandle,
     /// Count it. Not part of the task, which lives on for a moment: another connection may take its place at once.
-    _permits: (Permit, Open),
+    permits: (Permit, Open),
 }
 
 impl Http2Connection {
@@ -105,7 +106,7 @@ impl Http2Connection {
             hangs: Cell::new(false),
             timers: RefCell::default(),
             driver: driver.abort_handle(),
-            _permits: permits,
+            permits,
         }))
     }
 
@@ -153,6 +154,8 @@ impl Http2Connection {
         if timers.len() < MAX_STREAMS {
             timers.push(timer);
         }
+        drop(timers);
+        self.permits.1.has_room();
     }
 
     /// Records that the server sent a part of a response.

@@ -48,6 +48,11 @@ impl SharedConnections {
         None
     }
 
+    /// Whether a connection has room for a request.
+    pub(in crate::proxy::upstream) fn have_room(&self) -> bool {
+        self.all.borrow().iter().any(|connection| connection.has_room())
+    }
+
     /// Waits until no other request opens a connection.
     pub(in crate::proxy::upstream) async fn turn(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
         self.opening.acquire().await
