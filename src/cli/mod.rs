@@ -48,6 +48,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Generate a policy from an OpenAPI description
     Init(init::Arguments),
+    /// Ask a running proxy whether it is ready, for health checks of containers and scripts
+    Health(operator::health::Arguments),
     /// Check a policy file and report every problem
     Check(check::Arguments),
     /// Trace one request through the policy without sending it, and explain the decision
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Health(arguments) => operator::health::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),

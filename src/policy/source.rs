@@ -28,6 +28,11 @@ use crate::xsd::document::decode::decode;
 /// Looks up an environment variable: [`std::env::var`], or a stand-in.
 pub(crate) type Env = Box<dyn Fn(&str) -> Result<String, VarError>>;
 
+/// The environment of this process.
+pub(crate) fn environment() -> Env {
+    Box::new(|name| std::env::var(name))
+}
+
 /// Resolves the path of a file that another file names, relative to the folder of that file. The error says what is wrong
 /// with the path. A path that leaves the policy's folder begins with `..`.
 pub(crate) fn beside(from: &str, path: &str) -> Result<String, String> {

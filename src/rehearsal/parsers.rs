@@ -96,7 +96,7 @@ pub fn mask(paths: &[(&str, &str)], text: &[u8]) -> Option<Vec<u8>> {
     mask::rewrite(hidden(paths)?, text, &MemoryBudget::new(u64::MAX)).ok().map(Vec::from)
 }
 
-/// Like [`mask`], for a text that comes in pieces of this size.
+/// Like `mask`, for a text that comes in pieces of this size.
 pub fn mask_in_pieces(paths: &[(&str, &str)], text: &[u8], size: usize) -> Option<Vec<u8>> {
     let mut rewriter = mask::Rewriter::new(hidden(paths)?, &MemoryBudget::new(u64::MAX));
     let mut masked = Vec::new();

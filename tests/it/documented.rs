@@ -8,9 +8,10 @@ use std::process::{Command, Output};
 use crate::support::authority;
 
 /// What a help text shows and this test does not run, and why. Its arguments are parsed all the same.
-const HELP_EXCEPTIONS: [(&str, &str); 8] = [
+const HELP_EXCEPTIONS: [(&str, &str); 9] = [
     ("bartizan audit install-template", "needs a policy with an Elasticsearch sink; templates.rs runs it"),
     ("bartizan demo", "runs until it is interrupted; demo.rs runs it"),
+    ("bartizan health", "needs a running proxy; health.rs runs it"),
     ("bartizan run", "runs until it is interrupted; every other test runs it"),
     ("bartizan man key rotate | man", "needs man"),
     ("--bearer", "needs a token of an issuer that is reachable; explain.rs has one"),
@@ -20,13 +21,14 @@ const HELP_EXCEPTIONS: [(&str, &str); 8] = [
 ];
 
 /// What a README shows and this test does not run, and why: a block with this text, or a line that begins with it.
-const README_EXCEPTIONS: [(&str, &str); 9] = [
+const README_EXCEPTIONS: [(&str, &str); 10] = [
     ("cargo ", "would build this crate again, or run these tests"),
     ("PATH=$PWD/target/release:$PATH", "the binary under test is on the path"),
     ("docker build", "needs docker and a cluster"),
     ("kubectl create", "needs a cluster"),
+    ("helm upgrade", "needs a cluster; helm.rs renders the chart"),
     ("pip install grpcio", "needs grpcio; grpc.rs runs it"),
-    ("docker run", "needs docker and Elasticsearch"),
+    ("docker run", "needs docker"),
     ("systemctl enable", "needs root, and systemd"),
     ("POST /orders --as", "about the policy of the main README"),
     ("cat > policy.test.yaml", "about the policy of the main README; configs.rs runs it"),

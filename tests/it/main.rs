@@ -46,6 +46,8 @@ mod framing;
 mod fuzz;
 mod grpc;
 mod headers;
+mod health;
+mod helm;
 mod http1;
 mod http2;
 mod http2_frames;

@@ -1,7 +1,9 @@
-//! How it is installed: the systemd unit, and the image.
+//! How it is installed: the systemd unit, the packages, and the image. `.packages/check` installs and runs them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 fn text(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -17,7 +19,7 @@ fn the_unit_checks_a_reload_gives_up_on_a_bad_policy_and_has_folders() {
     let run = values("ExecStart")[0];
     let check = run.replace(" run --policy ", " check ");
     assert_ne!(run, check);
-    assert_eq!(values("ExecReload"), [check.as_str(), "/bin/kill -HUP $MAINPID"]);
+    assert_eq!(values("ExecReload"), [check.as_str(), "/bin/sh -c 'kill -HUP $MAINPID'"]);
     assert_eq!((values("Restart"), values("RestartPreventExitStatus")), (vec!["on-failure"], vec!["2"]));
     for key in ["StateDirectory", "RuntimeDirectory", "LogsDirectory"] {
         assert_eq!(values(key), ["bartizan"], "{key}");
@@ -45,4 +47,42 @@ fn the_image_is_built_from_what_it_needs() {
     let image = text("examples/sidecar/Dockerfile");
     let (_, last) = image.rsplit_once("\nFROM ").unwrap();
     assert!(last.contains("VOLUME /var/lib/bartizan") && last.contains("-o 65532"), "a store outlives the container");
+    assert!(last.contains("CMD [\"/usr/local/bin/bartizan\", \"health\"]"), "Docker asks for its health");
+}
+
+/// As installed, it is closed: it listens on this machine, and nobody is let in.
+#[test]
+fn the_policy_of_the_packages_is_valid_and_lets_nobody_in() {
+    let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join(".packages/policy.yaml");
+    let bartizan = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        let output = command.args(arguments).arg(&policy).output().unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (code, said) = bartizan(&["check"]);
+    assert_eq!((code, said.starts_with("ok: ")), (Some(0), true), "{said}");
+    let (code, said) = bartizan(&["explain", "GET", "/", "--policy"]);
+    assert_eq!((code, said.contains("missing_credentials")), (Some(1), true), "{said}");
+    let written = text(".packages/policy.yaml");
+    for listens in written.lines().map(|line| line.split('#').next().unwrap()).filter(|line| line.contains("address:"))
+    {
+        assert!(listens.contains("127.0.0.1:"), "{listens}");
+    }
+    assert!(!written.contains("\n  issuers:") && !written.contains("\nconsumers:") && !written.contains("public:"));
+}
+
+/// Both packages have the same files, for the folders of their distributions.
+#[test]
+fn the_deb_and_the_rpm_have_the_same_files() {
+    let manifest = text("Cargo.toml");
+    let section = |name: &str| manifest.split_once(name).unwrap().1.split("\n]").next().unwrap().to_owned();
+    let sources = |section: &str, before: &str| -> BTreeSet<String> {
+        let lines = section.lines().filter_map(|line| line.trim().strip_prefix(before));
+        lines.map(|line| line.split('"').next().unwrap().to_owned()).collect()
+    };
+    let deb = sources(&section("[package.metadata.deb]"), "[\"");
+    let mut rpm = sources(&section("[package.metadata.generate-rpm]"), "{ source = \"");
+    assert!(rpm.remove("target/packages/stage/LICENSE"), "Debian has the text of the licence");
+    assert!(deb.len() >= 9, "{deb:?}");
+    assert_eq!(deb, rpm);
 }

@@ -57,7 +57,7 @@ impl Operator {
 
     async fn follow_once(&self, target: &str, event: &mut dyn FnMut(&str, &[u8]) -> bool) -> Result<Ended, String> {
         let Backend::Daemon { address, token, tls } = &self.backend else { return Ok(Ended::Unread) };
-        let called = connect(address, token, tls.as_ref(), &Method::GET, target, Bytes::new());
+        let called = connect(address, Some(token), tls.as_ref(), &Method::GET, target, Bytes::new());
         let called = tokio::time::timeout(TIMEOUT, called).await;
         let (response, _driver) =
             called.unwrap_or_else(|_| Err(format!("{address} did not respond within {TIMEOUT:?}")))?;

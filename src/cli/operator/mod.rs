@@ -5,6 +5,7 @@ mod address;
 pub(super) mod consumer;
 pub(super) mod drill;
 mod follow;
+pub(super) mod health;
 pub(super) mod key;
 pub(super) mod revoke;
 pub(super) mod signing_key;
@@ -80,8 +81,7 @@ enum Backend {
 impl DaemonArguments {
     /// Finds the daemon or the store. Prints problems and returns them as exit codes.
     pub(super) fn open(&self) -> Result<Operator, u8> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-        let runtime = runtime.map_err(|error| fail(FAILED, &error.to_string()))?;
+        let runtime = runtime()?;
         if let Some(url) = &self.admin {
             let wrong = |why| fail(INVALID, &format!("--admin is not valid: {why}"));
             let address = AdminAddress::of(url).map_err(wrong)?;
@@ -155,12 +155,15 @@ impl DaemonArguments {
         token: SecretString,
         own: Option<&[CertificateDer<'static>]>,
     ) -> Result<Backend, u8> {
-        let tls = match &address {
-            AdminAddress::Tls(..) => Some(self.trust.config(own).map_err(|problem| fail(FAILED, &problem))?),
-            AdminAddress::Tcp(_) | AdminAddress::Socket(_) => None,
-        };
+        let tls = self.trust.of_address(&address, own).map_err(|problem| fail(FAILED, &problem))?;
         Ok(Backend::Daemon { address, token, tls })
     }
+}
+
+/// A runtime for the calls of one command.
+fn runtime() -> Result<LocalRuntime, u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    runtime.map_err(|error| fail(FAILED, &error.to_string()))
 }
 
 impl Operator {
@@ -170,7 +173,7 @@ impl Operator {
         let received = match &self.backend {
             Backend::Store(in_force) => self.runtime.block_on(admin::without_daemon(in_force, method, target, &bytes)),
             Backend::Daemon { address, token, tls } => {
-                let exchange = call(address, token, tls.as_ref(), method, target, bytes);
+                let exchange = call(address, Some(token), tls.as_ref(), method, target, bytes);
                 let exchange = self.runtime.block_on(async { tokio::time::timeout(TIMEOUT, exchange).await });
                 exchange.unwrap_or_else(|_| Err(format!("{address} did not respond within {TIMEOUT:?}")))
             }
@@ -206,7 +209,7 @@ impl Operator {
 
 async fn call(
     address: &AdminAddress,
-    token: &SecretString,
+    token: Option<&SecretString>,
     tls: Option<&Arc<ClientConfig>>,
     method: &Method,
     target: &str,
@@ -231,10 +234,10 @@ impl Drop for Driver {
     }
 }
 
-/// Sends a request on a connection of its own, and returns the head of the response.
+/// Sends a request on a connection of its own, and returns the head of the response. Health and readiness need no token.
 async fn connect(
     address: &AdminAddress,
-    token: &SecretString,
+    token: Option<&SecretString>,
     tls: Option<&Arc<ClientConfig>>,
     method: &Method,
     target: &str,
@@ -245,17 +248,18 @@ async fn connect(
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let driver = Driver(tokio::task::spawn_local(connection));
-    let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-        .map_err(|_| "the admin token has characters that a header cannot hold".to_owned())?;
-    authorization.set_sensitive(true);
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(target)
         .header(HOST, address.host())
-        .header(AUTHORIZATION, authorization)
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(body))
-        .map_err(|error| failed(&error))?;
+        .header(CONTENT_TYPE, "application/json");
+    if let Some(token) = token {
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+            .map_err(|_| "the admin token has characters that a header cannot hold".to_owned())?;
+        authorization.set_sensitive(true);
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    let request = request.body(Full::new(body)).map_err(|error| failed(&error))?;
     let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
     Ok((response, driver))
 }

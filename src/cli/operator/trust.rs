@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use super::address::AdminAddress;
 use crate::error_text;
 
 /// How the admin listener is trusted over TLS.
@@ -27,8 +28,20 @@ pub(super) struct TrustArguments {
 }
 
 impl TrustArguments {
+    /// Returns the TLS configuration for an address that has TLS. `own`: as for [`Self::config`].
+    pub(super) fn of_address(
+        &self,
+        address: &AdminAddress,
+        own: Option<&[CertificateDer<'static>]>,
+    ) -> Result<Option<Arc<ClientConfig>>, String> {
+        match address {
+            AdminAddress::Tls(..) => self.config(own).map(Some),
+            AdminAddress::Tcp(_) | AdminAddress::Socket(_) => Ok(None),
+        }
+    }
+
     /// Returns the TLS configuration. `own` are the certificates of the listener, if a policy says which they are.
-    pub(super) fn config(&self, own: Option<&[CertificateDer<'static>]>) -> Result<Arc<ClientConfig>, String> {
+    fn config(&self, own: Option<&[CertificateDer<'static>]>) -> Result<Arc<ClientConfig>, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider));
         let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;

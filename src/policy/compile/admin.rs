@@ -39,7 +39,7 @@ pub(super) fn compile(context: &mut Context<'_>, written: Option<&document::Admi
     same_tokens(context, written, at);
     let mut places = Vec::new();
     if let Some(written) = &written.socket {
-        places.extend(admin_socket(context, written, at.key("socket")).map(AdminPlace::Socket));
+        places.extend(socket(context, written, at.key("socket")).map(AdminPlace::Socket));
     }
     let at_address = written.address.is_some() || written.socket.is_none();
     if !at_address && written.tls.is_some() {
@@ -86,7 +86,8 @@ fn same_tokens(context: &mut Context<'_>, written: &document::Admin, at: At<'_>)
     }
 }
 
-fn admin_socket(context: &mut Context<'_>, written: &document::AdminSocket, at: At<'_>) -> Option<AdminSocket> {
+/// `admin.socket`.
+pub(super) fn socket(context: &mut Context<'_>, written: &document::AdminSocket, at: At<'_>) -> Option<AdminSocket> {
     let mode = match &written.mode {
         None => Some(SOCKET_MODE),
         Some(text) => {

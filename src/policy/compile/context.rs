@@ -69,6 +69,22 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Before anything of the policy is known.
+    pub(super) fn new(sources: Sources, problems: Problems) -> Self {
+        Self {
+            sources,
+            problems,
+            stand_ins: None,
+            system: None,
+            egress: Arc::default(),
+            own_addresses: Vec::new(),
+            trusted_proxies: None,
+            issuing: Issuing::NoVault,
+            certificates: Vec::new(),
+            vault_keys: Vec::new(),
+        }
+    }
+
     pub(super) fn error(&mut self, at: At<'_>, message: impl Into<String>) -> &mut Problem {
         self.problems.error(at.place(), message)
     }

@@ -4,6 +4,7 @@
 //! a policy and running it is the same code.
 
 mod admin;
+mod admin_listener;
 mod apis;
 mod attributes;
 mod audit;
@@ -37,13 +38,13 @@ mod token_service;
 mod watch;
 mod xml_schemas;
 
+pub(crate) use self::admin_listener::admin_listener;
 pub(crate) use self::xml_schemas::read_wsdl;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use self::context::Context;
-use self::issuing::Issuing;
 use self::secrets::Access;
 pub(crate) use self::stand_ins::StandIns;
 use super::Policy;
@@ -52,7 +53,7 @@ use super::diagnostic::Problems;
 use super::document::Document;
 use super::load::{self, Opened};
 use super::secret_uses::PolicyVault;
-use super::source::{Env, PolicyText};
+use super::source::{PolicyText, environment};
 use super::tree::At;
 use crate::exchange::networks::Networks;
 use crate::secrets::vault::Vaults;
@@ -71,10 +72,6 @@ pub(crate) fn for_daemon(path: &Path, text: Option<PolicyText>, vaults: &Vaults)
         None => load::open(path, environment()),
     };
     compile_with(opened, Access::Daemon(vaults), None)
-}
-
-fn environment() -> Env {
-    Box::new(|name| std::env::var(name))
 }
 
 /// The same, with stand-ins for the outside world: for rehearsals, never for serving.
@@ -96,20 +93,7 @@ fn compile_with(
     };
     let before = opened.part();
     let Opened { mut tree, sources, problems } = opened;
-    let (egress, own_addresses) = (Arc::default(), Vec::new());
-    let (issuing, certificates, vault_keys) = (Issuing::NoVault, Vec::new(), Vec::new());
-    let mut context = Context {
-        sources,
-        problems,
-        stand_ins,
-        system: None,
-        egress,
-        own_addresses,
-        trusted_proxies: None,
-        issuing,
-        certificates,
-        vault_keys,
-    };
+    let mut context = Context { stand_ins, ..Context::new(sources, problems) };
     let vault = secrets::resolve(&mut context, &mut tree, &before, access);
     for (id, reference) in tree.references() {
         context.sources.used(reference, &tree.place(id));
