@@ -23,6 +23,7 @@ pub(crate) mod read_file;
 mod reporting;
 pub(crate) mod router;
 pub(crate) mod secret_uses;
+pub(crate) mod self_service;
 pub(crate) mod share;
 pub(crate) mod source;
 mod tls;
@@ -49,11 +50,12 @@ use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 
 use self::api::ApiFacts;
-pub(crate) use self::api::{Access, Api, Route};
+pub(crate) use self::api::{Access, Api, Own, Route};
 use self::header_rules::HeaderRules;
 pub(crate) use self::reporting::Reporting;
 use self::router::{Found, Router};
 use self::secret_uses::PolicyVault;
+use self::self_service::SelfService;
 use self::token_service::TokenService;
 pub(crate) use self::tree::At;
 pub(crate) use self::units::Period;
@@ -102,6 +104,7 @@ pub(crate) struct Policy {
     /// The servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
     token_service: Option<TokenService>,
+    self_service: Option<SelfService>,
     audit: AuditConfig,
     traces: Option<TracesConfig>,
     /// The vault that it has secrets of.
@@ -322,6 +325,11 @@ impl Policy {
     /// The token service.
     pub(crate) fn token_service(&self) -> Option<&TokenService> {
         self.token_service.as_ref()
+    }
+
+    /// What callers may see and do for themselves.
+    pub(crate) fn self_service(&self) -> Option<&SelfService> {
+        self.self_service.as_ref()
     }
 
     /// Where records are written, and how they are chained and kept.

@@ -72,7 +72,7 @@ impl Operation<'_> {
         let id = match (id, written.id) {
             (Some(id), None) => id.to_owned(),
             (None, Some(id)) => id,
-            (None, None) => self.key_id(consumer),
+            (None, None) => api_key_format::new_id(consumer),
             (Some(_), Some(_)) => {
                 return Err(input::wrong("/id", "the id is in the path already; remove it from the body"));
             }
@@ -116,19 +116,6 @@ impl Operation<'_> {
             rotation: None,
         };
         Ok((key, secret))
-    }
-
-    /// Makes an id that starts with the consumer's name, without the characters that ids must not contain.
-    fn key_id(&self, consumer: &str) -> String {
-        let plain: String = consumer
-            .chars()
-            .map(|c| c.to_ascii_lowercase())
-            .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-')
-            .take(40)
-            .collect();
-        let random = uuid::Uuid::now_v7().simple().to_string();
-        let tail: String = random.chars().skip(20).collect();
-        format!("{plain}-{tail}").trim_start_matches('-').to_owned()
     }
 
     pub(super) async fn patch_key(&self, id: &str) -> Result<Completed> {

@@ -5,6 +5,7 @@ mod address;
 pub(super) mod consumer;
 pub(super) mod drill;
 mod follow;
+mod invitation;
 pub(super) mod key;
 pub(super) mod revoke;
 pub(super) mod signing_key;

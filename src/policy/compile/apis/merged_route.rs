@@ -30,6 +30,8 @@ pub(super) struct MergedRoute<'a> {
     pub(super) mask: &'a [Rule],
     /// Whether responses that violate the description are only reported.
     pub(super) reports_responses: bool,
+    /// What it does, by the description.
+    pub(super) summary: Option<&'a str>,
 }
 
 impl<'a> MergedRoute<'a> {
@@ -45,6 +47,7 @@ impl<'a> MergedRoute<'a> {
             response: None,
             mask: &[],
             reports_responses: false,
+            summary: None,
         }
     }
 }

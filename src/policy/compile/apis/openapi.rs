@@ -210,6 +210,7 @@ impl Described {
                 own => self.response(operation, own.as_ref().and_then(|own| own.max_size)),
             },
             mask: &operation.mask,
+            summary: operation.summary.as_deref(),
             reports_responses: self.answers == Answers::Report,
             settings: Cow::Owned(settings),
         })

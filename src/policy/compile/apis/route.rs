@@ -37,7 +37,8 @@ pub(super) fn compile(
     pattern: Option<&Pattern>,
     index: usize,
 ) -> Option<Route> {
-    let MergedRoute { name, at, settings, alternatives, request, response, mask, reports_responses, .. } = merged;
+    let MergedRoute { name, at, settings, alternatives, request, response, mask, reports_responses, summary, .. } =
+        merged;
     let names = pattern.map(Pattern::names).unwrap_or_default();
     let access = access(context, scope.document, &settings, (alternatives, names), at);
     let networks = networks::from(context, settings.from.as_ref(), at.key("from"));
@@ -76,6 +77,7 @@ pub(super) fn compile(
         mapping: mapping.unwrap_or_default(),
         keeps_encoded_slash,
         own: None,
+        summary: summary.filter(|_| scope.document.self_service.is_some()).map(Box::from),
         websocket,
     })
 }
