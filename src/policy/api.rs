@@ -10,6 +10,7 @@ use super::path_mapping::{PathMapping, ReversedRewrites};
 use super::reporting::Reporting;
 use super::router;
 use super::self_service::SelfEndpoint;
+use super::shown::Shown;
 use super::token_service::OwnEndpoint;
 use super::upgrade::WebSocket;
 use super::upstream::Upstream;
@@ -118,8 +119,8 @@ pub(crate) struct Route {
     pub(crate) keeps_encoded_slash: bool,
     /// What answers in place of the upstream, if this process does.
     pub(crate) own: Option<Own>,
-    /// What it does, in one line, for callers. Kept only where `self_service` shows it.
-    pub(crate) summary: Option<Box<str>>,
+    /// What callers are shown of it; absent unless `self_service` shows it.
+    pub(crate) shown: Option<Box<Shown>>,
     /// Requests may become WebSockets.
     pub(crate) websocket: Option<WebSocket>,
 }

@@ -25,6 +25,7 @@ pub(crate) mod router;
 pub(crate) mod secret_uses;
 pub(crate) mod self_service;
 pub(crate) mod share;
+pub(crate) mod shown;
 pub(crate) mod source;
 mod tls;
 pub(crate) mod token_service;

@@ -13,6 +13,7 @@ use super::offer::{self, Reader, method_and_path};
 use super::service::{Service, private};
 use crate::exchange::Answer;
 use crate::policy::self_service::{SelfEndpoint, SelfService};
+use crate::policy::shown::ShownParameter;
 use crate::policy::{Access, Policy, Route};
 use crate::stages::auth::Caller;
 
@@ -74,7 +75,8 @@ fn section(page: &mut String, route: &Route, reader: &Reader<'_>) {
     let (method, path) = method_and_path(route);
     // Writing to a String does not fail.
     let _ = writeln!(page, "<section><h2><code>{method} {}</code></h2>", escaped(path));
-    if let Some(summary) = &route.summary {
+    let shown = route.shown.as_deref();
+    if let Some(summary) = shown.and_then(|shown| shown.summary.as_ref()) {
         let _ = writeln!(page, "<p>{}</p>", escaped(summary));
     }
     page.push_str("<dl>");
@@ -88,6 +90,10 @@ fn section(page: &mut String, route: &Route, reader: &Reader<'_>) {
             let ways = requirement.alternatives().iter().map(|one| one.scopes.join(" "));
             say("Scopes", &ways.collect::<Vec<_>>().join(" or "));
         }
+    }
+    let parameters = shown.map(|shown| shown.parameters.as_slice()).unwrap_or_default();
+    for ShownParameter { name, location, required, .. } in parameters {
+        say("Parameter", &format!("{name}, in {location}, {}", if *required { "required" } else { "optional" }));
     }
     if let Some(types) = route.request.media_types() {
         say("Body", &format!("{}, at most {} bytes", types.join(", "), route.request.max_size()));

@@ -6,10 +6,12 @@
 //!
 //! - `service`: what the endpoints have in common; `input`: the bodies of requests;
 //! - `claim`: claims an invitation; `me`; `rotate`: replaces a key of the caller;
-//! - [`offer`]: what somebody may call, and how it is described: `openapi` as a document, `docs` as a page, [`sheet`] as the
+//! - [`offer`]: what somebody may call, and how it is described: `openapi` as a document (with the schemas of
+//!   `components`), `docs` as a page, [`sheet`] as the
 //!   hand-over sheet of an invitation.
 
 mod claim;
+mod components;
 mod docs;
 mod input;
 mod me;

@@ -3,10 +3,12 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::components::Components;
 use super::offer::{self, Reader, method_and_path};
 use super::service::{Service, json as answer_json};
 use crate::exchange::Answer;
 use crate::policy::self_service::{SelfEndpoint, SelfService};
+use crate::policy::shown::ShownParameter;
 use crate::policy::{Access, Policy, Route};
 use crate::stages::auth::Caller;
 use crate::stages::scope::{Alternative, By};
@@ -22,6 +24,7 @@ pub(super) fn answer(service: &Service<'_>, caller: &Caller) -> Box<Answer> {
 /// The document for somebody who calls this server.
 fn document(policy: &Policy, config: &SelfService, reader: &Reader<'_>, server: &str) -> Value {
     let mut paths: Map<String, Value> = Map::new();
+    let mut components = Components::new(Map::from_iter([("Problem".to_owned(), problem())]));
     let mut put = |path: String, method: &str, parameters: Vec<Value>, operation: Value| {
         let item = paths.entry(path).or_insert_with(|| json!({"parameters": parameters}));
         if let Value::Object(item) = item {
@@ -32,7 +35,7 @@ fn document(policy: &Policy, config: &SelfService, reader: &Reader<'_>, server: 
     for route in offer::open_routes(policy, reader) {
         let (method, template) = method_and_path(route);
         let (path, parameters) = path_of(template);
-        put(path, method, parameters, operation(route, reader));
+        put(path, method, parameters, operation(route, reader, &mut components));
     }
     for (endpoint, method, _) in SelfEndpoint::ALL.into_iter().filter(|(endpoint, ..)| !endpoint.is_public()) {
         let (path, parameters) = path_of(&config.path_of(endpoint));
@@ -55,7 +58,7 @@ fn document(policy: &Policy, config: &SelfService, reader: &Reader<'_>, server: 
                 "description": "The request was refused; `code` and `detail` say why, and `errors` where",
                 "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
             }},
-            "schemas": {"Problem": problem()},
+            "schemas": components.finish(),
         },
     })
 }
@@ -80,14 +83,12 @@ fn path_of(template: &str) -> (String, Vec<Value>) {
     (path, parameters)
 }
 
-fn operation(route: &Route, reader: &Reader<'_>) -> Value {
-    let mut operation = json!({
-        "tags": [&**route.api().name()],
-        "responses": {"default": {"$ref": "#/components/responses/refused"}, "2XX": {"description": "Success"}},
-    });
+fn operation(route: &Route, reader: &Reader<'_>, components: &mut Components) -> Value {
+    let mut operation = json!({"tags": [&**route.api().name()], "responses": responses(route, reader, components)});
     let Value::Object(members) = &mut operation else { return operation };
     let mut say = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
-    if let Some(summary) = &route.summary {
+    let shown = route.shown.as_deref();
+    if let Some(summary) = shown.and_then(|shown| shown.summary.as_ref()) {
         say("summary", json!(summary));
     }
     let notes = offer::notes(route, reader);
@@ -95,12 +96,59 @@ fn operation(route: &Route, reader: &Reader<'_>) -> Value {
         say("description", json!(notes.join(" ")));
     }
     say("security", security(route));
+    let parameters = shown.map(|shown| shown.parameters.as_slice()).unwrap_or_default();
+    if !parameters.is_empty() {
+        say("parameters", parameters.iter().map(|one| parameter(one, components)).collect());
+    }
     if let Some(types) = route.request.media_types() {
-        let content: Map<String, Value> = types.into_iter().map(|media| (media, json!({}))).collect();
+        let mut content: Map<String, Value> = types.into_iter().map(|media| (media, json!({}))).collect();
+        for (media, schema) in shown.iter().flat_map(|shown| &shown.bodies) {
+            content.insert(media.to_string(), json!({"schema": components.refer(schema)}));
+        }
         let most = format!("At most {} bytes.", route.request.max_size());
         say("requestBody", json!({"required": route.request.is_required(), "content": content, "description": most}));
     }
     operation
+}
+
+fn parameter(one: &ShownParameter, components: &mut Components) -> Value {
+    let ShownParameter { name, location, required, style, schema } = one;
+    let schema = components.refer(schema);
+    let mut parameter = json!({"name": name, "in": location, "required": required});
+    let Value::Object(members) = &mut parameter else { return parameter };
+    let mut say = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
+    match style {
+        Some(("json", _)) => say("content", json!({"application/json": {"schema": schema}})),
+        Some((style, explode)) => {
+            say("style", json!(style));
+            say("explode", json!(explode));
+            say("schema", schema);
+        }
+        None => say("schema", schema),
+    }
+    parameter
+}
+
+/// The responses of a route, without what is hidden from its reader.
+fn responses(route: &Route, reader: &Reader<'_>, components: &mut Components) -> Value {
+    let hidden = offer::hidden(route, reader);
+    let mut responses = Map::new();
+    for (status, contents) in route.shown.iter().flat_map(|shown| &shown.responses) {
+        let mut content = Map::new();
+        for (media, schema) in contents {
+            let schema = if hidden.is_empty() { components.refer(schema) } else { components.without(schema, &hidden) };
+            content.insert(media.to_string(), json!({"schema": schema}));
+        }
+        responses.insert(status.to_string(), json!({"description": format!("Status {status}"), "content": content}));
+    }
+    if responses.is_empty() {
+        responses.insert("2XX".to_owned(), json!({"description": "Success"}));
+    }
+    for status in ["4XX", "5XX"] {
+        let refused = || json!({"$ref": "#/components/responses/refused"});
+        responses.entry(status).or_insert_with(refused);
+    }
+    Value::Object(responses)
 }
 
 /// Who may call a route, one way per alternative: OpenAPI writes scopes beside the scheme.

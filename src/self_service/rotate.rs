@@ -43,7 +43,7 @@ pub(super) async fn rotate(
     let (policy, registry, now) = (&in_force.policy, &**in_force.registry(), request.now());
     let asked: Asked = input::read(request, body).await?;
     let overlap = asked.overlap.as_deref().map_or(Ok(OVERLAP), overlap)?;
-    let old = own_key(policy, registry, caller, id(&request.exchange.path))?;
+    let old = own_key(policy, registry, caller, &id(&request.exchange.path))?;
     check(policy, registry, &old, caller, now)?;
     let (key, secret) = successor(&old, caller, now)?;
     let end = now.checked_add(overlap).unwrap_or(Timestamp::MAX);
@@ -87,8 +87,8 @@ fn overlap(text: &str) -> Result<SignedDuration, Refusal> {
 }
 
 /// A key of the caller's consumer. That others have a key with this id is not shown.
-fn own_key(policy: &Policy, registry: &Registry, caller: &Caller, id: String) -> Result<Key, Refusal> {
-    if let Some(key) = registry.key_by_id(&id).filter(|key| *key.consumer == **caller.consumer()) {
+fn own_key(policy: &Policy, registry: &Registry, caller: &Caller, id: &str) -> Result<Key, Refusal> {
+    if let Some(key) = registry.key_by_id(id).filter(|key| *key.consumer == **caller.consumer()) {
         return Ok(Key::clone(&key));
     }
     let is_listed = |key: &KnownKey| *key.id == *id && key.consumer.name() == caller.consumer();
@@ -132,9 +132,8 @@ fn may_replace(policy: &Policy, registry: &Registry, old: &KnownKey, caller: &Ca
     if kind == CredentialKind::ApiKey && id == Some(&*old.id) {
         return Ok(());
     }
-    let ceiling = old.consumer.ceiling().unwrap_or_default();
-    let narrowed = |scope: &&Box<str>| old.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope));
-    if !ceiling.iter().filter(narrowed).all(|scope| caller.has(scope)) {
+    let mut able = old.consumer.ceiling().unwrap_or_default().iter();
+    if !able.all(|scope| caller.has(scope) || old.scopes.as_ref().is_some_and(|scopes| !scopes.contains(scope))) {
         return Err(stronger("that key may do more than yours; replace it with itself"));
     }
     if kind == CredentialKind::Certificate {

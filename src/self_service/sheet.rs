@@ -55,7 +55,8 @@ pub(crate) fn sheet(
     sheet.push_str("| you may call | which | |\n|---|---|---|\n");
     for route in &routes {
         let (method, path) = method_and_path(route);
-        let mut about: Vec<String> = route.summary.iter().map(|summary| cell(summary)).collect();
+        let mut about: Vec<String> =
+            route.shown.iter().filter_map(|shown| shown.summary.as_ref()).map(|summary| cell(summary)).collect();
         about.extend(offer::notes(route, &reader).iter().map(|note| cell(note)));
         let _ = writeln!(sheet, "| {method} | {} | {} |", code(path), about.join(" "));
     }
@@ -78,8 +79,8 @@ pub(crate) fn sheet(
 
 /// The scopes that the key of an invitation will have.
 fn scopes(consumer: &Consumer, invitation: &Invitation) -> Vec<Box<str>> {
-    let within = |scope: &&Box<str>| invitation.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope));
-    consumer.ceiling().unwrap_or_default().iter().filter(within).cloned().collect()
+    let all = consumer.ceiling().unwrap_or_default().iter();
+    all.filter(|scope| invitation.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope))).cloned().collect()
 }
 
 fn limits(sheet: &mut String, plan: Option<&Plan>) {

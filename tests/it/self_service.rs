@@ -35,7 +35,10 @@ fn serving(upstream: &Upstream) -> Policy {
 fn operates(proxy: &Proxy, method: &str, path: &str, body: Value, status: u16) -> Value {
     let mut operator = operator(proxy);
     let request = operator.request(method, path).bearer(ADMIN_TOKEN);
-    let answer = if body.is_null() { request.send() } else { request.body(body.to_string()).send() };
+    let answer = match body {
+        Value::Null => request.send(),
+        body => request.body(body.to_string()).send(),
+    };
     assert_eq!(answer.status, status, "{}", answer.text());
     answer.json()
 }
@@ -357,6 +360,85 @@ fn documentation_has_what_this_caller_may_call() {
     }
     caller.get("/.bartizan/other").key(&acme).send().refused(404, "no_route");
     proxy.done();
+}
+
+/// Schemas are those that are enforced, from the description or the policy's own files, without what a mask hides from the caller.
+#[test]
+fn documentation_has_the_schemas_without_what_is_hidden() {
+    let upstream = upstream().start();
+    let orders = json!({
+        "openapi": "3.0.3", "info": {"title": "Orders", "version": "1"},
+        "paths": {
+            "/described/{id}": {"get": {
+                "summary": "<img src=x onerror=alert(1)>", "x-bartizan": {"scopes": ["orders:read"]},
+                "parameters": [
+                    {"name": "id", "in": "path", "required": true, "schema": {"type": "integer"}},
+                    {"name": "page", "in": "query", "schema": {"$ref": "#/components/schemas/Page"}},
+                ],
+                "responses": {"200": {"description": "One", "content": {"application/json": {
+                    "schema": {"$ref": "#/components/schemas/Order"}}}}},
+            }},
+            "/secret": {"get": {
+                "summary": "Nobody sees this", "x-bartizan": {"scopes": ["orders:secret"]},
+                "responses": {"200": {"description": "One", "content": {"application/json": {
+                    "schema": {"$ref": "#/components/schemas/Secret"}}}}},
+            }},
+        },
+        "components": {"schemas": {
+            "Page": {"type": "integer", "minimum": 1},
+            "Secret": {"type": "object", "properties": {"plan": {"type": "string"}}},
+            "Order": {"type": "object", "required": ["id", "iban"], "properties": {
+                "id": {"type": "integer"}, "pages": {"type": "array", "items": {"$ref": "#/components/schemas/Page"}},
+                "iban": {"type": "string", "pattern": "^DE", "x-bartizan": {"visible_to": ["orders:refund"]}},
+            }},
+        }},
+    });
+    let policy = serving(&upstream)
+        .described("orders.json")
+        .file("orders.json", orders.to_string())
+        .file("new.json", r#"{"type": "object", "properties": {"item": {"$ref": "part.json"}}}"#)
+        .file("part.json", r#"{"type": "string", "maxLength": 77}"#)
+        .route("POST /orders", "scopes: [\"orders:write\"], request: { json: new.json }");
+    let proxy = policy.start();
+    let (_, acme) = claimed(&proxy, "acme", Value::Null);
+    let (_, bank) = claimed(&proxy, "bank", Value::Null);
+    let mut caller = client(&proxy);
+    let mut document = |key: &str| caller.get("/.bartizan/openapi.json").key(key).send().is(200).json();
+    let (of_acme, of_bank) = (document(&acme), document(&bank));
+    let operation = |document: &Value| document["paths"]["/described/{id}"]["get"].clone();
+    let parameters = operation(&of_acme)["parameters"].clone();
+    assert_eq!((&parameters[1]["name"], &parameters[1]["in"]), (&json!("page"), &json!("query")), "{parameters:#}");
+    let schema = |document: &Value, reference: &Value| {
+        let pointer = reference["$ref"].as_str().unwrap_or_else(|| panic!("{reference}")).trim_start_matches('#');
+        document.pointer(pointer).unwrap_or_else(|| panic!("{pointer}")).clone()
+    };
+    let page = schema(&of_acme, &parameters[1]["schema"]);
+    assert_eq!(page["minimum"].as_i64().or_else(|| schema(&of_acme, &page)["minimum"].as_i64()), Some(1), "{page}");
+    let answer =
+        |document: &Value| operation(document)["responses"]["200"]["content"]["application/json"]["schema"].clone();
+    // With the scope: as it is enforced. Without: neither the field nor what it must be.
+    assert!(schema(&of_bank, &answer(&of_bank))["properties"]["iban"]["pattern"] == "^DE");
+    let masked = of_acme.to_string();
+    assert!(answer(&of_acme).to_string().contains("Hidden from you") && !answer(&of_acme).to_string().contains("^DE"));
+    assert!(operation(&of_acme)["description"].as_str().unwrap().contains("/iban"), "{masked}");
+    for document in [&of_acme, &of_bank] {
+        let text = document.to_string();
+        assert!(
+            !text.contains("Nobody sees this") && !text.contains("Secret") && !text.contains("x-bartizan"),
+            "{text}"
+        );
+    }
+    let body = &of_acme["paths"]["/orders"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    let body = schema(&of_acme, body);
+    assert_eq!(schema(&of_acme, &body["properties"]["item"])["maxLength"], 77, "{body}");
+    assert!(of_bank["paths"]["/orders"].get("post").is_none());
+    let text = caller.get("/.bartizan/docs").key(&acme).send().is(200).text();
+    assert!(
+        text.contains("&lt;img src=x") && !text.contains("<img") && text.contains("page, in query, optional"),
+        "{text}"
+    );
+    let records = proxy.done();
+    assert!(!format!("{records:?}").contains(&acme));
 }
 
 /// Its requests count like all others, and have a limit of their own.

@@ -229,10 +229,9 @@ impl Operation<'_> {
             shown.extend(secret.map(|secret| ("key".to_owned(), secret.expose_secret().into())));
         }
         let (target, details) = (format!("{} -> {}", details::key(&old).0, key.id), details::key(&key).1);
-        // Of two rotations at the same time, only one finds the key as it was.
-        let unchanged = || self.registry().key_by_id(id).is_some_and(|now| now.replaced_by == old.replaced_by);
-        let changes = vec![Change::Create(Entry::Key(key)), Change::Put(Entry::Key(ending))];
-        self.registry().change_if(unchanged, changes).await.map_err(|error| store_error(&error))?;
+        // Of two rotations at the same time, on whatever nodes, only one finds the key as it was.
+        let swap = Change::Swap(Box::new((Entry::Key(Key::clone(&old)), Entry::Key(ending))));
+        self.change(vec![Change::Create(Entry::Key(key)), swap]).await?;
         Ok(Completed::changed(StatusCode::CREATED, shown, "key_rotated", target).with(details))
     }
 }

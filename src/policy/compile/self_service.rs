@@ -118,7 +118,7 @@ fn endpoints(
             mapping: PathMapping::Same,
             keeps_encoded_slash: false,
             own: Some(Own::SelfService(endpoint)),
-            summary: None,
+            shown: None,
             websocket: None,
         });
         let on_others = apis.router.add(&[], &pattern, &route);

@@ -211,7 +211,7 @@ fn endpoints(context: &mut Context<'_>, written: &document::TokenService, url: &
             mapping: PathMapping::Same,
             keeps_encoded_slash: false,
             own: Some(Own::TokenService(endpoint)),
-            summary: None,
+            shown: None,
             websocket: None,
         });
         match apis.router.add(api.hosts(), &pattern, &route) {
