@@ -169,7 +169,12 @@ impl Components {
                 self.hide(schema, document, &behind(paths, None), hops)
             }
             ("items", schema) => {
-                let all: Vec<&[String]> = [paths, &behind(paths, None)].concat();
+                let is_element = |path: &&&[String]| {
+                    let first = path.first().map(String::as_str).unwrap_or_default();
+                    first == "*" || first.bytes().all(|byte| byte.is_ascii_digit())
+                };
+                let elements: Vec<&[String]> = paths.iter().filter(is_element).copied().collect();
+                let all: Vec<&[String]> = [paths, &behind(&elements, None)].concat();
                 self.hide(schema, document, &all, hops)
             }
             ("prefixItems" | "allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => {

@@ -220,7 +220,9 @@ fn a_code_is_claimed_once_however_many_try() {
 fn a_code_is_claimed_once_on_whatever_node() {
     let Some(redis) = Server::start("save \"\"", &[]) else { return };
     let upstream = upstream().start();
-    let store = format!("store: {{ redis: \"redis://127.0.0.1:{}\", timeout: 30s }}", redis.port);
+    // It has as long to answer as a test: none depends on how busy the machine is.
+    let limits = "limits: { on_failure: local, timeout: 30s }";
+    let store = format!("store: {{ redis: \"redis://127.0.0.1:{}\", timeout: 30s, {limits} }}", redis.port);
     let policy = serving(&upstream);
     let text = proxy_text(&policy, "store: state/", &store);
     let [view, there] = [(); 2].map(|()| policy.clone().text(&text).start());
@@ -567,6 +569,33 @@ fn the_sheet_is_all_that_a_partner_needs() {
     assert!(std::fs::read_to_string(proxy.file("docs.html")).unwrap().contains("What bank may call"));
     proxy.owes(5);
     proxy.done();
+}
+
+/// `explain` and `test` know what is answered by the proxy itself.
+#[test]
+fn explain_and_test_know_the_endpoints() {
+    let upstream = upstream().start();
+    let folder = tempfile::TempDir::new().unwrap();
+    serving(&upstream).write(folder.path());
+    let tests = "policy: policy.yaml\ncallers: { acme: { consumer: acme } }\ntests:\n\
+                 - { name: me, as: acme, request: GET /.bartizan/me, expect: { status: 200 } }\n\
+                 - { name: nobody, request: GET /.bartizan/me, expect: { status: 401, code: missing_credentials } }\n\
+                 - { name: claim, request: POST /.bartizan/invitations/claim, expect: { status: 200 } }\n";
+    std::fs::write(folder.path().join("policy.test.yaml"), tests).unwrap();
+    let bartizan = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        let output = command.args(arguments).env("BARTIZAN_POLICY", "policy.yaml").current_dir(folder.path()).output();
+        let output = output.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, said, _) = bartizan(&["explain", "POST", CLAIM, "--format", "json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &said["answered_by"], &said["api"]), (Some(0), &json!("self_service"), &json!("self_service")));
+    let (code, said, _) = bartizan(&["explain", "GET", "/.bartizan/me"]);
+    assert!(code == Some(1) && said.contains("missing_credentials"), "{said}");
+    let (code, said, problems) = bartizan(&["test", "policy.test.yaml"]);
+    assert_eq!(code, Some(0), "{said}\n{problems}");
 }
 
 /// Invitations are bounded, and belong to their consumer.

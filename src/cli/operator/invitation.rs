@@ -38,7 +38,7 @@ pub(super) struct NewInvitation {
     /// Network to claim from and to use the key from, such as 203.0.113.0/24; may be repeated
     #[arg(long = "from", value_name = "NETWORK")]
     networks: Vec<String>,
-    /// URL that the partner calls, for the sheet, such as https://api.example.com; default: a host of an API
+    /// URL that the partner calls, for the sheet; default: that of a host of an API
     #[arg(long)]
     url: Option<String>,
     /// File to write the sheet to; default: printed after the code
