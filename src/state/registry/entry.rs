@@ -458,3 +458,46 @@ pub(super) fn suspension(consumer: &str, reason: &str) -> Entry {
         created_by: "admin".into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn an_invitation_says_what_became_of_it_and_is_kept_for_a_time() {
+        let at = |hours: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
+        let open = Invitation {
+            id: "acme-1".into(),
+            consumer: "acme".into(),
+            plan: None,
+            credential: InvitedCredential::ApiKey,
+            sha256: Digest::default(),
+            scopes: None,
+            from: None,
+            lifetime: None,
+            expires: at(24),
+            claimed: None,
+            withdrawn: None,
+            note: None,
+            created: at(0),
+            created_by: "admin".into(),
+        };
+        let claim = Claim { at: at(1), address: Ipv4Addr::LOCALHOST.into(), credential: "acme-2".into() };
+        let claimed = Invitation { claimed: Some(claim), ..open.clone() };
+        let withdrawn = Invitation { withdrawn: Some(at(1)), ..open.clone() };
+        for (invitation, now, state, ended) in [
+            (&open, at(23), "open", false),
+            (&open, at(24), "expired", false),
+            (&claimed, at(25), "claimed", false),
+            (&withdrawn, at(2), "withdrawn", false),
+            (&open, at(24 + 30 * 24 - 1), "expired", false),
+            (&claimed, at(24 + 30 * 24), "claimed", true),
+        ] {
+            let entry = Entry::Invitation(invitation.clone());
+            assert_eq!((invitation.state(now), entry.has_ended(now)), (state, ended), "{now}");
+            assert_eq!(Entry::decode(Kind::Invitation, &entry.encode()).unwrap(), entry);
+        }
+    }
+}
