@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use crate::audit::ChangeRecord;
 use crate::body::{Body, Counter, Source};
 use crate::exchange::Request;
 use crate::policy::{Access, Reporting, Route};
@@ -36,6 +37,8 @@ pub(crate) struct Trace {
     pub(crate) counting: Counting,
     /// The refusals of stages that only report.
     pub(crate) would_refuse: Vec<Refusal>,
+    /// What the caller has changed for itself.
+    pub(crate) change: Option<Box<ChangeRecord>>,
 }
 
 impl Trace {

@@ -74,7 +74,7 @@ pub(crate) fn status(reason: Reason) -> (u8, &'static str) {
         | Reason::UnsupportedMediaType
         | Reason::SchemaViolation => (3, "INVALID_ARGUMENT"),
         Reason::RequestTimeout | Reason::UpstreamTimeout => (4, "DEADLINE_EXCEEDED"),
-        Reason::NotFound => (5, "NOT_FOUND"),
+        Reason::NotFound | Reason::InvitationEnded => (5, "NOT_FOUND"),
         Reason::InsufficientScope
         | Reason::ConsumerNotApproved
         | Reason::NotYours
@@ -103,6 +103,7 @@ pub(crate) fn status(reason: Reason) -> (u8, &'static str) {
         | Reason::RecordUnavailable => (14, "UNAVAILABLE"),
         Reason::MissingCredentials
         | Reason::InvalidToken
+        | Reason::InvalidInvitation
         | Reason::ExpiredToken
         | Reason::Revoked
         | Reason::InvalidDpopProof

@@ -11,6 +11,7 @@
 //!   and the fuzz targets.
 //! - `audit`: writes the record of every request, and loses none.
 //! - `token_service`: gives tokens to the clients of the policy's consumers (OAuth 2.0).
+//! - `self_service`: what callers may see and do for themselves, and invitations.
 //! - `admin`: the operators' listener.
 //! - `state`: the ledger of limits, what nodes count together, and the registry. `secrets`: resolves references in the policy.
 //!   `body`: streams bodies within limits. `traces`: spans of sampled requests.
@@ -45,8 +46,8 @@
 //! - External bytes are checked before they are used. They never cause a panic or unbounded memory: bodies that are held or
 //!   decoded share one `budget`.
 //! - A reload changes everything or nothing, and refills no limit.
-//! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `token_service`,
-//!   `rehearsal`, `proxy` · `chain` · `runtime` ·
+//! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `self_service`,
+//!   `token_service`, `rehearsal`, `proxy` · `chain` · `runtime` ·
 //!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `grpc`, `telemetry`, `budget`, `xsd`, `url`,
 //!   `egress`, `otlp`, `error_text`, `all_bytes`); a test checks it.
 
@@ -70,6 +71,7 @@ mod refusal;
 pub mod rehearsal;
 mod runtime;
 mod secrets;
+mod self_service;
 mod stages;
 mod state;
 mod telemetry;

@@ -97,6 +97,8 @@ reasons! {
     ExpiredKey = 401 "expired_key" "The API key is not valid at this time" in Auth,
     /// A client of the token service that is unknown, or whose credential is wrong (RFC 6749 §5.2).
     InvalidClient = 401 "invalid_client" "Client authentication failed" in Auth,
+    /// The code of an invitation that does not exist.
+    InvalidInvitation = 401 "invalid_invitation" "The invitation is invalid" in Auth,
     /// A scope is missing.
     InsufficientScope = 403 "insufficient_scope" "Insufficient scope" in Scope,
     /// The route is open to approved consumers only.
@@ -111,20 +113,23 @@ reasons! {
     StrongerCredentialRequired = 403 "stronger_credential_required" "A stronger credential is required" in Scope,
     /// The credential is valid, but belongs to no consumer in the policy.
     UnknownConsumer = 403 "unknown_consumer" "Unknown consumer" in Auth,
-    /// A browser asks whether a page may send a request, and it may not: its origin or a header is not listed in `cors`.
+    /// A browser asks whether a page may send a request, and it may not: its origin or a header is not listed in `cors`. Or a page
+    /// of another origin sends a change to `self_service`.
     CorsRefused = 403 "cors_refused" "The page may not send this request" in Request,
     /// The admin token lacks the right for this operation.
     InsufficientRight = 403 "insufficient_right" "Insufficient rights for this admin token" in Auth,
     /// No route has this path.
     NoRoute = 404 "no_route" "No route matches this path" in Request,
-    /// The resource that an operator asks for does not exist.
+    /// The resource that an operator, or a caller of `self_service`, asks for does not exist.
     NotFound = 404 "not_found" "The resource does not exist" in Request,
     /// The path exists, but not with this method.
     MethodNotAllowed = 405 "method_not_allowed" "The method is not allowed" in Request,
     /// The request did not arrive in time.
     RequestTimeout = 408 "request_timeout" "The request took too long to arrive" in Request | Schema,
-    /// The operator's request conflicts with the current state.
+    /// The request of an operator, or of a caller of `self_service`, conflicts with the current state.
     Conflict = 409 "conflict" "The request conflicts with the current state" in Request,
+    /// An invitation that was claimed before, has expired, or is no longer what its consumer was invited to.
+    InvitationEnded = 410 "invitation_ended" "The invitation can no longer be claimed" in Auth,
     /// The body is too large.
     BodyTooLarge = 413 "body_too_large" "The body is too large" in Request | Schema,
     /// A request target that is too long (RFC 9110 §15.5.15).
@@ -149,7 +154,7 @@ reasons! {
     InvalidUpstreamResponse = 502 "invalid_upstream_response" "The upstream sent an invalid response" in Forward | Response,
     /// The issuer's keys, its introspection endpoint or the store is unavailable.
     IdentityUnavailable = 503 "identity_unavailable" "Authentication is temporarily unavailable" in Auth,
-    /// Operators' changes cannot be saved now.
+    /// Changes of operators, or of callers of `self_service`, cannot be saved now.
     StoreUnavailable = 503 "store_unavailable" "The store is temporarily unavailable" in Request,
     /// The consumer's plan is not in the policy, or the store that nodes count limits in is unavailable.
     LimitsUnavailable = 503 "limits_unavailable" "Rate limits are temporarily unavailable" in Auth | RateLimit,
@@ -454,7 +459,9 @@ impl Refusal {
                 format!(r#"{REALM}, error="insufficient_scope", scope="{scopes}""#)
             }
             // RFC 6750 does not cover API keys, but RFC 9110 §15.5.2 requires a challenge with every 401.
-            Reason::InvalidKey | Reason::ExpiredKey | Reason::InvalidCertificate => REALM.to_owned(),
+            Reason::InvalidKey | Reason::ExpiredKey | Reason::InvalidCertificate | Reason::InvalidInvitation => {
+                REALM.to_owned()
+            }
             // RFC 9449 §7.1 and §9.
             Reason::InvalidDpopProof | Reason::UseDpopNonce => {
                 format!(r#"DPoP realm="api", error="{}""#, self.0.reason.code())

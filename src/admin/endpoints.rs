@@ -56,6 +56,10 @@ pub(super) enum Action {
     ListConsumerKeys,
     NewKey,
     PutKey,
+    ListInvitations,
+    ListConsumerInvitations,
+    Invite,
+    WithdrawInvitation,
     ListKeys,
     GetKey,
     PatchKey,
@@ -89,7 +93,7 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 }
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
-static ENDPOINTS: [Endpoint; 43] = [
+static ENDPOINTS: [Endpoint; 47] = [
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
     public("/metrics", Page::GetMetrics),
@@ -120,6 +124,10 @@ static ENDPOINTS: [Endpoint; 43] = [
     on("PATCH", "/v1/keys/{id}", Rights::Operate, Action::PatchKey),
     on("DELETE", "/v1/keys/{id}", Rights::Operate, Action::RemoveKey),
     on("POST", "/v1/keys/{id}/rotate", Rights::Operate, Action::RotateKey),
+    on("GET", "/v1/invitations", Rights::Read, Action::ListInvitations),
+    on("DELETE", "/v1/invitations/{id}", Rights::Operate, Action::WithdrawInvitation),
+    on("GET", "/v1/consumers/{name}/invitations", Rights::Read, Action::ListConsumerInvitations),
+    on("POST", "/v1/consumers/{name}/invitations", Rights::Operate, Action::Invite),
     on("GET", "/v1/grants", Rights::Read, Action::ListGrants),
     on("GET", "/v1/consumers/{name}/grants", Rights::Read, Action::ListConsumerGrants),
     on("POST", "/v1/consumers/{name}/grants", Rights::Operate, Action::Grant),

@@ -81,6 +81,26 @@ pub(super) struct Key {
     pub(super) overlap: Option<Moment>,
 }
 
+/// An invitation.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Invitation {
+    /// Until when it can be claimed; default: 24h.
+    pub(super) expires: Option<Moment>,
+    /// Narrows what the key may do.
+    pub(super) scopes: Option<Vec<Box<str>>>,
+    /// Where it can be claimed, and the key used; default: where the consumer may.
+    pub(super) from: Option<Networks>,
+    /// How long the key is valid after the claim, as a duration; null: it does not expire. Default: 90d, or the policy's `max_key_age`.
+    #[serde(deserialize_with = "given")]
+    pub(super) key_lifetime: Member<String>,
+    /// The URL that the partner calls, for the hand-over sheet.
+    pub(super) url: Option<String>,
+    pub(super) note: Option<Box<str>>,
+    /// Accepts scopes that no route or role has.
+    pub(super) force: bool,
+}
+
 /// A rotation that the schedule makes at once.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

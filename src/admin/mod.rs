@@ -59,11 +59,11 @@ use self::endpoints::Page;
 use self::live_records::AnswerBody;
 use self::metrics_format::MetricsFormat;
 use self::operations::{Completed, Operation};
-use self::operator_record::{Answered, ChangeRecord, HERE, OperatorRequest};
+use self::operator_record::{Answered, HERE, OperatorRequest};
 pub(crate) use self::schedule_record::{
     record_delivered_key, record_ended_key, record_failed_rotation, record_signing_key,
 };
-use crate::audit::{AuditConfig, Change, Recorder, SinkConfig, Trail};
+use crate::audit::{AuditConfig, Change, ChangeRecord, Recorder, SinkConfig, Trail};
 use crate::exchange::{Exchange, Peer};
 use crate::policy::Rights;
 use crate::policy::diagnostic::{Problem, Problems};

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::{Method, StatusCode};
 
-use crate::audit::{Change, Outcome, Record, Recorder};
+use crate::audit::{ChangeRecord, Outcome, Record, Recorder};
 use crate::exchange::{Exchange, Peer};
 use crate::refusal::{Refusal, Stage};
 
@@ -26,14 +26,6 @@ pub(super) struct OperatorRequest {
     pub(super) change: Option<ChangeRecord>,
     /// Bytes of the body.
     pub(super) request_bytes: u64,
-}
-
-/// A change, for the record.
-pub(super) struct ChangeRecord {
-    pub(super) action: &'static str,
-    /// What was changed, for people.
-    pub(super) target: String,
-    pub(super) details: Change,
 }
 
 /// How a request was answered.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::operator_record::{Answered, ChangeRecord, HERE, OperatorRequest};
-use crate::audit::{Change, KEY_ROTATION_FAILED, Outcome, Record, Recorder};
+use super::operator_record::{Answered, HERE, OperatorRequest};
+use crate::audit::{Change, ChangeRecord, KEY_ROTATION_FAILED, Outcome, Record, Recorder};
 use crate::exchange::{Exchange, Peer};
 use crate::runtime::InForce;
 use crate::stages::auth::CredentialKind;

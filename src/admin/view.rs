@@ -10,8 +10,8 @@ use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::stages::auth::{Authentication, Consumer as Listed, api_key};
 use crate::stages::scope::Requirement;
-use crate::state::registry::entry::{Consumer, Grant, Identity, Key, Revocation, Suspension, hex};
-use crate::state::registry::revocation_key::{RevocationKey, RevocationTarget};
+use crate::state::registry::entry::{Consumer, Grant, Identity, Invitation, Key, Revocation, Suspension, hex};
+use crate::state::registry::revocation_key::RevocationTarget;
 use crate::state::registry::{Health, Registry};
 
 /// The public part of a policy: never a secret.
@@ -143,6 +143,19 @@ pub(super) fn grant(grant: &Grant) -> Value {
     })
 }
 
+/// An invitation; never its code.
+pub(super) fn invitation(invitation: &Invitation, now: Timestamp) -> Value {
+    let claimed = invitation.claimed.as_ref();
+    json!({
+        "id": invitation.id, "consumer": invitation.consumer, "plan": invitation.plan,
+        "credential": invitation.credential, "state": invitation.state(now), "scopes": invitation.scopes,
+        "from": invitation.from, "key_lifetime": invitation.lifetime, "expires": invitation.expires,
+        "claimed": claimed.map(|claim| claim.at), "claimed_from": claimed.map(|claim| claim.address),
+        "key": claimed.map(|claim| &claim.credential), "note": invitation.note, "created": invitation.created,
+        "created_by": invitation.created_by,
+    })
+}
+
 /// A revocation.
 pub(super) fn revocation(revocation: &Revocation) -> Value {
     let mut shown = json!({
@@ -182,34 +195,13 @@ pub(super) fn made(made: &Key, policy: &Policy, registry: &Registry, now: Timest
 
 /// Whether a key made at run time is good now: its `state`.
 pub(super) fn state_of(made: &Key, policy: &Policy, registry: &Registry, now: Timestamp) -> &'static str {
-    state(&as_listed(made, policy), policy, registry, now)
+    as_listed(made, policy).state(policy.auth().keys.max_age(), registry, now)
 }
 
 fn as_listed(made: &Key, policy: &Policy) -> api_key::Key {
-    api_key::Key {
-        id: made.id.clone(),
-        // Views show only the consumer's name, so the rest is left empty.
-        consumer: Arc::new(Listed::new(&made.consumer, Vec::new(), None, None)),
-        scopes: policy.auth().keys.scopes(made).map(<[_]>::to_vec),
-        networks: policy.auth().keys.networks(made).cloned(),
-        created: Some(made.created),
-        not_before: made.not_before,
-        expires: made.expires,
-    }
-}
-
-fn state(key: &api_key::Key, policy: &Policy, registry: &Registry, now: Timestamp) -> &'static str {
-    let end = key.end(policy.auth().keys.max_age());
-    let issued = key.created.or(key.not_before).map(Timestamp::as_second);
-    let revoked =
-        registry.is_revoked(&[RevocationKey::key(&key.id), RevocationKey::consumer(key.consumer.name())], issued, now);
-    match (key.not_before, key.expires, end) {
-        _ if revoked => "revoked",
-        (Some(start), ..) if now < start => "not_yet",
-        (_, Some(expires), _) if expires <= now => "expired",
-        (.., Some(end)) if end <= now => "too_old",
-        _ => "active",
-    }
+    // Views show only the consumer's name, so the rest is left empty.
+    let consumer = Arc::new(Listed::new(&made.consumer, Vec::new(), None, None));
+    policy.auth().keys.of_registry(made, consumer)
 }
 
 /// How a key is rotated that is made on schedule.
@@ -224,7 +216,7 @@ fn rotation(key: &Key, policy: &Policy) -> Option<Value> {
 }
 
 fn key(key: &api_key::Key, made: Option<&Key>, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
-    let state = state(key, policy, registry, now);
+    let state = key.state(policy.auth().keys.max_age(), registry, now);
     let last = registry.usage(&key.id).last();
     json!({
         "id": key.id, "consumer": &**key.consumer.name(), "source": if made.is_some() { "store" } else { "policy" },

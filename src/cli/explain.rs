@@ -19,7 +19,8 @@ use super::request_defaults::{FROM, media_type};
 use crate::error_text;
 use crate::grpc;
 use crate::policy::diagnostic::{Problems, did_you_mean};
-use crate::policy::{Api, Policy, yaml_file};
+use crate::policy::self_service::SelfEndpoint;
+use crate::policy::{Api, Own, Policy, yaml_file};
 use crate::refusal::Reason;
 use crate::rehearsal::Rehearsal;
 use crate::rehearsal::delivery::Delivery;
@@ -256,9 +257,9 @@ impl Explained {
         Some(Delivery::new(route.api().upstream(), &self.trace.method))
     }
 
-    /// Whether a part of this process answers it.
-    fn is_own(&self) -> bool {
-        self.trace.route.as_ref().is_some_and(|route| route.own.is_some())
+    /// The part of this process that answers it.
+    fn own(&self) -> Option<Own> {
+        self.trace.route.as_ref().and_then(|route| route.own)
     }
 
     fn text(&self) -> String {
@@ -286,8 +287,14 @@ impl Explained {
                 }
             }
             None if self.trace.ends_here() => text.push_str("→ 204: the proxy itself answers, and asks no upstream\n"),
-            None if self.is_own() => {
-                text.push_str("→ answered by the token service, which checks the client and the grant\n");
+            None if let Some(own) = self.own() => {
+                text.push_str(match own {
+                    Own::TokenService(_) => "→ answered by the token service, which checks the client and the grant\n",
+                    Own::SelfService(SelfEndpoint::ClaimInvitation) => {
+                        "→ answered by the proxy, which checks the code\n"
+                    }
+                    Own::SelfService(_) => "→ answered by the proxy, about the caller alone\n",
+                });
             }
             None => {
                 let headers = self.trace.identity_headers();
@@ -347,7 +354,10 @@ impl Explained {
                 say("members", serde_json::to_value(refusal.own_members()).unwrap_or_default());
             }
             None if self.trace.ends_here() => say("status", json!(204)),
-            None if self.is_own() => say("answered_by", json!("token_service")),
+            None if let Some(own) = self.own() => {
+                let part = if matches!(own, Own::TokenService(_)) { "token_service" } else { "self_service" };
+                say("answered_by", json!(part));
+            }
             None => {
                 let headers: Map<String, Value> =
                     trace.identity_headers().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();

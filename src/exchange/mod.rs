@@ -4,6 +4,7 @@
 //! the stages: it is created once, and every stage takes it. Nothing here decides, and no other module of this crate is
 //! imported.
 
+mod answer;
 mod certificate_name;
 mod clock;
 pub(crate) mod networks;
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use uuid::Uuid;
 
+pub(crate) use self::answer::Answer;
 pub(crate) use self::certificate_name::CertificateName;
 use self::networks::Networks;
 #[cfg(test)]

@@ -9,6 +9,8 @@ use super::header_changes::HeaderChanges;
 use super::path_mapping::{PathMapping, ReversedRewrites};
 use super::reporting::Reporting;
 use super::router;
+use super::self_service::SelfEndpoint;
+use super::shown::Shown;
 use super::token_service::OwnEndpoint;
 use super::upgrade::WebSocket;
 use super::upstream::Upstream;
@@ -78,6 +80,22 @@ pub(crate) enum Access {
     Scoped(scope::Requirement),
 }
 
+/// What this process answers itself, and does not forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// An endpoint of the token service.
+    TokenService(OwnEndpoint),
+    /// An endpoint for callers.
+    SelfService(SelfEndpoint),
+}
+
+impl Own {
+    /// Whether its refusals have the form of RFC 6749 §5.2.
+    pub(crate) fn is_of_oauth(self) -> bool {
+        matches!(self, Self::TokenService(endpoint) if endpoint.is_of_oauth())
+    }
+}
+
 /// One route: what the four stages require, and the API that requests are forwarded to.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -103,7 +121,9 @@ pub(crate) struct Route {
     /// Whether its paths may have encoded slashes.
     pub(crate) keeps_encoded_slash: bool,
     /// What answers in place of the upstream, if this process does.
-    pub(crate) own: Option<OwnEndpoint>,
+    pub(crate) own: Option<Own>,
+    /// What callers are shown of it; absent unless `self_service` shows it.
+    pub(crate) shown: Option<Box<Shown>>,
     /// Requests may become WebSockets.
     pub(crate) websocket: Option<WebSocket>,
 }

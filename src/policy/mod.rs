@@ -25,7 +25,9 @@ pub(crate) mod read_file;
 mod reporting;
 pub(crate) mod router;
 pub(crate) mod secret_uses;
+pub(crate) mod self_service;
 pub(crate) mod share;
+pub(crate) mod shown;
 pub(crate) mod source;
 mod text;
 mod tls;
@@ -52,11 +54,12 @@ use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 
 use self::api::ApiFacts;
-pub(crate) use self::api::{Access, Api, Route};
+pub(crate) use self::api::{Access, Api, Own, Route};
 use self::header_rules::HeaderRules;
 pub(crate) use self::reporting::Reporting;
 use self::router::{Found, Router};
 use self::secret_uses::PolicyVault;
+use self::self_service::SelfService;
 use self::source::PolicyText;
 use self::token_service::TokenService;
 pub(crate) use self::tree::At;
@@ -106,6 +109,7 @@ pub(crate) struct Policy {
     /// The servers of all APIs; [`Server::index`] is the position here.
     servers: Vec<Arc<Server>>,
     token_service: Option<TokenService>,
+    self_service: Option<SelfService>,
     audit: AuditConfig,
     traces: Option<TracesConfig>,
     /// The vault that it has secrets of.
@@ -326,6 +330,11 @@ impl Policy {
     /// The token service.
     pub(crate) fn token_service(&self) -> Option<&TokenService> {
         self.token_service.as_ref()
+    }
+
+    /// What callers may see and do for themselves.
+    pub(crate) fn self_service(&self) -> Option<&SelfService> {
+        self.self_service.as_ref()
     }
 
     /// Where records are written, and how they are chained and kept.

@@ -33,7 +33,7 @@ pub(crate) struct RefreshSettings {
     pub(crate) grace: Duration,
 }
 
-/// What this process answers itself, and does not forward.
+/// An endpoint of the token service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnEndpoint {
     /// RFC 6749 §3.2.

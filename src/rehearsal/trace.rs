@@ -338,9 +338,10 @@ impl CredentialOrigin {
                 let absent = issuer.map(|issuer| issuer.settings().absent(token.claims())).unwrap_or_default();
                 Self { by: issuer.map(|issuer| issuer.name().into()), ends, absent }
             }
-            CredentialKind::Introspected | CredentialKind::ClientSecret | CredentialKind::ClientAssertion => {
-                Self::default()
-            }
+            CredentialKind::Introspected
+            | CredentialKind::ClientSecret
+            | CredentialKind::ClientAssertion
+            | CredentialKind::Invitation => Self::default(),
             CredentialKind::ApiKey => {
                 let keys = &policy.auth().keys;
                 let key = keys.listed().find(|key| Some(&*key.id) == id);
@@ -364,6 +365,7 @@ impl CredentialOrigin {
             CredentialKind::ClientSecret | CredentialKind::ClientAssertion => {
                 (format!("client {}", id.unwrap_or_default()), "credential")
             }
+            CredentialKind::Invitation => (format!("invitation {}", id.unwrap_or_default()), "invitation"),
         };
         let mut words = vec![match &self.by {
             Some(issuer) => format!("{what} of {issuer}"),

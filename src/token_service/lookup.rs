@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::form::Form;
 use super::refresh;
-use super::service::{Answer, Service, private, unavailable};
+use super::service::{Service, private, unavailable};
+use crate::exchange::Answer;
 use crate::refusal::{Reason, Refusal};
 use crate::stages::auth::claims::{OWN_ISSUER, sources};
 use crate::stages::auth::client_proof::KnownClient;

@@ -21,10 +21,9 @@ use serde_json::Value;
 
 use self::credentials::Credentials;
 use self::form::Form;
-pub(crate) use self::service::Answer;
 use self::service::{Service, published, refuse, unavailable};
 use crate::chain::{Admitted, Trace};
-use crate::exchange::Request;
+use crate::exchange::{Answer, Request};
 use crate::policy::token_service::OwnEndpoint;
 use crate::refusal::{Reason, Refusal};
 use crate::runtime::InForce;

@@ -2,25 +2,17 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::exchange::Request;
+use crate::exchange::{Answer, Request};
 use crate::policy::token_service::TokenService;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
 use crate::stages::auth::client_proof::KnownClient;
 use crate::state::signing::{Signing, SigningError};
-
-/// An answer of this process.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
 
 /// What the endpoints have in common.
 pub(super) struct Service<'a> {

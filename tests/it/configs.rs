@@ -91,7 +91,7 @@ fn needs(example: &str) -> Needs {
             };
             files(schemas.map(read).collect())
         }
-        "partner-key" => files(vec![token()]),
+        "invitation" | "partner-key" => files(vec![token()]),
         "token-service" => {
             let digest = |client: &str| file(&format!("{client}.sha256"), DIGEST.to_owned());
             files(vec![token(), digest("acme-1"), digest("files-api")])

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use crate::support::authority;
 
 /// What a help text shows and this test does not run, and why. Its arguments are parsed all the same.
-const HELP_EXCEPTIONS: [(&str, &str); 9] = [
+const HELP_EXCEPTIONS: [(&str, &str); 10] = [
     ("bartizan audit install-template", "needs a policy with an Elasticsearch sink; templates.rs runs it"),
     ("bartizan demo", "runs until it is interrupted; demo.rs runs it"),
     ("bartizan health", "needs a running proxy; health.rs runs it"),
@@ -17,6 +17,7 @@ const HELP_EXCEPTIONS: [(&str, &str); 9] = [
     ("--bearer", "needs a token of an issuer that is reachable; explain.rs has one"),
     ("bartizan drill", "needs running nodes; the READMEs run it"),
     ("bartizan consumer ungrant", "the id is an example"),
+    ("bartizan consumer withdraw", "the id is an example"),
     ("bartizan revoke undo", "the id is an example"),
 ];
 
@@ -77,6 +78,7 @@ const POLICY: &str = "version: 1
 listen: [{ address: \"127.0.0.1:0\" }]
 store: state
 token_service: { issuer: https://api.example.com, audience: [orders-api] }
+self_service: { path: /.bartizan }
 audit: none
 auth:
   issuers:

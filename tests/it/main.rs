@@ -94,6 +94,7 @@ mod routing;
 mod schema;
 mod schema_files;
 mod secret_files;
+mod self_service;
 mod shared_limits;
 mod shared_store;
 mod sinks;

@@ -1,13 +1,20 @@
 //! What the audit record says of a change: for people, what was changed, and how.
 
 use crate::audit::Change;
-use crate::state::registry::entry::{Grant, Key, Revocation, Suspension, hex};
+use crate::state::registry::entry::{Grant, Invitation, Key, Revocation, Suspension, hex};
 use crate::state::registry::revocation_key::RevocationTarget;
 
 /// A key, and what is given with it.
 pub(super) fn key(key: &Key) -> (String, Change) {
     let scopes = key.scopes.clone().unwrap_or_default();
     (format!("{} {}", key.consumer, key.id), Change { scopes, until: key.expires, reason: key.note.clone() })
+}
+
+/// An invitation, and what can be claimed until when.
+pub(super) fn invitation(invitation: &Invitation) -> (String, Change) {
+    let (scopes, reason) = (invitation.scopes.clone().unwrap_or_default(), invitation.note.clone());
+    let target = format!("{} {}", invitation.consumer, invitation.id);
+    (target, Change { scopes, until: Some(invitation.expires), reason })
 }
 
 /// The scopes that a grant gives, until when, and why.

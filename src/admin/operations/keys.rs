@@ -72,7 +72,7 @@ impl Operation<'_> {
         let id = match (id, written.id) {
             (Some(id), None) => id.to_owned(),
             (None, Some(id)) => id,
-            (None, None) => self.key_id(consumer),
+            (None, None) => api_key_format::new_id(consumer),
             (Some(_), Some(_)) => {
                 return Err(input::wrong("/id", "the id is in the path already; remove it from the body"));
             }
@@ -116,19 +116,6 @@ impl Operation<'_> {
             rotation: None,
         };
         Ok((key, secret))
-    }
-
-    /// Makes an id that starts with the consumer's name, without the characters that ids must not contain.
-    fn key_id(&self, consumer: &str) -> String {
-        let plain: String = consumer
-            .chars()
-            .map(|c| c.to_ascii_lowercase())
-            .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-')
-            .take(40)
-            .collect();
-        let random = uuid::Uuid::now_v7().simple().to_string();
-        let tail: String = random.chars().skip(20).collect();
-        format!("{plain}-{tail}").trim_start_matches('-').to_owned()
     }
 
     pub(super) async fn patch_key(&self, id: &str) -> Result<Completed> {
@@ -242,10 +229,9 @@ impl Operation<'_> {
             shown.extend(secret.map(|secret| ("key".to_owned(), secret.expose_secret().into())));
         }
         let (target, details) = (format!("{} -> {}", details::key(&old).0, key.id), details::key(&key).1);
-        // Of two rotations at the same time, only one finds the key as it was.
-        let unchanged = || self.registry().key_by_id(id).is_some_and(|now| now.replaced_by == old.replaced_by);
-        let changes = vec![Change::Create(Entry::Key(key)), Change::Put(Entry::Key(ending))];
-        self.registry().change_if(unchanged, changes).await.map_err(|error| store_error(&error))?;
+        // Of two rotations at the same time, on whatever nodes, only one finds the key as it was.
+        let swap = Change::Swap(Box::new((Entry::Key(Key::clone(&old)), Entry::Key(ending))));
+        self.change(vec![Change::Create(Entry::Key(key)), swap]).await?;
         Ok(Completed::changed(StatusCode::CREATED, shown, "key_rotated", target).with(details))
     }
 }

@@ -65,7 +65,16 @@ impl Operation<'_> {
         let hit: Vec<&Value> = keys.iter().filter(|key| text(key, member).as_deref() == Some(name)).collect();
         let active = hit.iter().filter(|key| text(key, "state").as_deref() == Some("active")).count();
         let uses = hit.iter().filter_map(|key| text(key, "last_used")?.parse::<Timestamp>().ok());
-        Some(json!({"active_keys": active, "last_used": uses.max()}))
+        // What was put in the place of a leaked key may have been put there by somebody who had it.
+        let successor = match target {
+            RevocationTarget::Key(_) => hit.first().and_then(|key| text(key, "replaced_by")),
+            _ => None,
+        };
+        let is_active = |id: &String| {
+            let mut all = keys.iter();
+            all.any(|key| text(key, "id").as_ref() == Some(id) && text(key, "state").as_deref() == Some("active"))
+        };
+        Some(json!({"active_keys": active, "last_used": uses.max(), "successor": successor.filter(is_active)}))
     }
 
     /// Refuses a request for a consumer that does not exist.

@@ -1,4 +1,4 @@
-//! What operators change at run time: consumers, API keys, grants, suspensions, revocations.
+//! What operators change at run time: consumers, API keys, invitations, grants, suspensions, revocations.
 //!
 //! | endpoint | |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `GET, POST /v1/consumers/{name}/grants`, `PUT, DELETE …/{id}` | temporary scopes |
 //! | `GET /v1/keys`, `GET, PATCH, DELETE /v1/keys/{id}` | |
 //! | `POST /v1/keys/{id}/rotate` | replaces the key; the old one expires after `overlap` |
+//! | `GET /v1/invitations`, `DELETE …/{id}`, `GET, POST /v1/consumers/{name}/invitations` | the code is shown only once |
 //! | `GET /v1/grants`, `GET /v1/suspensions` | all |
 //! | `GET /v1/signing-keys`, `POST …/rotate` | the keys of the token service |
 //! | `GET /v1/upstreams`, `POST …/drain` | the addresses of upstream servers |
@@ -18,6 +19,7 @@
 //! Lists are sorted by id: `?limit=` (1 to 1000, default 100) and `?after=`, the last id of the previous page.
 
 mod details;
+mod invitations;
 mod keys;
 mod known;
 mod revocations;
@@ -34,9 +36,8 @@ use serde_json::{Value, json};
 
 use super::endpoints::{self, Action};
 use super::input::Member;
-use super::operator_record::ChangeRecord;
 use super::{input, view};
-use crate::audit::Change as Details;
+use crate::audit::{Change as Details, ChangeRecord};
 use crate::policy::Policy;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::runtime::InForce;
@@ -127,6 +128,10 @@ impl Operation<'_> {
                 self.remove(Kind::Key, (*id).to_owned(), "key_removed", &target).await
             }
             (Action::RotateKey, [id]) => self.rotate(id).await,
+            (Action::ListInvitations, _) => self.list(self.invitations(None), "id"),
+            (Action::ListConsumerInvitations, [name]) => self.list(self.invitations(Some(name)), "id"),
+            (Action::Invite, [name]) => self.invite(name).await,
+            (Action::WithdrawInvitation, [id]) => self.withdraw(id).await,
             (Action::ListGrants, _) => self.list(self.grants(None), "id"),
             (Action::ListConsumerGrants, [name]) => self.list(self.grants(Some(name)), "id"),
             (Action::Grant, [name]) => self.grant(name, &self.fresh_id()).await,
@@ -354,10 +359,13 @@ impl Operation<'_> {
 
     /// Removes everything a consumer owns, so that a later consumer with the same name does not inherit it.
     fn owned(&self, name: &str) -> Vec<Change> {
-        let (keys, grants) = (self.registry().keys(), self.registry().grants());
-        let keys = keys.iter().filter(|key| *key.consumer == *name);
+        let (keys, grants) = (self.registry().keys_of(name), self.registry().grants());
+        let invitations = self.registry().invitations();
+        let invitations = invitations.iter().filter(|invitation| *invitation.consumer == *name);
         let grants = grants.iter().filter(|grant| *grant.consumer == *name);
-        keys.map(|key| Change::Remove(Kind::Key, key.id.to_string()))
+        keys.iter()
+            .map(|key| Change::Remove(Kind::Key, key.id.to_string()))
+            .chain(invitations.map(|invitation| Change::Remove(Kind::Invitation, invitation.id.to_string())))
             .chain(grants.map(|grant| Change::Remove(Kind::Grant, grant_id(name, &grant.id))))
             .chain([Change::Remove(Kind::Suspension, name.to_owned())])
             .collect()
@@ -474,11 +482,12 @@ fn conflict(detail: impl Into<String>) -> Refusal {
 
 fn store_error(error: &StoreError) -> Refusal {
     let reason = match error {
-        StoreError::None | StoreError::Exists => Reason::Conflict,
+        StoreError::None | StoreError::Exists | StoreError::Changed => Reason::Conflict,
         StoreError::InUse(_) | StoreError::Unreachable(_) | StoreError::Unusable(_) => Reason::StoreUnavailable,
     };
     let detail = match error {
         StoreError::None => error.to_string(),
+        StoreError::Changed => "another request has just changed this entry; look at it, and try again".to_owned(),
         StoreError::Exists => "another request has just created an entry with this id".to_owned(),
         _ => "the store is not available, and no change was confirmed; see the log".to_owned(),
     };

@@ -231,7 +231,7 @@ pub(crate) struct LimitFacts<'a> {
     pub(crate) used: Option<(u8, Timestamp)>,
 }
 
-/// Details of a change that an operator made.
+/// Details of a change that an operator, or a caller for itself, made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
     /// The scopes that were given.
@@ -240,6 +240,16 @@ pub(crate) struct Change {
     pub(crate) until: Option<Timestamp>,
     /// The operator's reason.
     pub(crate) reason: Option<Box<str>>,
+}
+
+/// A change, for the record.
+#[derive(Clone, Debug)]
+pub(crate) struct ChangeRecord {
+    /// Its `event.action`.
+    pub(crate) action: &'static str,
+    /// What was changed, for people.
+    pub(crate) target: String,
+    pub(crate) details: Change,
 }
 
 /// How a request ended.

@@ -31,7 +31,7 @@ pub(crate) const FIELDS: [(&str, &str); 77] = [
     ("bartizan.consumer", "The consumer whose credential was sent, also if it was refused"),
     ("bartizan.api", "Name of the API"),
     ("bartizan.route", "The route, as the policy writes it"),
-    ("bartizan.target", "What an operator changed"),
+    ("bartizan.target", "What an operator changed, or a caller for itself"),
     ("bartizan.change.scopes", "The scopes that an operator gave"),
     ("bartizan.change.until", "When what an operator gave or took ends"),
     ("bartizan.change.reason", "The operator's reason"),
@@ -75,7 +75,7 @@ pub(crate) const FIELDS: [(&str, &str); 77] = [
     ("event.type", "`access` with `allowed`, `denied` or `error`; otherwise `info`"),
     (
         "event.action",
-        "`request`; what an operator did: `admin_read`, `operator_refused`, a change; an alert: `quota_used`, `new_network`, `unused_key_used`, `scopes_probed`, `key_rotation_failed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
+        "`request`; what an operator did: `admin_read`, `operator_refused`, a change; what a caller changed for itself: `invitation_claimed`, `key_rotated`; an alert: `quota_used`, `new_network`, `unused_key_used`, `scopes_probed`, `key_rotation_failed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
     ),
     (
         "event.reason",

@@ -174,7 +174,8 @@ fn http(line: &mut Line<'_>, record: &Record<'_>) {
 fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
     line.text(
         key!("consumer"),
-        record.consumer.filter(|_| record.action == REQUEST || ALERTS.contains(&record.action)),
+        // The name of an operator is no consumer; only callers come to an API.
+        record.consumer.filter(|_| record.action == REQUEST || ALERTS.contains(&record.action) || record.api.is_some()),
     );
     line.text(key!("api"), record.api);
     line.text(key!("route"), record.route);

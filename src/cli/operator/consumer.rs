@@ -1,4 +1,4 @@
-//! `bartizan consumer`: registers consumers at run time, and manages roles, suspensions and grants.
+//! `bartizan consumer`: registers consumers at run time, invites them, and manages roles, suspensions and grants.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::invitation::{self, NewInvitation};
 use super::{DaemonArguments, Operator, print_json, print_table, segment};
 use crate::cli::exit_code::{DONE, INVALID};
 use crate::cli::output::{self, Format};
@@ -96,7 +97,24 @@ enum Action {
         /// Id of the grant
         id: String,
     },
-    /// Remove a consumer with its keys and grants
+    /// Invite a consumer to claim its API key with a one-time code; prints the code and a hand-over sheet
+    #[command(after_help = "Example: bartizan consumer invite acme --expires 24h --url https://api.example.com
+The code is shown only once. Send it by another way than the sheet: `--sheet acme.md` writes the sheet to a file.
+The policy needs `self_service`.")]
+    Invite(NewInvitation),
+    /// List invitations and what became of them
+    #[command(after_help = "Example: bartizan consumer invitations acme")]
+    Invitations {
+        /// List only the invitations of this consumer
+        name: Option<String>,
+    },
+    /// Withdraw an invitation that was not claimed
+    #[command(after_help = "Example: bartizan consumer withdraw acme-9172ea15c0de")]
+    Withdraw {
+        /// Id of the invitation
+        id: String,
+    },
+    /// Remove a consumer with its keys, invitations and grants
     #[command(after_help = "Example: bartizan consumer remove acme")]
     Remove {
         /// Name of the consumer
@@ -172,6 +190,12 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
         }
         Action::Ungrant { name, id } => (Method::DELETE, format!("{}/grants/{}", consumer(name), segment(id)), None),
         Action::Remove { name } => (Method::DELETE, consumer(name), None),
+        Action::Withdraw { id } => (Method::DELETE, format!("/v1/invitations/{}", segment(id)), None),
+        Action::Invite(new) => return invitation::invite(new, arguments.format, operator),
+        Action::Invitations { name } => {
+            let path = name.as_deref().map_or("/v1/invitations".to_owned(), |name| consumer(name) + "/invitations");
+            return list(arguments, operator, &path, &invitation::COLUMNS);
+        }
         Action::List => {
             let columns =
                 [("name", "NAME"), ("source", "SOURCE"), ("roles", "ROLES"), ("plan", "PLAN"), ("note", "NOTE")];

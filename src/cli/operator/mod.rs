@@ -6,6 +6,7 @@ pub(super) mod consumer;
 pub(super) mod drill;
 mod follow;
 pub(super) mod health;
+mod invitation;
 pub(super) mod key;
 pub(super) mod revoke;
 pub(super) mod signing_key;

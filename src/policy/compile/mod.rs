@@ -30,6 +30,7 @@ mod own_addresses;
 mod plans;
 mod schemas;
 mod secrets;
+mod self_service;
 mod server_tls;
 mod stand_ins;
 mod store;
@@ -135,8 +136,8 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let (rules, store) = auth::compile(context, document, &listeners, at);
     let shared_limits = store::shared_limits(context, document.store.as_ref(), at.key("store"));
     let mut apis = apis::compile(context, document, at);
-    let of_service = (store.as_ref(), &rules.clients);
-    let token_service = token_service::compile(context, document, of_service, &mut apis, at);
+    let token_service = token_service::compile(context, document, (store.as_ref(), &rules.clients), &mut apis, at);
+    let self_service = self_service::compile(context, document, &mut apis, at);
     limits::memory_suffices(context, limits, &apis.routes, at.key("limits"));
     plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
     let parts = (&*apis.apis, &*apis.routes);
@@ -164,6 +165,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         router: apis.router,
         servers: apis.servers,
         token_service,
+        self_service,
         audit,
         traces,
         vault: None,

@@ -21,7 +21,7 @@ pub(super) struct SchemaFile {
     pub(super) schema: Arc<JsonSchema>,
     /// The same for a query, where parameters that it does not name are refused.
     pub(super) closed: Option<Arc<JsonSchema>>,
-    /// What is written in it, with what it refers to, if its properties are fields or parameters.
+    /// What is written in it, with what it refers to, if its properties are fields or parameters, or if callers are shown it.
     pub(super) value: Option<Arc<Value>>,
 }
 
@@ -76,6 +76,11 @@ impl Schemas {
             context.error(at, "this schema was not read");
         }
         known.cloned().flatten()
+    }
+
+    /// What is written in a file, with what it refers to, if that is kept.
+    pub(super) fn value(&self, path: &str) -> Option<Arc<Value>> {
+        self.json.get(path)?.as_ref()?.value.clone()
     }
 
     /// The schema of an XSD file or a WSDL; problems are reported at their place in the file that has them.
@@ -141,7 +146,8 @@ fn compile(
 
 /// Visits the paths of all JSON Schema files that routes name, and what they need of them.
 fn each_file(document: &Document, at: At<'_>, visit: &mut impl FnMut(&str, Need, At<'_>)) {
-    let body = Need::default();
+    let is_shown = document.self_service.is_some();
+    let body = Need { closed: false, value: is_shown };
     for (api, written) in &document.apis {
         for (name, route) in &written.routes {
             let at = at.key("apis").key(api).key("routes").key(name);
@@ -149,7 +155,11 @@ fn each_file(document: &Document, at: At<'_>, visit: &mut impl FnMut(&str, Need,
                 let at = at.key("request");
                 let strict = request.strict == Some(true);
                 for (key, path) in files_of(request) {
-                    visit(path, Need { closed: strict && key == "query", value: key != "json" }, at.key(key));
+                    visit(
+                        path,
+                        Need { closed: strict && key == "query", value: is_shown || key != "json" },
+                        at.key(key),
+                    );
                 }
             }
             if let Some(response) = &route.response {

@@ -13,7 +13,7 @@ use crate::policy::path_mapping::PathMapping;
 use crate::policy::router::{Conflict, Pattern};
 use crate::policy::token_service::{API, OwnEndpoint, RefreshSettings, TokenService};
 use crate::policy::tree::At;
-use crate::policy::{Access, Api, Reporting, Route};
+use crate::policy::{Access, Api, Own, Reporting, Route};
 use crate::stages::auth::client::{ClientCredential, Clients};
 use crate::stages::rate_limit::{Limit, RouteLimits};
 use crate::stages::schema::{Bounds, Requirement};
@@ -210,7 +210,8 @@ fn endpoints(context: &mut Context<'_>, written: &document::TokenService, url: &
             mask_reporting: Reporting::default(),
             mapping: PathMapping::Same,
             keeps_encoded_slash: false,
-            own: Some(endpoint),
+            own: Some(Own::TokenService(endpoint)),
+            shown: None,
             websocket: None,
         });
         match apis.router.add(api.hosts(), &pattern, &route) {

@@ -16,6 +16,7 @@ mod plans;
 pub(crate) mod schema;
 mod secret;
 mod secrets;
+mod self_service;
 mod store;
 mod telemetry;
 mod token_service;
@@ -44,6 +45,7 @@ pub(crate) use self::plans::{Class, CountBy, Plan, Quotas};
 pub(crate) use self::secret::Secret;
 use self::secret::secret;
 pub(crate) use self::secrets::{AppRole, Issue, Login, Secrets, Vault};
+pub(crate) use self::self_service::SelfService;
 pub(crate) use self::store::{Servers, Store};
 pub(crate) use self::telemetry::{OtlpTraces, Telemetry};
 pub(crate) use self::token_service::{Client, RefreshToken, TokenService};
@@ -98,6 +100,8 @@ pub(crate) struct Document {
     pub(crate) auth: Auth,
     /// The OAuth 2.0 token service for the clients of consumers. Default: none.
     pub(crate) token_service: Option<TokenService>,
+    /// What callers may see and do for themselves. Default: nothing.
+    pub(crate) self_service: Option<SelfService>,
     /// Roles: a name and its scopes.
     pub(crate) roles: BTreeMap<String, Vec<String>>,
     /// Plans: a name and its rate limits.

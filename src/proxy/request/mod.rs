@@ -34,19 +34,19 @@ use self::response_body::{Held, ResponseBody};
 use self::target::RequestTarget;
 use self::upgrade::{Upgraded, Wanted};
 use crate::body::Source;
-use crate::chain;
-use crate::exchange::Exchange;
+use crate::chain::{self, Admitted, Trace};
+use crate::exchange::{Answer, Exchange, Request};
 use crate::grpc;
 use crate::policy::cors::{self, Preflight};
-use crate::policy::token_service::OwnEndpoint;
-use crate::policy::{Access, Policy, Route};
+use crate::policy::{Access, Own, Policy, Route};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{PolicyTrailers, ResponseFields};
 use crate::proxy::upstream::{Head, UpstreamExchange};
 use crate::refusal::{Members, Reason, Refusal, Stage, X_REQUEST_ID};
 use crate::runtime::InForce;
-use crate::token_service::{self, Answer};
+use crate::stages::auth::cache::TokenCache;
+use crate::{self_service, token_service};
 
 /// Handles one request. Its record guard exists when this returns, so the future may be dropped without being polled.
 pub(super) fn handle(
@@ -153,10 +153,9 @@ async fn process(
     let tick = in_force.ledger.tick(exchange.decided());
     let request = target.request(exchange, &client.peer, &parts.uri, &parts.headers, tick);
     let admitted = chain::admit(in_force, &route, &view.tokens, &request, source, &counter, trace).await?;
-    if let Some(endpoint) = route.own {
+    if let Some(own) = route.own {
         // Boxed: rare; it would be part of every request's future.
-        let answering = token_service::answer(endpoint, in_force, &request, admitted, &view.tokens, trace);
-        let answered = Box::pin(answering).await;
+        let answered = Box::pin(answered_by(own, in_force, &request, admitted, &view.tokens, trace)).await;
         // If the client's body ended early, the refusal says so.
         return answered.map(Processed::Own).map_err(|refusal| counter.failure().unwrap_or(refusal));
     }
@@ -195,6 +194,23 @@ fn switched(wanted: Option<Wanted>, status: StatusCode) -> Result<Option<Wanted>
         Some(wanted) if status == StatusCode::SWITCHING_PROTOCOLS => Ok(Some(wanted)),
         Some(wanted) if wanted.is_opened_by(status) => Err(not_switched("it has not switched to WebSocket")),
         _ => Ok(None),
+    }
+}
+
+/// Lets a part of this process answer a request.
+async fn answered_by(
+    own: Own,
+    in_force: &InForce,
+    request: &Request<'_>,
+    admitted: Admitted,
+    tokens: &TokenCache,
+    trace: &mut Trace,
+) -> Result<Box<Answer>, Refusal> {
+    match own {
+        Own::TokenService(endpoint) => {
+            token_service::answer(endpoint, in_force, request, admitted, tokens, trace).await
+        }
+        Own::SelfService(endpoint) => self_service::answer(endpoint, in_force, request, admitted, trace).await,
     }
 }
 
@@ -408,7 +424,7 @@ pub(super) fn refuse_head(
 }
 
 fn render(refusal: &Refusal, guard: &mut RecordGuard) -> (StatusCode, ResponseFields, Bytes) {
-    let of_oauth = guard.route.as_ref().and_then(|route| route.own).is_some_and(OwnEndpoint::is_of_oauth);
+    let of_oauth = guard.route.as_ref().and_then(|route| route.own).is_some_and(Own::is_of_oauth);
     let id = &guard.exchange.id;
     let (mut status, mut headers, mut body) = if of_oauth { refusal.oauth_answer(id) } else { refusal.answer(id) };
     if guard.is_grpc {

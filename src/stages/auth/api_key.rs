@@ -44,16 +44,16 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Converts a key of the registry, without its scopes and networks.
-    fn from_registry(key: &entry::Key, consumer: Arc<Consumer>) -> Self {
-        Self {
-            id: key.id.clone(),
-            consumer,
-            scopes: None,
-            networks: None,
-            created: Some(key.created),
-            not_before: key.not_before,
-            expires: key.expires,
+    /// Whether it is good now: `active`, `not_yet`, `expired`, `too_old` or `revoked`.
+    pub(crate) fn state(&self, max_age: Option<SignedDuration>, registry: &Registry, now: Timestamp) -> &'static str {
+        let issued = self.created.or(self.not_before).map(Timestamp::as_second);
+        let names = [RevocationKey::key(&self.id), RevocationKey::consumer(self.consumer.name())];
+        match (self.not_before, self.expires, self.end(max_age)) {
+            _ if registry.is_revoked(&names, issued, now) => "revoked",
+            (Some(start), ..) if now < start => "not_yet",
+            (_, Some(expires), _) if expires <= now => "expired",
+            (.., Some(end)) if end <= now => "too_old",
+            _ => "active",
         }
     }
 
@@ -133,14 +133,27 @@ impl ApiKeys {
         &self.rotations
     }
 
+    /// A key of the registry, which this consumer owns.
+    pub(crate) fn of_registry(&self, stored: &entry::Key, consumer: Arc<Consumer>) -> Key {
+        Key {
+            id: stored.id.clone(),
+            consumer,
+            scopes: self.scopes(stored).map(<[_]>::to_vec),
+            networks: self.networks(stored).cloned(),
+            created: Some(stored.created),
+            not_before: stored.not_before,
+            expires: stored.expires,
+        }
+    }
+
     /// The scopes that a key of the registry is restricted to. Those of keys that are made on schedule are the policy's.
-    pub(crate) fn scopes<'a>(&'a self, stored: &'a entry::Key) -> Option<&'a [Box<str>]> {
+    fn scopes<'a>(&'a self, stored: &'a entry::Key) -> Option<&'a [Box<str>]> {
         let rotation = self.rotations.iter().find(|rotation| rotation.owns(stored));
         rotation.map_or(stored.scopes.as_deref(), |rotation| rotation.scopes.as_deref())
     }
 
     /// The networks that a key of the registry is good from. Those of keys that are made on schedule are the policy's.
-    pub(crate) fn networks<'a>(&'a self, stored: &'a entry::Key) -> Option<&'a Networks> {
+    fn networks<'a>(&'a self, stored: &'a entry::Key) -> Option<&'a Networks> {
         let rotation = self.rotations.iter().find(|rotation| rotation.owns(stored));
         rotation.map_or(stored.from.as_ref(), |rotation| rotation.networks.as_ref())
     }
@@ -178,8 +191,7 @@ impl ApiKeys {
                 let stored = registry.key(&sent).filter(|stored| same(&stored.sha256)).ok_or_else(unknown)?;
                 // A key without its consumer: only possible if another program has changed the store.
                 let consumer = directory.named(&stored.consumer, registry)?.ok_or_else(unknown)?;
-                let (scopes, networks) = (self.scopes(&stored).map(<[_]>::to_vec), self.networks(&stored).cloned());
-                Key { scopes, networks, ..Key::from_registry(&stored, consumer) }
+                self.of_registry(&stored, consumer)
             }
         };
         let times = Times {

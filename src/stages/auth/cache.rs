@@ -38,8 +38,10 @@ impl CredentialSource {
             CredentialKind::Jwt | CredentialKind::Introspected => Self::Authorization,
             CredentialKind::ApiKey => Self::KeyHeader,
             CredentialKind::Certificate => Self::Handshake,
-            // Clients of the token service are not cached.
-            CredentialKind::ClientSecret | CredentialKind::ClientAssertion => Self::Authorization,
+            // Clients of the token service and invitations are not cached.
+            CredentialKind::ClientSecret | CredentialKind::ClientAssertion | CredentialKind::Invitation => {
+                Self::Authorization
+            }
         }
     }
 }

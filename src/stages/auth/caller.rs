@@ -29,6 +29,8 @@ pub(crate) enum CredentialKind {
     ClientSecret,
     /// A JWT that a client of the token service has signed (RFC 7523).
     ClientAssertion,
+    /// The code of an invitation, which is good for claiming a credential and nothing else.
+    Invitation,
 }
 
 impl CredentialKind {
@@ -41,6 +43,7 @@ impl CredentialKind {
             Self::Certificate => "certificate",
             Self::ClientSecret => "client_secret",
             Self::ClientAssertion => "private_key_jwt",
+            Self::Invitation => "invitation",
         }
     }
 }
@@ -294,6 +297,11 @@ impl Caller {
     /// The consumer's name.
     pub(crate) fn consumer(&self) -> &Arc<str> {
         &self.consumer.name
+    }
+
+    /// The consumer.
+    pub(crate) fn consumer_itself(&self) -> &Arc<Consumer> {
+        &self.consumer
     }
 
     /// The consumer's roles, for the record.

@@ -132,6 +132,7 @@ pub(super) fn is_failure(refusal: &Refusal) -> bool {
             | Reason::InvalidCertificate
             | Reason::InvalidDpopProof
             | Reason::InvalidClient
+            | Reason::InvalidInvitation
     )
 }
 

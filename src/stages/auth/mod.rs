@@ -31,6 +31,7 @@ pub(crate) mod fetch;
 pub(crate) mod forwarded_certificate;
 pub(crate) mod grant;
 pub(crate) mod introspection;
+pub(crate) mod invitation;
 pub(crate) mod jwt;
 pub(crate) mod key_location;
 pub(crate) mod key_rotation;

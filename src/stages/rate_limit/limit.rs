@@ -83,6 +83,11 @@ impl Limit {
         &self.name
     }
 
+    /// What it allows, in words.
+    pub(crate) fn words(&self) -> &str {
+        &self.words
+    }
+
     /// Whether it is a quota.
     pub(crate) fn is_quota(&self) -> bool {
         matches!(self.kind, Kind::Quota(_))

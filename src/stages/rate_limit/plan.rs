@@ -123,6 +123,11 @@ impl Plan {
         self.limits.iter().chain(self.classes.iter().flat_map(|class| &class.limits))
     }
 
+    /// The limit of each user, beside those of all.
+    pub(crate) fn user_limit(&self) -> Option<&Limit> {
+        self.per_user.as_ref()
+    }
+
     fn of_class(&self, class: Option<LimitId>) -> &[Limit] {
         self.classes.iter().find(|known| Some(known.id) == class).map_or(&[], |class| &class.limits)
     }

@@ -54,6 +54,11 @@ impl Contents {
         self
     }
 
+    /// The accepted ranges.
+    pub(crate) fn ranges(&self) -> Vec<String> {
+        self.0.iter().map(|(range, _)| range.to_string()).collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

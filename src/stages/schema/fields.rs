@@ -40,6 +40,22 @@ pub(crate) enum Style {
     Json,
 }
 
+impl Style {
+    /// Its name in OpenAPI; `json`, which has no name there, is `content`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Label => "label",
+            Self::Matrix => "matrix",
+            Self::Form => "form",
+            Self::SpaceDelimited => "spaceDelimited",
+            Self::PipeDelimited => "pipeDelimited",
+            Self::DeepObject => "deepObject",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// One parameter, or one field of a form.
 #[derive(Debug, Clone)]
 pub(crate) struct Field {

@@ -101,6 +101,21 @@ impl Requirement {
         headers.into_iter().flat_map(|group| group.fields.iter().map(|(_, name)| name))
     }
 
+    /// The media types of bodies, as ranges; `None` if any is taken.
+    pub(crate) fn media_types(&self) -> Option<Vec<String>> {
+        self.contents.as_ref().map(Contents::ranges)
+    }
+
+    /// Whether a body is required.
+    pub(crate) fn is_required(&self) -> bool {
+        self.required
+    }
+
+    /// Most bytes of a body.
+    pub(crate) fn max_size(&self) -> u64 {
+        self.bounds.max_size
+    }
+
     /// Whether requests are validated against a schema.
     pub(crate) fn is_checked(&self) -> bool {
         self.contents.is_some() || self.parameters.is_some()

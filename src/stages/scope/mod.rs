@@ -56,7 +56,10 @@ impl Alternative {
     }
 
     fn accepts(&self, caller: &Caller) -> bool {
-        let kind = caller.credential().0;
+        self.accepts_kind(caller.credential().0)
+    }
+
+    fn accepts_kind(&self, kind: CredentialKind) -> bool {
         match self.by {
             None => true,
             Some(By::Token) => matches!(kind, CredentialKind::Jwt | CredentialKind::Introspected),
@@ -110,7 +113,8 @@ impl ProofOfPossession {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    /// Its name in the policy.
+    pub(crate) fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(_, proof)| *proof == self).map_or("", |(name, _)| name)
     }
 }
@@ -162,9 +166,26 @@ impl Requirement {
         self.only.as_deref()
     }
 
+    /// Whether a consumer with these scopes may use the route at all, with some request and a credential of this kind.
+    pub(crate) fn is_open_to(&self, consumer: &str, has: impl Fn(&str) -> bool, kind: CredentialKind) -> bool {
+        let is_met = |one: &Alternative| one.accepts_kind(kind) && one.scopes.iter().all(|scope| has(scope));
+        let is_approved = self.only.as_ref().is_none_or(|only| only.iter().any(|name| **name == *consumer));
+        is_approved && self.alternatives.iter().any(is_met)
+    }
+
     /// What requests name that must be the caller's; `None` if the policy does not say.
     pub(crate) fn ownership(&self) -> Option<&[Condition]> {
         self.ownership.as_deref()
+    }
+
+    /// The proofs of possession, one of which a request must have; `None` if it needs none.
+    pub(crate) fn proofs(&self) -> Option<&[ProofOfPossession]> {
+        self.proofs.as_deref()
+    }
+
+    /// How old a token may be, in seconds.
+    pub(crate) fn oldest(&self) -> Option<i64> {
+        self.max_age
     }
 
     /// Checks a caller and its request against all requirements. `now` is the time that tokens are not older than `max_age` at.
@@ -308,6 +329,29 @@ mod tests {
                 },
             );
             assert_eq!(got, expected.map_err(str::to_owned), "{alternatives:?} {granted:?}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_may_use_is_known_before_the_request() {
+        let way = |scopes: &[&str], by| Alternative {
+            scopes: scopes.iter().map(|scope| Box::from(*scope)).collect(),
+            by,
+            certificate: false,
+        };
+        for (alternatives, only, has, open) in [
+            (vec![way(&[], None)], None, "", true),
+            (vec![way(&["a", "b"], None)], None, "a", false),
+            (vec![way(&["a", "b"], None), way(&["a"], None)], None, "a", true),
+            (vec![way(&["a"], Some(By::Token))], None, "a", false),
+            (vec![way(&["a"], Some(By::Key))], None, "a", true),
+            (vec![way(&["a"], None)], Some(vec!["acme"]), "a", true),
+            (vec![way(&["a"], None)], Some(vec!["other"]), "a", false),
+        ] {
+            let only = only.map(|names: Vec<&str>| names.into_iter().map(str::to_owned).collect());
+            let requirement = Requirement::any_of(alternatives.clone(), only);
+            let got = requirement.is_open_to("acme", |scope| scope == has, CredentialKind::ApiKey);
+            assert_eq!(got, open, "{alternatives:?} {has}");
         }
     }
 

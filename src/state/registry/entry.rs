@@ -1,12 +1,12 @@
-//! What a store keeps: consumers made at run time, API keys, grants, suspensions, revocations, and the signing keys of the
-//! token service. Each is a JSON object under its kind and its id.
+//! What a store keeps: consumers made at run time, API keys, invitations, grants, suspensions, revocations, and the signing
+//! keys of the token service. Each is a JSON object under its kind and its id.
 //!
 //! Data only: [`super`] and authentication decide what they mean for a request.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use super::digest::{Digest, hex};
@@ -32,12 +32,21 @@ pub(crate) enum Kind {
     Revocation,
     /// A key that signs tokens of the token service.
     SigningKey,
+    /// A consumer that may claim a credential, once.
+    Invitation,
 }
 
 impl Kind {
     /// All kinds. Stores are read in this order, so that a key's consumer is loaded before the key.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Consumer, Self::Key, Self::Grant, Self::Suspension, Self::Revocation, Self::SigningKey];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Consumer,
+        Self::Key,
+        Self::Grant,
+        Self::Suspension,
+        Self::Revocation,
+        Self::SigningKey,
+        Self::Invitation,
+    ];
 
     /// The name used in stores.
     pub(crate) fn as_str(self) -> &'static str {
@@ -48,6 +57,7 @@ impl Kind {
             Self::Suspension => "suspension",
             Self::Revocation => "revocation",
             Self::SigningKey => "signing_key",
+            Self::Invitation => "invitation",
         }
     }
 
@@ -244,6 +254,76 @@ impl SigningKey {
     }
 }
 
+/// A consumer that may claim a credential, once. The code of the invitation is not stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Invitation {
+    /// Its id, which is part of the code.
+    pub(crate) id: Box<str>,
+    /// The consumer that the credential is for.
+    pub(crate) consumer: Box<str>,
+    /// The plan of the consumer when it was invited. A claim is refused under another one: the partner was promised this one.
+    pub(crate) plan: Option<Box<str>>,
+    /// What can be claimed.
+    pub(crate) credential: InvitedCredential,
+    /// SHA-256 of the code.
+    #[serde(with = "hex")]
+    pub(crate) sha256: Digest,
+    /// Restricts what the consumer's roles allow the credential.
+    pub(crate) scopes: Option<Vec<Box<str>>>,
+    /// Networks that it can be claimed from, and that the credential is good from, within those of its consumer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<Networks>,
+    /// How long the credential is valid after the claim, in seconds; absent: it does not expire.
+    pub(crate) lifetime: Option<i64>,
+    /// It cannot be claimed from this instant on.
+    pub(crate) expires: Timestamp,
+    /// Present: it was claimed.
+    pub(crate) claimed: Option<Claim>,
+    /// Present: an operator has withdrawn it.
+    pub(crate) withdrawn: Option<Timestamp>,
+    /// Free text for operators.
+    pub(crate) note: Option<Box<str>>,
+    /// When it was created.
+    pub(crate) created: Timestamp,
+    /// The operator who created it.
+    pub(crate) created_by: Box<str>,
+}
+
+/// What an invitation can be claimed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum InvitedCredential {
+    /// An API key.
+    ApiKey,
+}
+
+/// How an invitation was claimed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// The client's address.
+    pub(crate) address: IpAddr,
+    /// The id of the credential that was made.
+    pub(crate) credential: Box<str>,
+}
+
+impl Invitation {
+    /// Until when it is kept after it can no longer be claimed, so that it is told from an unknown one, and operators see what
+    /// became of it.
+    const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+    /// What became of it: `open`, `claimed`, `withdrawn` or `expired`.
+    pub(crate) fn state(&self, now: Timestamp) -> &'static str {
+        match (&self.claimed, self.withdrawn) {
+            (Some(_), _) => "claimed",
+            (None, Some(_)) => "withdrawn",
+            (None, None) if self.expires <= now => "expired",
+            (None, None) => "open",
+        }
+    }
+}
+
 /// When a key was last used, and from where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastUse {
@@ -268,6 +348,8 @@ pub(crate) enum Entry {
     Revocation(Revocation),
     /// See [`SigningKey`].
     SigningKey(SigningKey),
+    /// See [`Invitation`].
+    Invitation(Invitation),
 }
 
 impl Entry {
@@ -280,6 +362,7 @@ impl Entry {
             Self::Suspension(_) => Kind::Suspension,
             Self::Revocation(_) => Kind::Revocation,
             Self::SigningKey(_) => Kind::SigningKey,
+            Self::Invitation(_) => Kind::Invitation,
         }
     }
 
@@ -292,6 +375,7 @@ impl Entry {
             Self::Suspension(suspension) => suspension.consumer.to_string(),
             Self::Revocation(revocation) => revocation.target.id(),
             Self::SigningKey(key) => signing_key_id(key.number),
+            Self::Invitation(invitation) => invitation.id.to_string(),
         }
     }
 
@@ -304,6 +388,7 @@ impl Entry {
             Self::Suspension(entry) => serde_json::to_vec(entry),
             Self::Revocation(entry) => serde_json::to_vec(entry),
             Self::SigningKey(entry) => serde_json::to_vec(entry),
+            Self::Invitation(entry) => serde_json::to_vec(entry),
         };
         // Plain structs with text keys: JSON can represent all of it.
         encoded.unwrap_or_default()
@@ -318,6 +403,7 @@ impl Entry {
             Kind::Suspension => Self::Suspension(serde_json::from_slice(bytes)?),
             Kind::Revocation => Self::Revocation(serde_json::from_slice(bytes)?),
             Kind::SigningKey => Self::SigningKey(serde_json::from_slice(bytes)?),
+            Kind::Invitation => Self::Invitation(serde_json::from_slice(bytes)?),
         })
     }
 
@@ -328,6 +414,7 @@ impl Entry {
             Self::Suspension(suspension) => suspension.until,
             Self::Revocation(revocation) => revocation.expires,
             Self::SigningKey(key) => key.until,
+            Self::Invitation(invitation) => invitation.expires.checked_add(Invitation::KEPT).ok(),
             // Expired keys are kept, so that they can be distinguished from unknown ones.
             Self::Key(_) | Self::Consumer(_) => None,
         };
@@ -352,6 +439,8 @@ pub(crate) enum Change {
     Put(Entry),
     /// Stores this entry; fails if one with its id exists, created on any node.
     Create(Entry),
+    /// Stores the second entry in place of the first, which has the same id; fails if another is there, from any node.
+    Swap(Box<(Entry, Entry)>),
     /// Removes the entry with this id.
     Remove(Kind, String),
     /// Removes this entry, unless it has been replaced. Stores make it a [`Self::Remove`], or nothing.
@@ -368,4 +457,47 @@ pub(super) fn suspension(consumer: &str, reason: &str) -> Entry {
         created: Timestamp::UNIX_EPOCH,
         created_by: "admin".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn an_invitation_says_what_became_of_it_and_is_kept_for_a_time() {
+        let at = |hours: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
+        let open = Invitation {
+            id: "acme-1".into(),
+            consumer: "acme".into(),
+            plan: None,
+            credential: InvitedCredential::ApiKey,
+            sha256: Digest::default(),
+            scopes: None,
+            from: None,
+            lifetime: None,
+            expires: at(24),
+            claimed: None,
+            withdrawn: None,
+            note: None,
+            created: at(0),
+            created_by: "admin".into(),
+        };
+        let claim = Claim { at: at(1), address: Ipv4Addr::LOCALHOST.into(), credential: "acme-2".into() };
+        let claimed = Invitation { claimed: Some(claim), ..open.clone() };
+        let withdrawn = Invitation { withdrawn: Some(at(1)), ..open.clone() };
+        for (invitation, now, state, ended) in [
+            (&open, at(23), "open", false),
+            (&open, at(24), "expired", false),
+            (&claimed, at(25), "claimed", false),
+            (&withdrawn, at(2), "withdrawn", false),
+            (&open, at(24 + 30 * 24 - 1), "expired", false),
+            (&claimed, at(24 + 30 * 24), "claimed", true),
+        ] {
+            let entry = Entry::Invitation(invitation.clone());
+            assert_eq!((invitation.state(now), entry.has_ended(now)), (state, ended), "{now}");
+            assert_eq!(Entry::decode(Kind::Invitation, &entry.encode()).unwrap(), entry);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use ahash::RandomState;
 use jiff::Timestamp;
 
 use super::entry::{
-    Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, LastUse, SigningKey, Suspension, grant_id,
+    Change, Consumer, Digest, Entry, Grant, Identity, Invitation, Key, Kind, LastUse, SigningKey, Suspension, grant_id,
     signing_key_id,
 };
 use super::revocation_key::RevocationKey;
@@ -18,7 +18,7 @@ use super::revoked::{Coverage, Revoked};
 use super::usage::Usage;
 use crate::state::epoch::Epoch;
 
-/// Consumers, keys, grants, suspensions and signing keys.
+/// Consumers, keys, grants, suspensions, signing keys and invitations.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     pub(super) consumers: BTreeMap<Box<str>, Arc<Consumer>>,
@@ -35,6 +35,7 @@ pub(super) struct Entries {
     pub(super) suspensions: BTreeMap<Box<str>, Arc<Suspension>>,
     /// By id, which is in the order of their numbers.
     pub(super) signing_keys: BTreeMap<String, Arc<SigningKey>>,
+    pub(super) invitations: BTreeMap<Box<str>, Arc<Invitation>>,
 }
 
 impl Entries {
@@ -67,6 +68,9 @@ impl Entries {
                 let key = Arc::new(key);
                 self.signing_keys.insert(signing_key_id(key.number), key);
             }
+            Entry::Invitation(invitation) => {
+                self.invitations.insert(invitation.id.clone(), Arc::new(invitation));
+            }
             Entry::Revocation(_) => {}
         }
     }
@@ -78,7 +82,8 @@ impl Entries {
         let grants = self.grants.values().map(|one| Entry::Grant(Grant::clone(one)));
         let suspensions = self.suspensions.values().map(|one| Entry::Suspension(Suspension::clone(one)));
         let signing_keys = self.signing_keys.values().map(|one| Entry::SigningKey(SigningKey::clone(one)));
-        let all = consumers.chain(keys).chain(grants).chain(suspensions).chain(signing_keys);
+        let invitations = self.invitations.values().map(|one| Entry::Invitation(Invitation::clone(one)));
+        let all = consumers.chain(keys).chain(grants).chain(suspensions).chain(signing_keys).chain(invitations);
         all.map(|entry| ((entry.kind(), entry.id()), entry)).collect()
     }
 
@@ -112,6 +117,7 @@ impl Entries {
             }
             Kind::Suspension => drop(self.suspensions.remove(id)),
             Kind::SigningKey => drop(self.signing_keys.remove(id)),
+            Kind::Invitation => drop(self.invitations.remove(id)),
             Kind::Revocation => {}
         }
     }
@@ -225,9 +231,14 @@ impl Memory {
     pub(super) fn apply(&self, change: Change) {
         let kind = match &change {
             Change::Put(entry) | Change::Create(entry) => entry.kind(),
+            Change::Swap(entries) => entries.1.kind(),
             Change::Remove(kind, _) => *kind,
             // Stores say whether it was removed.
             Change::RemoveIf(_) => return,
+        };
+        let change = match change {
+            Change::Swap(entries) => Change::Put(entries.1),
+            change => change,
         };
         match change {
             Change::Put(Entry::Revocation(revocation)) | Change::Create(Entry::Revocation(revocation)) => {
@@ -243,7 +254,7 @@ impl Memory {
             }
             Change::Put(entry) | Change::Create(entry) => self.with_entries(|entries| entries.put(entry)),
             Change::Remove(kind, id) => self.with_entries(|entries| entries.remove(kind, &id)),
-            Change::RemoveIf(_) => {}
+            Change::Swap(_) | Change::RemoveIf(_) => {}
         }
         if matches!(kind, Kind::Consumer | Kind::Key | Kind::SigningKey) {
             // After the change, so that callers cached before it are looked up again.
@@ -259,7 +270,7 @@ impl Memory {
         self.exceptions.store(entries.suspensions.len() + entries.grants.len(), Ordering::Release);
     }
 
-    /// Replaces consumers, keys, grants and suspensions, and revocations.
+    /// Replaces all entries, and revocations.
     pub(super) fn replace(&self, loaded: Entries, revoked: &HashMap<RevocationKey, Coverage, RandomState>) {
         // Nothing is lifted in between: what is added comes first.
         revoked.iter().for_each(|(key, coverage)| self.revoked.put(*key, *coverage));

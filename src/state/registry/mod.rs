@@ -1,5 +1,5 @@
-//! State that operators change at run time and that must not be lost: consumers, API keys, grants, suspensions,
-//! revocations.
+//! State that operators change at run time and that must not be lost: consumers, API keys, invitations, grants,
+//! suspensions, revocations.
 //!
 //! - `entry`: what is kept; `family`: what is kept of refresh tokens, and read when one is used; `revocation_key`: what a
 //!   revocation names, and how it is recognised on a request; `digest`;
@@ -39,7 +39,7 @@ use tokio::sync::oneshot;
 
 use self::embedded::Embedded;
 pub(crate) use self::embedded::StoreFolder;
-use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Key, Kind, SigningKey, Suspension};
+use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Invitation, Key, Kind, SigningKey, Suspension};
 pub(crate) use self::family::Family;
 use self::family_limit::FamilyLimit;
 pub(crate) use self::health::Health;
@@ -66,7 +66,7 @@ const PAGE: usize = 1000;
 /// How long the start waits for a store that cannot be reached, before requests are accepted (and refused).
 const FIRST_LOAD: Duration = Duration::from_secs(3);
 
-/// The registry: keys, revocations, grants, suspensions and run-time consumers.
+/// The registry: keys, invitations, revocations, grants, suspensions and run-time consumers.
 pub(crate) struct Registry {
     config: Option<StoreConfig>,
     store: OnceLock<Store>,
@@ -205,7 +205,7 @@ impl Registry {
         self.memory.revoked.sweep(now);
         let Some(store) = self.store.get() else { return Ok(()) };
         store.sweep_families(now).await?;
-        for kind in [Kind::Grant, Kind::Suspension, Kind::Revocation, Kind::SigningKey] {
+        for kind in [Kind::Grant, Kind::Suspension, Kind::Revocation, Kind::SigningKey, Kind::Invitation] {
             let mut after = None;
             loop {
                 let page = store.page(kind, after.take(), PAGE).await?;
@@ -293,6 +293,11 @@ impl Registry {
         self.memory.entries().keys.values().cloned().collect()
     }
 
+    /// The API keys of a consumer, by id.
+    pub(crate) fn keys_of(&self, consumer: &str) -> Vec<Arc<Key>> {
+        self.memory.entries().keys.values().filter(|key| *key.consumer == *consumer).cloned().collect()
+    }
+
     /// The API keys that are made on schedule, by id.
     pub(crate) fn rotated_keys(&self) -> Vec<Arc<Key>> {
         self.memory.entries().keys.values().filter(|key| key.rotation.is_some()).cloned().collect()
@@ -343,6 +348,16 @@ impl Registry {
         self.memory.entries().signing_keys.values().cloned().collect()
     }
 
+    /// The invitation with this id.
+    pub(crate) fn invitation(&self, id: &str) -> Option<Arc<Invitation>> {
+        self.memory.entries().invitations.get(id).cloned()
+    }
+
+    /// All invitations, by id; those that have ended are kept for a time.
+    pub(crate) fn invitations(&self) -> Vec<Arc<Invitation>> {
+        self.memory.entries().invitations.values().cloned().collect()
+    }
+
     /// Returns the number of entries of each kind; expired ones count until they are swept.
     pub(crate) fn counts(&self) -> [(Kind, usize); Kind::ALL.len()] {
         let entries = self.memory.entries();
@@ -354,6 +369,7 @@ impl Registry {
                 Kind::Suspension => entries.suspensions.len(),
                 Kind::Revocation => self.memory.revoked.len(),
                 Kind::SigningKey => entries.signing_keys.len(),
+                Kind::Invitation => entries.invitations.len(),
             };
             (kind, count)
         })

@@ -9,6 +9,8 @@ pub(crate) enum StoreError {
     None,
     /// The entry to be created exists already; nothing was changed.
     Exists,
+    /// The entry to be replaced has been changed or removed meanwhile; nothing was changed.
+    Changed,
     /// Another process has opened it.
     InUse(String),
     /// It cannot be reached now; whether something was changed may not be known.
@@ -22,6 +24,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::None => f.write_str("the policy has no `store`, so nothing can be saved; add `store: state/`"),
             Self::Exists => f.write_str("an entry with this id exists already"),
+            Self::Changed => f.write_str("the entry has been changed meanwhile"),
             Self::InUse(which) => write!(f, "the store {which} is in use by another process"),
             Self::Unreachable(why) => write!(f, "the store cannot be reached: {why}"),
             Self::Unusable(why) => f.write_str(why),

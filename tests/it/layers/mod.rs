@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli"],
     &["daemon"],
-    &["admin", "rehearsal", "proxy", "token_service"],
+    &["admin", "rehearsal", "proxy", "self_service", "token_service"],
     &["chain"],
     &["runtime"],
     &["policy"],

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::policy::compile::contracts::DescribedRequest;
 use crate::policy::document;
+use crate::policy::shown::Shown;
 use crate::policy::source::Place;
 use crate::policy::tree::At;
 use crate::stages::mask::Rule;
@@ -30,6 +31,8 @@ pub(super) struct MergedRoute<'a> {
     pub(super) mask: &'a [Rule],
     /// Whether responses that violate the description are only reported.
     pub(super) reports_responses: bool,
+    /// What callers are shown of it, by the description.
+    pub(super) shown: Option<Shown>,
 }
 
 impl<'a> MergedRoute<'a> {
@@ -45,6 +48,7 @@ impl<'a> MergedRoute<'a> {
             response: None,
             mask: &[],
             reports_responses: false,
+            shown: None,
         }
     }
 }

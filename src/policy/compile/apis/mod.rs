@@ -11,6 +11,7 @@ mod openapi;
 mod ownership;
 mod route;
 mod route_limits;
+mod shown;
 mod upgrade;
 mod upstream;
 mod upstream_tls;

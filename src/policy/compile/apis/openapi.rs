@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::definitions::{Compiled, DefinitionsCompiler};
 use super::extension_names::{self, UnknownName};
 use super::merged_route::MergedRoute;
+use super::shown;
 use crate::policy::catalog::Catalog;
 use crate::policy::compile::auth::KEY_HEADER;
 use crate::policy::compile::context::Context;
@@ -210,6 +211,7 @@ impl Described {
                 own => self.response(operation, own.as_ref().and_then(|own| own.max_size)),
             },
             mask: &operation.mask,
+            shown: document.self_service.as_ref().map(|_| shown::described(&self.description, operation)),
             reports_responses: self.answers == Answers::Report,
             settings: Cow::Owned(settings),
         })

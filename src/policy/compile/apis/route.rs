@@ -7,6 +7,7 @@ use super::merged_route::MergedRoute;
 use super::modes;
 use super::ownership;
 use super::route_limits;
+use super::shown;
 use super::upgrade;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{self, Defaults};
@@ -37,7 +38,9 @@ pub(super) fn compile(
     pattern: Option<&Pattern>,
     index: usize,
 ) -> Option<Route> {
-    let MergedRoute { name, at, settings, alternatives, request, response, mask, reports_responses, .. } = merged;
+    let MergedRoute { name, at, settings, alternatives, request, response, mask, reports_responses, shown, .. } =
+        merged;
+    let shown = scope.document.self_service.as_ref().map(|_| shown::merged(schemas, &settings, shown));
     let names = pattern.map(Pattern::names).unwrap_or_default();
     let access = access(context, scope.document, &settings, (alternatives, names), at);
     let networks = networks::from(context, settings.from.as_ref(), at.key("from"));
@@ -76,6 +79,7 @@ pub(super) fn compile(
         mapping: mapping.unwrap_or_default(),
         keeps_encoded_slash,
         own: None,
+        shown: shown.map(Box::new),
         websocket,
     })
 }

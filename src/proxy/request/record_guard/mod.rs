@@ -5,6 +5,7 @@
 //! requests are made.
 
 mod alerts;
+mod changes;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -466,6 +467,9 @@ impl Drop for RecordGuard {
         let recorder = &self.worker.recorder;
         if !recorder.is_silent() && (self.admitted || !recorder.drops()) {
             self.record(REQUEST, duration);
+        }
+        if let Some(change) = &self.trace.change {
+            self.record_change(change);
         }
         counting.alerts.iter().for_each(|alert| self.record_quota(alert));
         if let Some(unusual) = self.trace.unusual {

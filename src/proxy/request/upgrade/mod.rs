@@ -18,7 +18,7 @@ use hyper::ext::Protocol;
 
 use super::permission::Credentials;
 use super::target::malformed;
-use crate::policy::cors::Cors;
+use crate::policy::cors::{Cors, is_origin};
 use crate::policy::upgrade::WebSocket;
 use crate::proxy::headers::ResponseFields;
 use crate::proxy::upstream::UpstreamConnection;
@@ -113,13 +113,6 @@ pub(super) fn check_origin(
     }
     let detail = "pages of this origin may not open WebSockets of this API from a browser";
     Err(Refusal::new(Stage::Request, Reason::CorsRefused, detail))
-}
-
-/// Whether an origin (RFC 6454 §7) is this scheme and authority, whose default port may be written or not.
-fn is_origin(origin: &str, (scheme, authority): (&str, &str)) -> bool {
-    let port = if scheme == "https" { ":443" } else { ":80" };
-    let plain = |authority: &'_ str| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
-    origin.split_once("://").is_some_and(|(said, rest)| said == scheme && plain(rest) == plain(authority))
 }
 
 impl Wanted {

@@ -61,9 +61,7 @@ impl Embedded {
 
     /// Makes all changes or none; they are on disk when this returns. Blocks.
     pub(crate) fn apply(&self, mut changes: Vec<Change>) -> Result<Vec<Change>, StoreError> {
-        let Some(replaced) = self.write(|database| try_apply(database, &changes))? else {
-            return Err(StoreError::Exists);
-        };
+        let replaced = self.write(|database| try_apply(database, &changes))??;
         changes.retain(|change| !matches!(change, Change::RemoveIf(entry) if replaced.contains(&entry.id())));
         for change in &mut changes {
             if let Change::RemoveIf(entry) = change {
@@ -215,13 +213,24 @@ fn make_tables(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Returns `None`, with nothing changed, if an entry to be created exists already; otherwise the ids of entries that were not
-/// removed because they have been replaced.
-fn try_apply(database: &Database, changes: &[Change]) -> Result<Option<Vec<String>>, redb::Error> {
+/// Returns an error, with nothing changed, if an entry to be created exists already, or one to be replaced has changed;
+/// otherwise the ids of entries that were not removed because they have been replaced.
+fn try_apply(database: &Database, changes: &[Change]) -> Result<Result<Vec<String>, StoreError>, redb::Error> {
     let mut replaced = Vec::new();
     let transaction = database.begin_write()?;
     for change in changes {
         match change {
+            Change::Swap(entries) => {
+                let (before, after) = &**entries;
+                let (mut table, encoded) = (transaction.open_table(table(after.kind()))?, after.encode());
+                let found = table.insert(&*after.id(), &*encoded)?.map(|found| found.value().to_vec());
+                // What follows is there if an earlier try was written after all.
+                if !found.is_some_and(|found| found == before.encode() || found == encoded) {
+                    drop(table);
+                    transaction.abort()?;
+                    return Ok(Err(StoreError::Changed));
+                }
+            }
             Change::Put(entry) | Change::Create(entry) => {
                 let (mut table, encoded) = (transaction.open_table(table(entry.kind()))?, entry.encode());
                 let before = table.insert(&*entry.id(), &*encoded)?;
@@ -230,7 +239,7 @@ fn try_apply(database: &Database, changes: &[Change]) -> Result<Option<Vec<Strin
                 if other && matches!(change, Change::Create(_)) {
                     drop(table);
                     transaction.abort()?;
-                    return Ok(None);
+                    return Ok(Err(StoreError::Exists));
                 }
             }
             Change::Remove(kind, id) => {
@@ -247,7 +256,7 @@ fn try_apply(database: &Database, changes: &[Change]) -> Result<Option<Vec<Strin
         }
     }
     transaction.commit()?;
-    Ok(Some(replaced))
+    Ok(Ok(replaced))
 }
 
 /// Decodes an entry. One that cannot be read may be a revocation, so it is an error and never skipped.
@@ -320,6 +329,23 @@ mod tests {
         assert_eq!(reasons(), before);
         assert_eq!(apply(&store, &[Change::Remove(Kind::Suspension, "a".to_owned()), create("a", "third")]), Ok(()));
         assert!(reasons().concat().contains("third"));
+    }
+
+    /// Of two that replace the same entry, one does, and nothing of the other's change is made.
+    #[test]
+    fn what_was_changed_since_it_was_read_is_not_replaced() {
+        let folder = TempDir::new().unwrap();
+        let store = open(&folder).unwrap();
+        let swap =
+            |before: &str, after: &str| Change::Swap(Box::new((suspension("a", before), suspension("a", after))));
+        let beside = |name: &str| Change::Create(suspension(name, "beside"));
+        assert_eq!(apply(&store, &[beside("b"), swap("open", "first")]), Err(StoreError::Changed), "there is none");
+        apply(&store, &[create("a", "open")]).unwrap();
+        assert_eq!(apply(&store, &[beside("b"), swap("open", "first")]), Ok(()));
+        assert_eq!(apply(&store, &[beside("c"), swap("open", "second")]), Err(StoreError::Changed));
+        assert_eq!(apply(&store, &[swap("open", "first")]), Ok(()), "an earlier try was written after all");
+        let left = store.page(Kind::Suspension, None, 10).unwrap();
+        assert_eq!(left, [suspension("a", "first"), suspension("b", "beside")]);
     }
 
     /// A disk that is full at times.

@@ -29,13 +29,18 @@ use super::store_error::StoreError;
 use crate::state::redis::{Client, Connection, RedisServers, StoreDeadlines, is_broken};
 
 /// Makes changes and adds them to the stream, atomically. KEYS: the stream, then hash and ids of each kind. ARGV: op,
-/// position of the kind in `Kind::ALL`, its name, id and value of each change. Returns the position of the last change
-/// in the stream, or `exists`, with nothing changed, if an entry to be created exists already.
+/// position of the kind in `Kind::ALL`, its name, id and value of each change; `expect` has the value that is there now. Returns
+/// the position of the last change in the stream; or, with nothing changed, `exists` if an entry to be created exists already, and
+/// `changed` if one is not as it is expected.
 const APPLY: &str = r"
 local last
 for i = 2, #ARGV, 5 do
-  if ARGV[i] == 'create' and redis.call('HEXISTS', KEYS[2 + 2 * tonumber(ARGV[i + 1])], ARGV[i + 3]) == 1 then
+  local hash = KEYS[2 + 2 * tonumber(ARGV[i + 1])]
+  if ARGV[i] == 'create' and redis.call('HEXISTS', hash, ARGV[i + 3]) == 1 then
     return 'exists'
+  end
+  if ARGV[i] == 'expect' and redis.call('HGET', hash, ARGV[i + 3]) ~= ARGV[i + 4] then
+    return 'changed'
   end
 end
 for i = 2, #ARGV, 5 do
@@ -47,6 +52,8 @@ for i = 2, #ARGV, 5 do
   if op == 'put' then
     redis.call('HSET', hash, id, value)
     redis.call('ZADD', ids, 0, id)
+  elseif op == 'expect' then
+    op = nil
   elseif op == 'remove' or redis.call('HGET', hash, id) == value then
     op, value = 'remove', ''
     redis.call('HDEL', hash, id)
@@ -61,6 +68,8 @@ return last
 
 /// The reply of [`APPLY`] if an entry to be created exists already.
 const EXISTS: &str = "exists";
+/// The reply of [`APPLY`] if an entry to be replaced has been changed.
+const CHANGED: &str = "changed";
 
 /// Stores uses of keys that are later than the stored ones. KEYS: the hash. ARGV: id, time and value of each.
 const NOTE_USES: &str = r"
@@ -143,17 +152,24 @@ impl Redis {
         call.arg(KEPT);
         for change in changes {
             let (op, kind, id, value) = match change {
+                Change::Swap(entries) => {
+                    let (before, after) = &**entries;
+                    call.arg("expect").arg(position(before.kind())).arg(before.kind().as_str());
+                    call.arg(before.id()).arg(before.encode());
+                    ("put", after.kind(), after.id(), after.encode())
+                }
                 Change::Put(entry) => ("put", entry.kind(), entry.id(), entry.encode()),
                 Change::Create(entry) => ("create", entry.kind(), entry.id(), entry.encode()),
                 Change::Remove(kind, id) => ("remove", *kind, id.clone(), Vec::new()),
                 Change::RemoveIf(entry) => ("remove_if", entry.kind(), entry.id(), entry.encode()),
             };
-            let position = Kind::ALL.iter().position(|known| *known == kind).unwrap_or_default();
-            call.arg(op).arg(position).arg(kind.as_str()).arg(id).arg(value);
+            call.arg(op).arg(position(kind)).arg(kind.as_str()).arg(id).arg(value);
         }
         let made: Option<String> = self.run(async |connection| call.invoke_async(connection).await).await?;
-        if made.as_deref() == Some(EXISTS) {
-            return Err(StoreError::Exists);
+        match made.as_deref() {
+            Some(EXISTS) => return Err(StoreError::Exists),
+            Some(CHANGED) => return Err(StoreError::Changed),
+            _ => {}
         }
         let Some(made) = made.as_deref().and_then(Position::parse) else { return Ok(()) };
         let mut position = self.position.clone();
@@ -232,6 +248,11 @@ impl Redis {
     }
 }
 
+/// The position of a kind in the keys of [`APPLY`].
+fn position(kind: Kind) -> usize {
+    Kind::ALL.iter().position(|known| *known == kind).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -263,5 +284,28 @@ mod tests {
         // Nothing is left to remove, and nothing new is in the stream to wait for.
         store.apply(&sweep).await.unwrap();
         assert_eq!(store.page(Kind::Suspension, None, 10).await.unwrap(), [suspension("b", "again")]);
+    }
+
+    /// Of two that replace the same entry, on whatever nodes, one does, and nothing of the other's change is made.
+    #[tokio::test]
+    async fn what_was_changed_since_it_was_read_is_not_replaced() {
+        let Some(server) = Server::start() else { return };
+        let (store, other) = (open(&server), open(&server));
+        store.loaded().await;
+        other.loaded().await;
+        let swap = |after: &str| Change::Swap(Box::new((suspension("a", "open"), suspension("a", after))));
+        let beside = |name: &str| Change::Create(suspension(name, "beside"));
+        assert_eq!(store.apply(&[beside("b"), swap("first")]).await, Err(StoreError::Changed), "there is none");
+        store.apply(&[Change::Create(suspension("a", "open"))]).await.unwrap();
+        let first = [beside("b"), swap("first")];
+        let second = [beside("c"), swap("second")];
+        let done = tokio::join!(store.apply(&first), other.apply(&second));
+        let left = store.page(Kind::Suspension, None, 10).await.unwrap();
+        let expected = match done {
+            (Ok(()), Err(StoreError::Changed)) => [suspension("a", "first"), suspension("b", "beside")],
+            (Err(StoreError::Changed), Ok(())) => [suspension("a", "second"), suspension("c", "beside")],
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(left, expected);
     }
 }

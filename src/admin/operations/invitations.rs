@@ -1,0 +1,143 @@
+//! Invites consumers to claim a credential themselves, so that nobody has to send them a secret that lasts. The code is in one response
+//! only, and never stored.
+
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::{Completed, Operation, Result, conflict, details, input, missing, sha256, text, view};
+use crate::policy::Period;
+use crate::policy::self_service::{SelfEndpoint, SelfService};
+use crate::refusal::{Reason, Refusal, Stage};
+use crate::self_service::sheet;
+use crate::stages::auth::api_key_format;
+use crate::state::registry::entry::{Change, Entry, Invitation, InvitedCredential};
+use crate::url::{Form, HttpUrl};
+
+/// How long an invitation can be claimed by default, and at most.
+const EXPIRES: SignedDuration = SignedDuration::from_hours(24);
+const MAX_EXPIRES: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Default lifetime of the key.
+const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// How many invitations of a consumer can be open at once.
+const MAX_OPEN: usize = 20;
+/// How many invitations are kept in all, with those that have ended.
+const MAX_KEPT: usize = 10_000;
+
+impl Operation<'_> {
+    pub(super) fn invitations(&self, consumer: Option<&str>) -> Vec<Value> {
+        let all = self.registry().invitations();
+        let wanted = all.iter().filter(|one| consumer.is_none_or(|name| *one.consumer == *name));
+        wanted.map(|one| view::invitation(one, self.now)).collect()
+    }
+
+    pub(super) async fn invite(&self, name: &str) -> Result<Completed> {
+        let written: input::Invitation = input::read(self.body)?;
+        let service = self.self_service()?;
+        let consumer = self.directory().named(name, self.registry())?.ok_or_else(|| self.missing_consumer(name))?;
+        self.check_room(name)?;
+        let base = written.url.as_deref().map(base).transpose()?;
+        let expires = match written.expires {
+            Some(at) => at.at("/expires", self.now)?,
+            None => self.now.checked_add(EXPIRES).unwrap_or(Timestamp::MAX),
+        };
+        if expires <= self.now || expires.duration_since(self.now) > MAX_EXPIRES {
+            return Err(input::wrong("/expires", "an invitation can be claimed for at most 30d"));
+        }
+        self.check_scopes(written.scopes.as_deref().unwrap_or_default(), written.force)?;
+        let id = api_key_format::new_id(name);
+        let code = api_key_format::mint_invitation(&id).map_err(|_| {
+            Refusal::new(Stage::Request, Reason::StoreUnavailable, "the system cannot provide random bytes now")
+        })?;
+        let invitation = Invitation {
+            id: id.into(),
+            consumer: name.into(),
+            plan: consumer.plan().map(|plan| Box::from(&**plan.name())),
+            credential: InvitedCredential::ApiKey,
+            sha256: sha256(code.expose_secret().as_bytes()),
+            scopes: written.scopes,
+            from: written.from,
+            lifetime: self.key_lifetime(written.key_lifetime)?,
+            expires,
+            claimed: None,
+            withdrawn: None,
+            note: text(written.note)?,
+            created: self.now,
+            created_by: self.by.into(),
+        };
+        let mut shown = view::invitation(&invitation, self.now);
+        let sheet = sheet::sheet(self.policy(), service, &consumer, &invitation, base.as_deref());
+        if let Value::Object(shown) = &mut shown {
+            shown.insert("code".to_owned(), code.expose_secret().into());
+            shown.insert("claim".to_owned(), service.path_of(SelfEndpoint::ClaimInvitation).into());
+            shown.insert("sheet".to_owned(), sheet.into());
+        }
+        let (target, details) = details::invitation(&invitation);
+        self.change(vec![Change::Create(Entry::Invitation(invitation))]).await?;
+        Ok(Completed::changed(StatusCode::CREATED, shown, "invitation_created", target).with(details))
+    }
+
+    pub(super) async fn withdraw(&self, id: &str) -> Result<Completed> {
+        let known = self.registry().invitation(id).ok_or_else(|| missing("there is no invitation with this id"))?;
+        if let Some(claim) = &known.claimed {
+            let key = &claim.credential;
+            return Err(conflict(format!("it was claimed: revoke the key `{key}` if that was somebody else")));
+        }
+        let after = Invitation { withdrawn: Some(self.now), ..Invitation::clone(&known) };
+        let (target, details) = details::invitation(&after);
+        // Of a claim and this at the same time, one succeeds.
+        let swap = (Entry::Invitation(Invitation::clone(&known)), Entry::Invitation(after));
+        self.change(vec![Change::Swap(Box::new(swap))]).await?;
+        let done = Completed::changed(StatusCode::OK, json!({"removed": true}), "invitation_withdrawn", target);
+        Ok(done.with(details))
+    }
+
+    fn self_service(&self) -> Result<&SelfService> {
+        self.policy().self_service().ok_or_else(|| {
+            conflict(
+                "the policy has no `self_service`, so nobody could claim an invitation; write `self_service: { path: /.bartizan }`",
+            )
+        })
+    }
+
+    fn check_room(&self, name: &str) -> Result<()> {
+        let all = self.registry().invitations();
+        let open = all.iter().filter(|one| *one.consumer == *name && one.state(self.now) == "open");
+        if open.count() >= MAX_OPEN {
+            return Err(conflict(format!("this consumer has {MAX_OPEN} open invitations; withdraw some of them")));
+        }
+        if all.len() >= MAX_KEPT {
+            return Err(conflict(format!("there are {MAX_KEPT} invitations; those that have ended go after 30 days")));
+        }
+        Ok(())
+    }
+
+    /// In seconds; absent: the key does not expire.
+    fn key_lifetime(&self, written: input::Member<String>) -> Result<Option<i64>> {
+        let longest = self.policy().auth().keys.max_age();
+        let lifetime = match written {
+            input::Member::Absent => Some(longest.map_or(KEY_LIFETIME, |longest| longest.min(KEY_LIFETIME))),
+            input::Member::Null => None,
+            input::Member::Value(text) => {
+                let period = text.parse::<Period>().ok().filter(|period| !period.0.is_zero());
+                let period = period.and_then(|period| SignedDuration::try_from(period.0).ok());
+                let wrong =
+                    || input::wrong("/key_lifetime", "use a duration such as `90d`, or null: it does not expire");
+                Some(period.ok_or_else(wrong)?)
+            }
+        };
+        Ok(lifetime.map(|lifetime| lifetime.as_secs()))
+    }
+}
+
+/// The URL that the partner calls, without a slash at its end.
+fn base(text: &str) -> Result<String> {
+    HttpUrl::parse(text, Form::BASE).map_err(|error| input::wrong("/url", error.message))?;
+    // It stands in commands that people paste.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]%".contains(c);
+    if !text.chars().all(plain) {
+        return Err(input::wrong("/url", "use a plain URL, such as `https://api.example.com`"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}

@@ -1,0 +1,57 @@
+//! What callers may see and do for themselves, on the API's own listener: who they are and what is left of their limits, their own
+//! keys, what they may call, and claiming invitations.
+//!
+//! Its requests go through the chain as all others do, limits and record included. Nothing here depends on what a request says of
+//! the consumer: everything is about the caller that authentication has found.
+//!
+//! - `service`: what the endpoints have in common; `input`: the bodies of requests;
+//! - `claim`: claims an invitation; `me`; `rotate`: replaces a key of the caller;
+//! - [`offer`]: what somebody may call, and how it is described: `openapi` as a document (with the schemas of
+//!   `components`), `docs` as a page, [`sheet`] as the
+//!   hand-over sheet of an invitation.
+
+mod claim;
+mod components;
+mod docs;
+mod input;
+mod me;
+pub(crate) mod offer;
+mod openapi;
+mod rotate;
+mod service;
+pub(crate) mod sheet;
+
+use self::service::{Service, refuse};
+use crate::chain::{Admitted, Trace};
+use crate::exchange::{Answer, Request};
+use crate::policy::self_service::SelfEndpoint;
+use crate::refusal::{Reason, Refusal, Stage};
+use crate::runtime::InForce;
+
+/// Answers a request to an endpoint.
+pub(crate) async fn answer(
+    endpoint: SelfEndpoint,
+    in_force: &InForce,
+    request: &Request<'_>,
+    admitted: Admitted,
+    trace: &mut Trace,
+) -> Result<Box<Answer>, Refusal> {
+    let Some(config) = in_force.policy.self_service() else {
+        return Err(refuse(Stage::Request, Reason::NotFound, "there is nothing here"));
+    };
+    let service = Service { in_force, config, request };
+    let (caller, body) = admitted.into_parts();
+    if endpoint == SelfEndpoint::ClaimInvitation {
+        return claim::claim(&service, body, trace).await;
+    }
+    // The routes of all other endpoints ask for a credential.
+    let missing = || refuse(Stage::Auth, Reason::MissingCredentials, "send a token or an API key");
+    let caller = caller.ok_or_else(missing)?;
+    match endpoint {
+        SelfEndpoint::Me => me::answer(&service, &caller).await,
+        SelfEndpoint::RotateKey => rotate::rotate(&service, &caller, body, trace).await,
+        SelfEndpoint::OpenApi => Ok(openapi::answer(&service, &caller)),
+        SelfEndpoint::Docs => Ok(docs::answer(&service, &caller)),
+        SelfEndpoint::ClaimInvitation => Err(missing()),
+    }
+}

@@ -1,0 +1,169 @@
+//! Replaces a key of the caller. The old one stays valid for an overlap, so that nothing has to be stopped.
+
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::claim::digest_of;
+use super::input;
+use super::service::{Service, conflict, json, no_random_bytes, refuse, unsaved};
+use crate::audit::{Change as Details, ChangeRecord};
+use crate::body::Body;
+use crate::chain::Trace;
+use crate::exchange::Answer;
+use crate::policy::{Period, Policy};
+use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::auth::api_key::Key as KnownKey;
+use crate::stages::auth::{Caller, CredentialKind, api_key_format};
+use crate::state::registry::entry::{Change, Entry, Key};
+use crate::state::registry::{Registry, StoreError};
+
+/// How long the old key stays valid by default, and at most.
+const OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
+const MAX_OVERLAP: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// How long the old key stays valid.
+    overlap: Option<String>,
+}
+
+/// Answers `POST keys/{id}/rotate`.
+pub(super) async fn rotate(
+    service: &Service<'_>,
+    caller: &Caller,
+    body: Body,
+    trace: &mut Trace,
+) -> Result<Box<Answer>, Refusal> {
+    let Service { in_force, request, .. } = service;
+    let (policy, registry, now) = (&in_force.policy, &**in_force.registry(), request.now());
+    let asked: Asked = input::read(request, body).await?;
+    let overlap = asked.overlap.as_deref().map_or(Ok(OVERLAP), overlap)?;
+    let old = own_key(policy, registry, caller, &id(&request.exchange.path))?;
+    check(policy, registry, &old, caller, now)?;
+    let (key, secret) = successor(&old, caller, now)?;
+    let end = now.checked_add(overlap).unwrap_or(Timestamp::MAX);
+    // Rotation never extends the life of the old key.
+    let end = old.expires.map_or(end, |expires| expires.min(end));
+    let ending = Key { expires: Some(end), replaced_by: Some(key.id.clone()), ..old.clone() };
+    let swap = Change::Swap(Box::new((Entry::Key(old.clone()), Entry::Key(ending))));
+    registry.change(vec![swap, Change::Create(Entry::Key(key.clone()))]).await.map_err(|error| match error {
+        StoreError::Changed => conflict("the key was changed at this moment; see which keys you have, and try again"),
+        error => unsaved(&error),
+    })?;
+    trace.change = Some(Box::new(ChangeRecord {
+        action: "key_rotated",
+        target: format!("{} {} -> {}", key.consumer, old.id, key.id),
+        details: Details {
+            scopes: key.scopes.clone().unwrap_or_default(),
+            until: key.expires,
+            reason: Some("by its owner".into()),
+        },
+    }));
+    let answer = json!({
+        "consumer": key.consumer, "id": key.id, "key": secret.expose_secret(),
+        "header": policy.auth().key_header.as_str(), "expires": key.expires, "scopes": key.scopes, "replaces": old.id,
+        "replaced_expires": end,
+    });
+    Ok(json(StatusCode::CREATED, &answer))
+}
+
+/// The `{id}` in `…/keys/{id}/rotate`.
+fn id(path: &str) -> String {
+    let segment = path.rsplit('/').nth(1).unwrap_or_default();
+    percent_decode_str(segment).decode_utf8_lossy().into_owned()
+}
+
+fn overlap(text: &str) -> Result<SignedDuration, Refusal> {
+    let period = text.parse::<Period>().ok().and_then(|period| SignedDuration::try_from(period.0).ok());
+    period.filter(|period| *period <= MAX_OVERLAP).ok_or_else(|| {
+        let detail = "`overlap` is a duration of at most 30d, such as `24h` or `0s`";
+        refuse(Stage::Schema, Reason::SchemaViolation, detail)
+    })
+}
+
+/// A key of the caller's consumer. That others have a key with this id is not shown.
+fn own_key(policy: &Policy, registry: &Registry, caller: &Caller, id: &str) -> Result<Key, Refusal> {
+    if let Some(key) = registry.key_by_id(id).filter(|key| *key.consumer == **caller.consumer()) {
+        return Ok(Key::clone(&key));
+    }
+    let is_listed = |key: &KnownKey| *key.id == *id && key.consumer.name() == caller.consumer();
+    Err(match policy.auth().keys.listed().any(is_listed) {
+        true => conflict("this key is kept by the API's owner, who alone can replace it; ask for a new one"),
+        false => refuse(Stage::Request, Reason::NotFound, "you have no key with this id; see which keys you have"),
+    })
+}
+
+/// Decides whether the caller may replace a key, and whether it can be replaced.
+fn check(policy: &Policy, registry: &Registry, old: &Key, caller: &Caller, now: Timestamp) -> Result<(), Refusal> {
+    let keys = &policy.auth().keys;
+    if old.rotation.is_some() || keys.rotations().iter().any(|rotation| rotation.owns(old)) {
+        return Err(conflict("this key is made on schedule; read the next one where it is delivered"));
+    }
+    let consumer = policy.auth().directory.named(&old.consumer, registry)?;
+    let consumer = consumer.ok_or_else(|| conflict("the consumer of this key does not exist any more"))?;
+    let known = keys.of_registry(old, consumer);
+    may_replace(policy, registry, &known, caller)?;
+    match known.state(keys.max_age(), registry, now) {
+        "revoked" => return Err(conflict("this key is revoked; ask the API's owner for a new one")),
+        "expired" | "too_old" => return Err(conflict("this key has expired; ask the API's owner for a new one")),
+        _ => {}
+    }
+    match old.replaced_by.as_ref().filter(|next| registry.key_by_id(next).is_some()) {
+        Some(next) => Err(conflict(format!(
+            "this key was replaced by `{next}` already; if you do not have that one, replace it while this one is valid"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A key gives what it may do for as long as it lives. So a caller gets none that may do more than the caller itself, or lives longer:
+/// a token, which ends soon and may be that of one user among many, gets none at all.
+fn may_replace(policy: &Policy, registry: &Registry, old: &KnownKey, caller: &Caller) -> Result<(), Refusal> {
+    let stronger = |detail| refuse(Stage::Scope, Reason::StrongerCredentialRequired, detail);
+    let (kind, id) = caller.credential();
+    if !matches!(kind, CredentialKind::ApiKey | CredentialKind::Certificate) {
+        return Err(stronger("keys are replaced with a key or a client certificate, and not with a token"));
+    }
+    if kind == CredentialKind::ApiKey && id == Some(&*old.id) {
+        return Ok(());
+    }
+    let mut able = old.consumer.ceiling().unwrap_or_default().iter();
+    if !able.all(|scope| caller.has(scope) || old.scopes.as_ref().is_some_and(|scopes| !scopes.contains(scope))) {
+        return Err(stronger("that key may do more than yours; replace it with itself"));
+    }
+    if kind == CredentialKind::Certificate {
+        return Ok(());
+    }
+    let used =
+        id.and_then(|id| registry.key_by_id(id)).map(|key| policy.auth().keys.of_registry(&key, old.consumer.clone()));
+    let listed = || policy.auth().keys.listed().find(|key| id == Some(&*key.id)).cloned();
+    match used.or_else(listed).map(|used| used.networks) {
+        Some(None) => Ok(()),
+        Some(networks) if networks == old.networks => Ok(()),
+        _ => Err(stronger("that key is good from other networks than yours; replace it with itself")),
+    }
+}
+
+/// Makes the key that follows: it may do the same, and lives as long as the operator let the old one live.
+fn successor(old: &Key, caller: &Caller, now: Timestamp) -> Result<(Key, SecretString), Refusal> {
+    let id = api_key_format::new_id(&old.consumer);
+    let secret = api_key_format::mint(&id).map_err(|_| no_random_bytes())?;
+    let lifetime = old.expires.map(|expires| expires.duration_since(old.not_before.unwrap_or(old.created)));
+    let (_, with) = caller.credential();
+    let key = Key {
+        id: id.into(),
+        sha256: digest_of(&secret),
+        not_before: None,
+        expires: lifetime.map(|lifetime| now.checked_add(lifetime).unwrap_or(Timestamp::MAX)),
+        replaced_by: None,
+        created: now,
+        created_by: format!("its owner, with {}", with.unwrap_or("a certificate")).into(),
+        ..old.clone()
+    };
+    Ok((key, secret))
+}

@@ -1,0 +1,130 @@
+//! The hand-over sheet of an invitation: what the partner may call, the limits, how to claim, and how errors look. In Markdown, for a
+//! mail or a ticket; the code is not in it, so that it can take another way.
+
+use std::fmt::Write;
+
+use super::offer::{self, Reader, method_and_path};
+use crate::policy::Policy;
+use crate::policy::self_service::{SelfEndpoint, SelfService};
+use crate::stages::auth::{Consumer, CredentialKind};
+use crate::stages::rate_limit::Plan;
+use crate::state::registry::entry::Invitation;
+
+/// What partners see of refusals: status, code, what to do.
+const REFUSALS: [(&str, &str, &str); 6] = [
+    ("401", "`invalid_key`, `expired_key`", "check the key; replace it before it ends"),
+    ("403", "`insufficient_scope`", "ask for the scopes in `required_scopes`"),
+    ("403", "`consumer_suspended`, `network_not_allowed`", "ask the API's owner"),
+    ("422", "`schema_violation`", "`errors` say what is wrong, and where"),
+    ("429", "`rate_limited`, `quota_exceeded`", "wait as many seconds as `Retry-After` says"),
+    ("503", "any", "try again shortly, with growing pauses"),
+];
+
+/// Writes the sheet of an invitation; `base` is the URL that the partner calls, without a slash at its end.
+pub(crate) fn sheet(
+    policy: &Policy,
+    config: &SelfService,
+    consumer: &Consumer,
+    invitation: &Invitation,
+    base: Option<&str>,
+) -> String {
+    let scopes = scopes(consumer, invitation);
+    let reader = Reader { consumer: consumer.name(), scopes: &scopes, kind: CredentialKind::ApiKey, place: None };
+    let base = base.map_or_else(|| likely_base(policy), str::to_owned);
+    let (claim, me) = (config.path_of(SelfEndpoint::ClaimInvitation), config.path_of(SelfEndpoint::Me));
+    let rotate = config.path_of(SelfEndpoint::RotateKey).replace("{id}", "KEY_ID");
+    let header = policy.auth().key_header.as_str();
+    let name = code(consumer.name());
+    let mut sheet = format!(
+        "# Access for {name}\n\n\
+         You get a one-time code beside this sheet. Claim it before {}: it gives your API key, which is shown only once.\n\n\
+         ```sh\nread -rs CODE      # paste the code; it stays out of the history of your shell\n\
+         curl -s {base}{claim} -H 'Content-Type: application/json' -d \"{{\\\"code\\\": \\\"$CODE\\\"}}\"\n```\n\n\
+         The answer has the key (`key`), its id (`id`) and its end (`expires`). Keep the key where you keep secrets. If the code \
+         was claimed already, and not by you, tell us at once.\n\n## Calling\n\n```sh\n",
+        invitation.expires.strftime("%Y-%m-%d %H:%M UTC"),
+    );
+    // Writing to a String does not fail.
+    let routes: Vec<_> = offer::open_routes(policy, &reader).collect();
+    let example = routes
+        .iter()
+        .map(|route| method_and_path(route))
+        .find(|(method, path)| *method == "GET" && !path.contains('{'));
+    let (_, path) = example.unwrap_or(("GET", &me));
+    let _ = write!(sheet, "curl -i {base}{path} -H '{header}: YOUR_KEY'\n```\n\n");
+    sheet.push_str("| you may call | which | |\n|---|---|---|\n");
+    for route in &routes {
+        let (method, path) = method_and_path(route);
+        let mut about: Vec<String> =
+            route.shown.iter().filter_map(|shown| shown.summary.as_ref()).map(|summary| cell(summary)).collect();
+        about.extend(offer::notes(route, &reader).iter().map(|note| cell(note)));
+        let _ = writeln!(sheet, "| {method} | {} | {} |", code(path), about.join(" "));
+    }
+    limits(&mut sheet, consumer.plan().map(|plan| &**plan));
+    let _ = write!(
+        sheet,
+        "\n## For yourself\n\n```sh\ncurl -s {base}{me} -H '{header}: YOUR_KEY'                   # limits, what is left, your keys\n\
+         curl -s -X POST {base}{rotate} -H '{header}: YOUR_KEY'   # a new key; the old one stays valid for 7 days\n\
+         curl -s {base}{} -H '{header}: YOUR_KEY' > docs.html     # all that you may call; {} for programs\n```\n\n",
+        config.path_of(SelfEndpoint::Docs),
+        code(&config.path_of(SelfEndpoint::OpenApi)),
+    );
+    sheet.push_str("## Errors\n\nRefusals are `application/problem+json`: `code` and `detail` say why. Name `instance` when you ask us.\n\n");
+    sheet.push_str("| status | code | do |\n|---|---|---|\n");
+    for (status, codes, help) in REFUSALS {
+        let _ = writeln!(sheet, "| {status} | {codes} | {help} |");
+    }
+    sheet
+}
+
+/// The scopes that the key of an invitation will have.
+fn scopes(consumer: &Consumer, invitation: &Invitation) -> Vec<Box<str>> {
+    let all = consumer.ceiling().unwrap_or_default().iter();
+    all.filter(|scope| invitation.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope))).cloned().collect()
+}
+
+fn limits(sheet: &mut String, plan: Option<&Plan>) {
+    let Some(plan) = plan else {
+        sheet.push_str("\n## Limits\n\nNone.\n");
+        return;
+    };
+    let _ = write!(sheet, "\n## Limits\n\nPlan {}. Responses say what is left (`RateLimit`).\n\n", code(plan.name()));
+    for limit in plan.limits().chain(plan.user_limit()) {
+        let _ = writeln!(sheet, "- {}", limit.words());
+    }
+}
+
+/// The URL that partners most likely call.
+fn likely_base(policy: &Policy) -> String {
+    let mut hosts = policy.apis().iter().flat_map(|api| api.hosts()).filter(|host| !host.starts_with("*."));
+    hosts.next().map_or_else(|| "https://YOUR-API".to_owned(), |host| format!("https://{host}"))
+}
+
+/// A text in a code span, which nothing in it can end (CommonMark §6.1).
+fn code(text: &str) -> String {
+    format!("`{}`", text.replace('`', "'").replace('|', "\\|").replace(['\n', '\r'], " "))
+}
+
+/// A text in a cell of a table, without markup.
+fn cell(text: &str) -> String {
+    let mut cell = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' => cell.push(' '),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '!' | '#' => cell.extend(['\\', c]),
+            c => cell.push(c),
+        }
+    }
+    cell
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_become_markup() {
+        assert_eq!(code("a`|b\nc"), "`a'\\|b c`");
+        assert_eq!(cell("[x](http://evil) <b>\n| y"), "\\[x\\](http://evil) \\<b\\> \\| y");
+    }
+}
