@@ -85,9 +85,7 @@ impl FileWatch {
         };
         if !with_policy && !self.told && inputs.iter().any(is_other) {
             self.told = true;
-            tracing::info!(
-                "the policy file has changed, and waits for a reload: `secrets.watch` is not for the policy itself"
-            );
+            tracing::info!("the policy has changed, and waits for a reload: `secrets.watch` is not for its own files");
         }
         if verdict == Verdict::LookAgain {
             self.next_in(|watched| watched.every.min(SOON));

@@ -221,4 +221,67 @@ mod tests {
         ]);
         assert!(problems(folder.path(), &mut opened).is_empty());
     }
+
+    #[test]
+    fn however_the_policy_and_its_folder_are_named_each_file_is_read_once() {
+        let (folder, _) = opened(&[
+            ("policy.yaml", "version: 1\ninclude: ['*.yaml', a.yaml, ./a.yaml, .//a.yaml]\n"),
+            ("a.yaml", "plans: { a: { rate: 1/s } }\n"),
+            (".hidden.yaml", "listen: []"),
+        ]);
+        std::os::unix::fs::symlink(folder.path().join("a.yaml"), folder.path().join("b.yaml")).unwrap();
+        for name in ["policy.yaml", "./policy.yaml", ".//policy.yaml"] {
+            let path = std::path::PathBuf::from(format!("{}/{name}", folder.path().display()));
+            let mut opened = load::open(&path, Box::new(|_| Err(VarError::NotPresent))).unwrap();
+            assert_eq!(problems(folder.path(), &mut opened), [""; 0], "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_shown_and_patterns_without_end_are_errors() {
+        use std::os::unix::ffi::OsStrExt;
+        for (pattern, name, said) in [
+            ("teams/*.yaml", &b"\xff.yaml"[..], "no file is found by `teams/*.yaml`"),
+            ("teams/*.yaml", b"\x1b[2J.yaml", "finds a file whose name is not plain UTF-8 text"),
+            ("**/*.yaml", b"a.yaml", "is no pattern for paths"),
+        ] {
+            let (folder, _) = opened(&[("policy.yaml", "version: 1\n"), ("teams/note.txt", "")]);
+            std::fs::write(folder.path().join("teams").join(std::ffi::OsStr::from_bytes(name)), "roles: {}").unwrap();
+            let policy = folder.path().join("policy.yaml");
+            std::fs::write(&policy, format!("version: 1\ninclude: ['{pattern}']\n")).unwrap();
+            let mut opened = load::open(&policy, Box::new(|_| Err(VarError::NotPresent))).unwrap();
+            let found = problems(folder.path(), &mut opened);
+            assert!(found.len() == 1 && found[0].contains(said), "{pattern} {found:?}");
+        }
+    }
+
+    /// Each within its own bound.
+    #[test]
+    fn values_of_all_files_are_bounded_together() {
+        let bomb = |name: usize| {
+            let nine = ["*a"; 9].join(",");
+            let levels: String = (1..5).fold(String::new(), |all, level| {
+                let items = nine.replace("*a", &format!("*a{}", level - 1));
+                format!("{all}  r{level}: &a{level} [{items}]\n")
+            });
+            format!("roles:\n  r{name}0: &a0 [x,x,x,x]\n{}", levels.replace("  r", &format!("  r{name}")))
+        };
+        let texts: Vec<_> = (0..200).map(|name| (format!("{name}.yaml"), bomb(name))).collect();
+        let mut files: Vec<_> = texts.iter().map(|(name, text)| (&**name, &**text)).collect();
+        files.push(("policy.yaml", "version: 1\ninclude: ['[0-9]*.yaml']\n"));
+        let (_folder, opened) = opened(&files);
+        assert!(opened.problems.iter().any(|problem| problem.message.contains("has more than")));
+    }
+
+    #[test]
+    fn what_was_read_before_is_the_same_policy() {
+        let (folder, opened) =
+            opened(&[("policy.yaml", "version: 1\ninclude: ['t*/*.yaml']\n"), ("teams/a.yaml", "roles: {}\n")]);
+        let before = (opened.sources.fingerprint(), opened.sources.digest(), opened.sources.inputs().len());
+        std::fs::remove_dir_all(folder.path().join("teams")).unwrap();
+        let texts = opened.sources.texts();
+        let again = load::open_text(&folder.path().join("policy.yaml"), texts, Box::new(|_| Err(VarError::NotPresent)));
+        let again = again.unwrap().sources;
+        assert_eq!((again.fingerprint(), again.digest(), again.inputs().len()), before);
+    }
 }

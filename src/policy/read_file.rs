@@ -38,6 +38,8 @@ pub(crate) enum ReadErrorKind {
     NoPath,
     /// It is no pattern for paths.
     NoPattern,
+    /// A file that it finds has a name that cannot be shown.
+    BadName,
     /// A pattern finds no file.
     NoneFound,
     /// A pattern finds more files than this.
@@ -84,6 +86,7 @@ impl fmt::Display for ReadError {
                 write!(f, "the policy and the files that it includes, up to {name}, have more than {} MiB", limit >> 20)
             }
             ReadErrorKind::NoPattern => write!(f, "{name} is no pattern for paths, such as `teams/*.yaml`"),
+            ReadErrorKind::BadName => write!(f, "{name} finds a file whose name is not plain UTF-8 text"),
             ReadErrorKind::NoneFound => write!(f, "no file is found by {name}"),
             ReadErrorKind::TooManyFiles(most) => write!(f, "{name} finds more than {most} files"),
             ReadErrorKind::NoPath => write!(f, "the path of a file is empty"),

@@ -4,7 +4,7 @@
 //! It only reads files and environment variables, and does not interpret them. Secrets are part of the digest, but are
 //! never kept for printing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::env::VarError;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::included;
 pub(crate) use super::quoted::quote;
 use super::read_file::{FILE_LIMIT, POLICY_LIMIT, SECRET_LIMIT, read_bytes, read_text};
 pub(crate) use super::read_file::{ReadError, ReadErrorKind};
-pub(crate) use super::text::{Place, PolicyText, SourceText};
+pub(crate) use super::text::{Listing, Place, PolicyText, SourceText};
 use super::vault_answers::VaultAnswers;
 use crate::secrets::Lookup;
 use crate::secrets::inputs::{Input, InputKind, Inputs};
@@ -67,8 +67,14 @@ pub(crate) struct Sources {
     policy: Arc<SourceText>,
     /// What it includes, in the order of reading.
     included: Vec<Arc<SourceText>>,
+    /// Their bytes.
+    included_bytes: u64,
+    /// What the patterns of `include` have found.
+    listings: Vec<Listing>,
+    /// The policy file and what it includes, by their paths without links.
+    read: HashSet<PathBuf>,
     /// What it includes, if that was read before.
-    kept: Option<Vec<Arc<SourceText>>>,
+    kept: Option<(Vec<Arc<SourceText>>, Vec<Listing>)>,
     /// Files, by the name that messages show; each is read once.
     files: BTreeMap<String, Arc<SourceText>>,
     /// The same for XML files, with their bytes.
@@ -100,8 +106,8 @@ impl Sources {
 
     /// Sources around the texts of a policy that were read before.
     pub(crate) fn with_texts(path: &Path, texts: PolicyText, env: Env) -> Self {
-        let PolicyText { file, included } = texts;
-        Self { kept: Some(included), ..Self::with_text(path, file, env) }
+        let PolicyText { file, included, listings } = texts;
+        Self { kept: Some((included, listings)), ..Self::with_text(path, file, env) }
     }
 
     fn with_text(path: &Path, policy: Arc<SourceText>, env: Env) -> Self {
@@ -109,6 +115,7 @@ impl Sources {
         let mut sources = Self::around(folder, policy, env);
         let Self { policy, inputs, .. } = &mut sources;
         inputs.add(InputKind::Policy, &policy.name, Some(path), policy.text.as_bytes());
+        sources.read.extend(std::fs::canonicalize(path).ok());
         sources
     }
 
@@ -127,6 +134,9 @@ impl Sources {
             folder,
             policy,
             included: Vec::new(),
+            included_bytes: 0,
+            listings: Vec::new(),
+            read: HashSet::new(),
             kept: None,
             files: BTreeMap::new(),
             xml: BTreeMap::new(),
@@ -146,27 +156,25 @@ impl Sources {
 
     /// The policy file, and what it includes.
     pub(crate) fn texts(&self) -> PolicyText {
-        PolicyText { file: Arc::clone(&self.policy), included: self.included.clone() }
+        let (file, included) = (Arc::clone(&self.policy), self.included.clone());
+        PolicyText { file, included, listings: self.listings.clone() }
     }
 
     /// Takes what the policy includes, if that was read before.
     pub(crate) fn take_kept(&mut self) -> Option<Vec<Arc<SourceText>>> {
-        let kept = self.kept.take()?;
-        for text in &kept {
-            self.add_included(text, None);
-        }
+        let (kept, listings) = self.kept.take()?;
+        listings.into_iter().for_each(|listing| self.add_listing(listing));
+        kept.iter().for_each(|text| self.add_included(text, None));
         Some(kept)
     }
 
     /// Reads the files that a pattern of `include` finds, in the order of their names, except those that were read already.
     pub(crate) fn include(&mut self, pattern: &str) -> Result<Vec<Arc<SourceText>>, ReadError> {
-        let (path, name) = self.locate(pattern)?;
+        let (path, _) = self.locate(pattern)?;
         let failed = |kind| ReadError { name: pattern.to_owned(), kind };
         let found = if included::is_pattern(pattern) {
             let found = included::find(&self.folder, pattern).map_err(failed)?;
-            let names = included::names(&found);
-            self.inputs.add(InputKind::Listing, &name, Some(&path), names.as_bytes());
-            absorb(&mut self.everything, b'l', &name, names.as_bytes());
+            self.add_listing(Listing { pattern: pattern.into(), names: included::names(&found).into() });
             found
         } else {
             vec![path]
@@ -174,10 +182,6 @@ impl Sources {
         let mut texts = Vec::new();
         for path in found {
             let name = path.display().to_string();
-            let is_read = |text: &Arc<SourceText>| text.name == name;
-            if is_read(&self.policy) || self.included.iter().any(is_read) {
-                continue;
-            }
             if self.included.len() >= included::MOST_FILES {
                 return Err(failed(ReadErrorKind::TooManyFiles(included::MOST_FILES)));
             }
@@ -185,8 +189,12 @@ impl Sources {
                 Ok(read) => read,
                 Err(error) => return Err(self.absorb_failure(&name, error)),
             };
-            let all = self.included.iter().chain([&self.policy]).map(|text| text.text.len() as u64).sum::<u64>();
-            if all + text.len() as u64 > POLICY_LIMIT {
+            // The same file may be found under several names.
+            if !self.read.insert(std::fs::canonicalize(&path).unwrap_or(path)) {
+                continue;
+            }
+            self.included_bytes += text.len() as u64;
+            if self.included_bytes + self.policy.text.len() as u64 > POLICY_LIMIT {
                 return Err(ReadError { name, kind: ReadErrorKind::TooLargeTogether(POLICY_LIMIT) });
             }
             let text = Arc::new(SourceText::new(name, text, self.next_order()));
@@ -194,6 +202,13 @@ impl Sources {
             texts.push(text);
         }
         Ok(texts)
+    }
+
+    fn add_listing(&mut self, listing: Listing) {
+        let Listing { pattern, names } = &listing;
+        self.inputs.add(InputKind::Listing, pattern, Some(&self.folder), names.as_bytes());
+        absorb(&mut self.everything, b'l', pattern, names.as_bytes());
+        self.listings.push(listing);
     }
 
     fn add_included(&mut self, text: &Arc<SourceText>, modified: Option<SystemTime>) {
@@ -299,6 +314,10 @@ impl Sources {
         let Ok((_, name)) = self.locate(path) else { return };
         let has_key = self.files.get(&name).is_some_and(|file| file.text.contains("PRIVATE KEY-----"));
         if let Some(input) = self.inputs.find(kind == InputKind::Secret, &name) {
+            // What is a part of the policy stays that.
+            if input.kind.is_policy() {
+                return;
+            }
             input.kind = if has_key { InputKind::Secret } else { kind };
             input.used(path, || place.to_string());
         }
@@ -387,11 +406,11 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// Adds a part with its kind and lengths, so that different inputs never produce the same bytes.
 fn hexadecimal(digest: &Context) -> String {
     digest.clone().finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Adds a part with its kind and lengths, so that different inputs never produce the same bytes.
 fn absorb(digest: &mut Context, kind: u8, name: &str, bytes: &[u8]) {
     digest.update(&[kind]);
     digest.update(&(name.len() as u64).to_be_bytes());

@@ -49,6 +49,16 @@ pub(crate) struct PolicyText {
     pub(super) file: Arc<SourceText>,
     /// Those of the files that it includes, in the order of reading.
     pub(super) included: Vec<Arc<SourceText>>,
+    /// What the patterns of `include` have found.
+    pub(super) listings: Vec<Listing>,
+}
+
+/// What a pattern of `include` has found.
+#[derive(Debug, Clone)]
+pub(crate) struct Listing {
+    pub(super) pattern: Box<str>,
+    /// The paths, each on a line.
+    pub(super) names: Box<str>,
 }
 
 impl fmt::Debug for PolicyText {

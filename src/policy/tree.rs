@@ -280,12 +280,12 @@ impl Tree {
         while let Some(parent) = self.nodes.get(current.0).and_then(|node| node.parent) {
             match self.kind(parent) {
                 Kind::Sequence(items) => {
-                    steps.push(Step::Index(items.iter().position(|item| *item == current).unwrap_or(0)));
+                    steps.push(Step::Index(items.binary_search_by_key(&current.0, |item| item.0).unwrap_or(0)));
                 }
                 Kind::Mapping(entries) => {
                     // The path of a key is that of its map; the path of a value includes its key.
-                    if let Some((key, _)) = entries.iter().find(|(_, value)| *value == current) {
-                        steps.push(Step::Key(self.key_text(*key)));
+                    if let Some(key) = key_of_value(entries, current) {
+                        steps.push(Step::Key(self.key_text(key)));
                     }
                 }
                 Kind::Scalar(_) => {}
@@ -299,7 +299,7 @@ impl Tree {
     /// The key of a value.
     pub(crate) fn key_of(&self, id: NodeId) -> Option<NodeId> {
         match self.kind(self.nodes.get(id.0)?.parent?) {
-            Kind::Mapping(entries) => entries.iter().find(|(_, value)| *value == id).map(|(key, _)| *key),
+            Kind::Mapping(entries) => key_of_value(entries, id),
             _ => None,
         }
     }
@@ -345,6 +345,12 @@ impl Tree {
             _ => false,
         })
     }
+}
+
+/// The key of a value. Nodes are numbered as they are created, so that those of a map grow.
+fn key_of_value(entries: &[(NodeId, NodeId)], value: NodeId) -> Option<NodeId> {
+    let at = entries.binary_search_by_key(&value.0, |(_, value)| value.0).ok()?;
+    entries.get(at).map(|(key, _)| *key)
 }
 
 /// One step of the path to a node.

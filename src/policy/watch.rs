@@ -1,6 +1,5 @@
 //! `secrets.watch`: which files are compared with what is in force, and how often.
 
-use std::path::Path;
 use std::time::Duration;
 
 use secrecy::zeroize::Zeroize;
@@ -22,9 +21,12 @@ pub(crate) struct Watch {
 pub(crate) fn digest_again(input: &Input) -> Option<Result<Digest, ReadError>> {
     let path = input.path.as_ref()?;
     if input.kind == InputKind::Listing {
-        // What the pattern does not find any more is a change, too.
-        let found = included::find(Path::new(""), path.to_str()?).unwrap_or_default();
-        return Some(Ok(Digest::of(included::names(&found).as_bytes())));
+        return Some(match included::find(path, &input.name) {
+            Ok(found) => Ok(Digest::of(included::names(&found).as_bytes())),
+            // That it finds nothing any more is a change, too.
+            Err(ReadErrorKind::NoneFound) => Ok(Digest::of(b"")),
+            Err(kind) => Err(ReadError { name: input.name.to_string(), kind }),
+        });
     }
     let limit = match input.kind {
         InputKind::Policy | InputKind::Included => POLICY_LIMIT,

@@ -53,6 +53,13 @@ const POLICY: Dialect = Dialect {
     repeats: false,
 };
 
+/// Files that a policy includes.
+const INCLUDED: Dialect = Dialect {
+    noun: "included file",
+    beginning: "write `roles:`, `plans:`, `consumers:` or `apis:`; or remove the file",
+    ..POLICY
+};
+
 /// OpenAPI descriptions: the largest public ones have a million values.
 pub(crate) const OPENAPI: Dialect = Dialect {
     nodes: MOST_NODES,
@@ -91,7 +98,7 @@ pub(crate) fn parse_as(dialect: Dialect, source: &Arc<SourceText>, problems: &mu
 pub(super) fn parse_included(tree: &mut Tree, source: &Arc<SourceText>, problems: &mut Problems) -> Option<NodeId> {
     let before = tree.nodes.len();
     tree.included.push(Arc::clone(source));
-    let root = read(POLICY, tree, problems);
+    let root = read(INCLUDED, tree, problems);
     if root.is_none() {
         tree.nodes.truncate(before);
     }
@@ -225,7 +232,8 @@ impl Builder<'_> {
         let id = NodeId(self.tree.nodes.len());
         let noun = self.dialect.noun;
         let nodes = self.dialect.most_nodes(self.source.text.len());
-        if id.0 - self.before >= nodes {
+        // Those of all files together are bounded, too.
+        if id.0 - self.before >= nodes || id.0 >= MOST_NODES {
             let place = Place::new(&self.source, span);
             self.problems
                 .error(place, format!("the {noun} has more than {nodes} values"))

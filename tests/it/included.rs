@@ -71,7 +71,7 @@ fn included_files_wait_for_a_reload_like_the_policy_itself() {
     let proxy = proxy().text(&text.replace(admin, two)).file("token", "0123456789abcdef0123456789abcdef");
     let proxy = proxy.file("teams/a.yaml", team(&upstream, "a")).start();
     fs::write(proxy.file("teams/b.yaml"), team(&upstream, "b")).unwrap();
-    proxy.stderr.wait("the policy file has changed, and waits for a reload", 1);
+    proxy.stderr.wait("the policy has changed, and waits for a reload", 1);
     fs::write(proxy.file("token.new"), "abcdef0123456789abcdef0123456789").unwrap();
     fs::rename(proxy.file("token.new"), proxy.file("token")).unwrap();
     proxy.stderr.wait("the policy was reloaded because ", 1);

@@ -136,7 +136,7 @@ fn the_policy_file_waits_unless_it_is_watched() {
     let mut proxy = watching(&upstream, &before, "100ms").start();
     let policy = proxy.policy.clone().open("GET /new");
     policy.write(proxy.folder.path());
-    proxy.stderr.wait("the policy file has changed, and waits for a reload", 1);
+    proxy.stderr.wait("the policy has changed, and waits for a reload", 1);
     let next = after.certifies(&["localhost"]);
     replace(&proxy, "c.pem", &next.certificate);
     replace(&proxy, "k.pem", &next.key);

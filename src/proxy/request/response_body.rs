@@ -230,20 +230,31 @@ impl Upstream {
         guard: &RecordGuard,
     ) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         loop {
-            let frame = ready!(self.poll_next(cx, watch, guard));
-            let Some(masking) = &mut self.held.masking else { return Poll::Ready(frame) };
-            let masked = match frame {
-                Some(Ok(frame)) => masking.push(&frame.into_data().unwrap_or_default()),
-                Some(Err(refusal)) => Err(refusal),
-                None => {
-                    let finished = masking.finish();
-                    self.held.masking = None;
-                    return Poll::Ready(finished.err().map(Err));
+            let Some(masking) = &mut self.held.masking else { return self.poll_next(cx, watch, guard) };
+            let masked = if masking.has_more() {
+                masking.go_on()
+            } else {
+                let frame = ready!(self.poll_next(cx, watch, guard));
+                let Some(masking) = &mut self.held.masking else { return Poll::Ready(frame) };
+                match frame {
+                    Some(Ok(frame)) => masking.add(frame.into_data().unwrap_or_default()).map(|()| Bytes::new()),
+                    Some(Err(refusal)) => Err(refusal),
+                    None => {
+                        let rest = masking.finish();
+                        self.held.masking = None;
+                        let rest = rest.map(|rest| (!rest.is_empty()).then(|| Frame::data(rest)));
+                        return Poll::Ready(rest.transpose());
+                    }
                 }
             };
             match masked {
-                Ok(piece) if piece.is_empty() => {}
-                Ok(piece) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Ok(piece) if !piece.is_empty() => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Ok(_) if self.held.masking.as_ref().is_some_and(|masking| masking.has_more()) => {
+                    // Others have their turn between two slices.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(_) => {}
                 Err(refusal) => {
                     (self.connection, self.held.masking) = (None, None);
                     return Poll::Ready(Some(Err(refusal)));

@@ -69,7 +69,7 @@ pub(super) async fn check(
         Ok(Read::TooMuch(pieces, refusal)) => (pieces, Err(refusal)),
         Ok(Read::Beginning(pieces)) => {
             let masking = hidden.map(|hidden| requirement.masking(hidden, memory));
-            let begun = begin(masking, pieces, &forwarded).inspect_err(|_| guard.discarded());
+            let begun = begin(masking, pieces, &forwarded).await.inspect_err(|_| guard.discarded());
             return begun.map(|held| (forwarded, held));
         }
         Err(refusal) => {
@@ -119,10 +119,17 @@ fn contents<'r>(
 }
 
 /// Goes on with a body of which this has come, and of which something is hidden.
-fn begin(masking: Option<Masking>, beginning: Pieces, forwarded: &Forwarded) -> Result<Held, Refusal> {
+async fn begin(masking: Option<Masking>, beginning: Pieces, forwarded: &Forwarded) -> Result<Held, Refusal> {
     let Some(mut masking) = masking else { return Ok(beginning.into()) };
     masking.expects(forwarded.connection.size_hint().lower(), beginning.iter().map(Bytes::len).sum())?;
-    let pieces = beginning.iter().map(|piece| masking.push(piece)).collect::<Result<_, _>>()?;
+    let mut pieces = Pieces::new();
+    for piece in beginning {
+        masking.add(piece)?;
+        while masking.has_more() {
+            pieces.push_back(masking.go_on()?);
+            tokio::task::yield_now().await;
+        }
+    }
     Ok(Held { pieces, masking: Some(Box::new(masking)) })
 }
 
@@ -240,7 +247,7 @@ async fn read(
         if collected.len() as u64 > requirement.max_size {
             return Ok(Read::TooMuch(collected.into_pieces(), requirement.too_large()));
         }
-        if in_parts && collected.len() > HELD {
+        if in_parts && collected.len() > HELD && !forwarded.connection.has_ended() {
             return Ok(Read::Beginning(collected.into_pieces()));
         }
     }

@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::budget::{Exhausted, MemoryBudget, Reservation};
 
+/// What may be kept for the next text, in bytes.
+const SMALL: usize = 16 * 1024;
+
 /// Bytes that are kept, and what they take of the budget.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -33,6 +36,26 @@ impl Kept {
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         Ok(())
+    }
+
+    /// Forgets the bytes. What a long text took is given back.
+    pub(super) fn clear(&mut self, memory: &MemoryBudget) {
+        if self.bytes.capacity() > SMALL {
+            *self = Self::new(memory);
+        }
+        self.bytes.clear();
+    }
+
+    /// Takes whole blocks of this size, and keeps what is beyond them.
+    pub(super) fn take_blocks(&mut self, size: usize, memory: &MemoryBudget) -> Result<Bytes, Exhausted> {
+        let whole = self.bytes.len() - self.bytes.len() % size;
+        if whole == 0 {
+            return Ok(Bytes::new());
+        }
+        let mut rest = Self::new(memory);
+        rest.extend(self.bytes.get(whole..).unwrap_or_default())?;
+        self.bytes.truncate(whole);
+        Ok(std::mem::replace(self, rest).into_bytes())
     }
 
     /// Returns the bytes, which stay counted for as long as they are there.

@@ -19,11 +19,11 @@ pub(super) enum Next {
     /// A comma, or the end of the object or array.
     After,
     /// The rest of a string.
-    Text(Is),
+    Text(StringRole),
     /// What follows a backslash.
-    Escape(Is),
+    Escape(StringRole),
     /// So many hexadecimal digits.
-    Hex(Is, u8),
+    Hex(StringRole, u8),
     Number(Number),
     /// The rest of `true`, `false` or `null`.
     Word(&'static [u8]),
@@ -33,7 +33,7 @@ pub(super) enum Next {
 
 /// What a string is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Is {
+pub(super) enum StringRole {
     Name,
     Value,
 }

@@ -30,6 +30,15 @@ impl Replacement {
         }
     }
 
+    /// What stands in place of a value that begins with this byte: only of texts and numbers something is shown.
+    pub(super) fn of(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::KeepLast(_), b'"' | b'-' | b'0'..=b'9') => self,
+            (Self::KeepLast(_), _) => Self::Stars,
+            _ => self,
+        }
+    }
+
     /// Whether something of the value is shown.
     pub(super) fn shows_some(self) -> bool {
         matches!(self, Self::KeepLast(_))

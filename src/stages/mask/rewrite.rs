@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::kept::Kept;
-use super::next::{Is, Next};
+use super::next::{Next, StringRole};
 use super::number::Number;
 use super::places::State;
 use super::replacement::Replacement;
@@ -72,7 +72,10 @@ pub(crate) struct Rewriter {
     name: usize,
     /// A hidden value of which something is shown.
     value: Kept,
+    /// What is kept is taken from it.
     memory: MemoryBudget,
+    /// What is to be sent is taken from it.
+    sent: MemoryBudget,
     steps: Steps,
     utf8: Utf8,
     /// Bytes before the current piece.
@@ -86,7 +89,7 @@ struct Frame {
     /// The rules that may hide something in it, and how far they have come.
     states: Vec<State>,
     /// Whether a member or element of it stays.
-    any: bool,
+    keeps_any: bool,
     /// The position of the next element.
     index: usize,
 }
@@ -111,7 +114,17 @@ enum Fate {
 }
 
 impl Rewriter {
+    /// For a text that is held until all of it was read: what is kept and what is to be sent is taken from `memory`.
     pub(crate) fn new(hidden: Hidden, memory: &MemoryBudget) -> Self {
+        Self::with(hidden, memory, memory.clone())
+    }
+
+    /// For a text that goes on as it comes, so that of what is to be sent there is never more than of any other body.
+    pub(crate) fn streaming(hidden: Hidden, memory: &MemoryBudget) -> Self {
+        Self::with(hidden, memory, MemoryBudget::new(u64::MAX))
+    }
+
+    fn with(hidden: Hidden, memory: &MemoryBudget, sent: MemoryBudget) -> Self {
         Self {
             hidden,
             next: Next::Value { is_first: false },
@@ -119,11 +132,12 @@ impl Rewriter {
             of_member: Vec::new(),
             hiding: None,
             fate: Fate::Copied,
-            out: Kept::new(memory),
+            out: Kept::new(&sent),
             held: Kept::new(memory),
             name: 0,
             value: Kept::new(memory),
             memory: memory.clone(),
+            sent,
             steps: STEPS,
             utf8: Utf8::default(),
             before: 0,
@@ -140,7 +154,7 @@ impl Rewriter {
             self.next = Next::Mark(rest);
         }
         let at = usize::from(matches!(self.next, Next::Mark(_)) && self.before == 0);
-        Pass { own: self, piece, at, mark: 0 }.run()?;
+        Pass { own: self, piece, at, settled: 0 }.run()?;
         self.before += piece.len();
         Ok(())
     }
@@ -156,9 +170,14 @@ impl Rewriter {
         }
     }
 
+    /// Takes what may be sent now, in blocks of this size: what is sent of each piece would tell how much is hidden in it.
+    pub(crate) fn take_blocks(&mut self, size: usize) -> Result<Bytes, Failed> {
+        Ok(self.out.take_blocks(size, &self.sent)?)
+    }
+
     /// Takes what may be sent.
     pub(crate) fn take(&mut self) -> Bytes {
-        std::mem::replace(&mut self.out, Kept::new(&self.memory)).into_bytes()
+        std::mem::replace(&mut self.out, Kept::new(&self.sent)).into_bytes()
     }
 }
 
@@ -168,7 +187,7 @@ struct Pass<'p> {
     piece: &'p [u8],
     at: usize,
     /// The bytes before it have met their fate.
-    mark: usize,
+    settled: usize,
 }
 
 impl Pass<'_> {
@@ -179,10 +198,10 @@ impl Pass<'_> {
     fn run(&mut self) -> Result<(), Failed> {
         while let Some(byte) = self.piece.get(self.at).copied() {
             match (self.own.next, byte) {
-                (Next::Text(is), _) => self.text(is)?,
-                (Next::Escape(is), _) => self.escape(is, byte)?,
-                (Next::Hex(is, left), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                    self.step(if left == 1 { Next::Text(is) } else { Next::Hex(is, left - 1) });
+                (Next::Text(role), _) => self.text(role)?,
+                (Next::Escape(role), _) => self.escape(role, byte)?,
+                (Next::Hex(role, left), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                    self.step(if left == 1 { Next::Text(role) } else { Next::Hex(role, left - 1) });
                 }
                 (Next::Number(number), _) => match number.then(byte) {
                     Some(number) => self.step(Next::Number(number)),
@@ -209,10 +228,10 @@ impl Pass<'_> {
         self.own.next = next;
     }
 
-    /// Lets the bytes that were read since the mark meet their fate.
+    /// Lets the bytes that were read since then meet their fate.
     fn settle(&mut self) -> Result<(), Failed> {
-        let read = self.piece.get(self.mark..self.at).unwrap_or_default();
-        self.mark = self.at;
+        let read = self.piece.get(self.settled..self.at).unwrap_or_default();
+        self.settled = self.at;
         match self.own.fate {
             Fate::Copied => self.own.out.extend(read)?,
             Fate::Held => self.own.held.extend(read)?,
@@ -235,7 +254,7 @@ impl Pass<'_> {
             if !self.own.held.bytes.is_empty() {
                 self.settle()?;
                 self.own.out.extend(&self.own.held.bytes)?;
-                self.own.held.bytes.clear();
+                self.own.held.clear(&self.own.memory);
             }
             self.own.fate = Fate::Copied;
         }
@@ -256,15 +275,15 @@ impl Pass<'_> {
             None => {
                 self.release()?;
                 if let Some(frame) = self.watched() {
-                    frame.any = true;
+                    frame.keeps_any = true;
                 }
             }
-            Some(replacement) => self.hide(replacement)?,
+            Some(replacement) => self.hide(replacement.of(byte))?,
         }
         self.step(match byte {
             b'{' => Next::Name { is_first: true },
             b'[' => Next::Value { is_first: true },
-            b'"' => Next::Text(Is::Value),
+            b'"' => Next::Text(StringRole::Value),
             b't' => Next::Word(b"rue"),
             b'f' => Next::Word(b"alse"),
             b'n' => Next::Word(b"ull"),
@@ -280,7 +299,7 @@ impl Pass<'_> {
                 None if is_object => self.own.hidden.skipping(&states),
                 None => states,
             };
-            self.own.frames.push(Frame { is_object, states, any: false, index: 0 });
+            self.own.frames.push(Frame { is_object, states, keeps_any: false, index: 0 });
         }
         Ok(())
     }
@@ -310,8 +329,8 @@ impl Pass<'_> {
         if replacement == Replacement::Remove {
             // With its name, and the comma before it.
             if self.own.fate == Fate::Held {
-                self.own.held.bytes.clear();
-                self.mark = self.at;
+                self.own.held.clear(&self.own.memory);
+                self.settled = self.at;
             }
         } else {
             self.release()?;
@@ -330,7 +349,7 @@ impl Pass<'_> {
             self.replace(replacement)?;
         }
         self.own.next = if self.own.frames.is_empty() { Next::End } else { Next::After };
-        if self.watched().is_some_and(|frame| frame.any) {
+        if self.watched().is_some_and(|frame| frame.keeps_any) {
             self.turn(Fate::Held)?;
         }
         Ok(())
@@ -344,33 +363,33 @@ impl Pass<'_> {
         }
         let own = &mut *self.own;
         let value = match &*own.value.bytes {
-            [] => self.piece.get(self.mark..self.at).unwrap_or_default(),
+            [] => self.piece.get(self.settled..self.at).unwrap_or_default(),
             value => value,
         };
         if replacement != Replacement::Remove {
             own.out.make_room(replacement.most_bytes(value))?;
             replacement.write(value, &mut own.out.bytes).map_err(|_| Unreadable(end))?;
         }
-        own.value.bytes.clear();
+        own.value.clear(&own.memory);
         own.fate = Fate::Copied;
-        self.mark = self.at;
+        self.settled = self.at;
         if replacement != Replacement::Remove
             && let Some(frame) = self.watched()
         {
-            frame.any = true;
+            frame.keeps_any = true;
         }
         Ok(())
     }
 
     fn comma(&mut self) -> Result<(), Failed> {
-        let all_left_out = self.watched().is_some_and(|frame| !frame.any);
+        let all_left_out = self.watched().is_some_and(|frame| !frame.keeps_any);
         if all_left_out {
             self.settle()?;
         }
         let is_object = self.own.frames.last().is_some_and(|frame| frame.is_object);
         self.step(if is_object { Next::Name { is_first: false } } else { Next::Value { is_first: false } });
         if all_left_out {
-            self.mark = self.at;
+            self.settled = self.at;
         }
         Ok(())
     }
@@ -393,9 +412,9 @@ impl Pass<'_> {
             if self.own.fate != Fate::Held {
                 self.turn(Fate::Held)?;
             }
-            self.own.name = self.own.held.bytes.len() + self.at - self.mark;
+            self.own.name = self.own.held.bytes.len() + self.at - self.settled;
         }
-        self.step(Next::Text(Is::Name));
+        self.step(Next::Text(StringRole::Name));
         Ok(())
     }
 
@@ -412,7 +431,7 @@ impl Pass<'_> {
         }
         let own = &mut *self.own;
         let name = match in_piece {
-            Some(begun) => self.piece.get(self.mark + begun..self.at),
+            Some(begun) => self.piece.get(self.settled + begun..self.at),
             None => own.held.bytes.get(own.name..),
         };
         let name = name.unwrap_or_default();
@@ -427,7 +446,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn text(&mut self, is: Is) -> Result<(), Failed> {
+    fn text(&mut self, role: StringRole) -> Result<(), Failed> {
         let rest = self.piece.get(self.at..).unwrap_or_default();
         let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
         if let Some(control) = rest.iter().take(end).position(|byte| *byte < 0x20) {
@@ -437,20 +456,20 @@ impl Pass<'_> {
         match self.piece.get(self.at) {
             None => Ok(()),
             Some(b'\\') => {
-                self.step(Next::Escape(is));
+                self.step(Next::Escape(role));
                 Ok(())
             }
             Some(_) => {
                 self.at += 1;
-                if is == Is::Name { self.end_name() } else { self.end_value() }
+                if role == StringRole::Name { self.end_name() } else { self.end_value() }
             }
         }
     }
 
-    fn escape(&mut self, is: Is, byte: u8) -> Result<(), Failed> {
+    fn escape(&mut self, role: StringRole, byte: u8) -> Result<(), Failed> {
         self.step(match byte {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Next::Text(is),
-            b'u' => Next::Hex(is, 4),
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Next::Text(role),
+            b'u' => Next::Hex(role, 4),
             _ => return Err(self.unreadable()),
         });
         Ok(())

@@ -17,6 +17,9 @@ use crate::budget::MemoryBudget;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
 use crate::stages::mask::{self, Failed, Hidden, Mask, Rewriter};
 
+/// So many bytes, times the paths that are looked for, are masked on the worker in one go.
+const AT_ONCE: usize = 256 << 10;
+
 /// The statuses that a schema applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Statuses {
@@ -175,8 +178,6 @@ impl Requirement {
         body: Bytes,
         memory: &MemoryBudget,
     ) -> Result<Bytes, Refusal> {
-        /// Bodies of at most this many bytes, times the paths that are looked for, are masked on the worker.
-        const AT_ONCE: usize = 256 << 10;
         if !is_json(headers) {
             return Err(unreadable("it is not JSON, and the route masks fields of JSON".to_owned()));
         }
@@ -207,7 +208,9 @@ impl Requirement {
 
     /// Begins to hide what is hidden in such a response.
     pub(crate) fn masking(&self, hidden: Hidden, memory: &MemoryBudget) -> Masking {
-        Masking { rewriter: Rewriter::new(hidden, memory), left: self.max_size, max_size: self.max_size }
+        let slice = (AT_ONCE / hidden.paths().count().max(1)).max(1024);
+        let rewriter = Rewriter::streaming(hidden, memory);
+        Masking { rewriter, come: Bytes::new(), slice, left: self.max_size, max_size: self.max_size }
     }
 
     /// Refuses a response that is larger than `max_size`.
@@ -233,27 +236,47 @@ impl Requirement {
 #[derive(Debug)]
 pub(crate) struct Masking {
     rewriter: Rewriter,
+    /// What has come, and was not looked at yet.
+    come: Bytes,
+    /// Most bytes that are looked at in one go.
+    slice: usize,
     /// Bytes that may still come.
     left: u64,
     max_size: u64,
 }
 
 impl Masking {
+    /// Bytes are sent in blocks of this many: what is sent of each piece would tell how much is hidden in it.
+    const BLOCK: usize = 16 * 1024;
+
     /// Refuses a response of which it is known that it will be too large: so many bytes have come, and at least so many will.
     pub(crate) fn expects(&self, coming: u64, come: usize) -> Result<(), Refusal> {
         if coming.saturating_add(come as u64) > self.left { Err(too_large(self.max_size)) } else { Ok(()) }
     }
 
-    /// Returns what may be sent now that these bytes have come; it may be nothing.
-    pub(crate) fn push(&mut self, data: &[u8]) -> Result<Bytes, Refusal> {
+    /// Adds what has come, once nothing is left of what came before.
+    pub(crate) fn add(&mut self, data: Bytes) -> Result<(), Refusal> {
         self.left = self.left.checked_sub(data.len() as u64).ok_or_else(|| too_large(self.max_size))?;
-        self.rewriter.push(data).map_err(failed)?;
-        Ok(self.rewriter.take())
+        self.come = data;
+        Ok(())
     }
 
-    /// Ends the response.
-    pub(crate) fn finish(&mut self) -> Result<(), Refusal> {
-        self.rewriter.finish().map_err(failed)
+    /// Whether something has come that was not looked at yet.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.come.is_empty()
+    }
+
+    /// Looks at some of what has come. Returns what may be sent now; it may be nothing.
+    pub(crate) fn go_on(&mut self) -> Result<Bytes, Refusal> {
+        let slice = self.come.split_to(self.come.len().min(self.slice));
+        self.rewriter.push(&slice).map_err(failed)?;
+        self.rewriter.take_blocks(Self::BLOCK).map_err(failed)
+    }
+
+    /// Ends the response. Returns the rest.
+    pub(crate) fn finish(&mut self) -> Result<Bytes, Refusal> {
+        self.rewriter.finish().map_err(failed)?;
+        Ok(self.rewriter.take())
     }
 }
 
