@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod completions;
 mod demo;
+mod diff;
 mod exit_code;
 mod explain;
 mod help;
@@ -54,6 +55,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Run tests against a policy and report failures
     Test(test::Arguments),
+    /// Compare two policies: who may do what more, and less
+    Diff(diff::Arguments),
     /// Create, rotate, list and revoke API keys
     Key(operator::key::Arguments),
     /// List and rotate the signing keys of the token service
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Key(arguments) => operator::key::run(&arguments),
         Command::SigningKey(arguments) => operator::signing_key::run(&arguments),
         Command::Revoke(arguments) => operator::revoke::run(&arguments),

@@ -27,7 +27,7 @@ pub(crate) mod share;
 pub(crate) mod source;
 mod tls;
 pub(crate) mod token_service;
-mod tree;
+pub(crate) mod tree;
 pub(crate) mod units;
 pub(crate) mod upgrade;
 pub(crate) mod upstream;

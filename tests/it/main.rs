@@ -26,6 +26,7 @@ mod configs;
 mod contracts;
 mod demo;
 mod described;
+mod diff;
 mod documented;
 mod documents;
 mod dpop;

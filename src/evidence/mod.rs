@@ -1,0 +1,3 @@
+//! What a change of the policy means: who may do more or less ([`diff`]).
+
+pub(crate) mod diff;
