@@ -9,7 +9,7 @@
 //! - `proxy`: carries requests: listeners, workers, connections, HTTP/1 and HTTP/2, upstream pools.
 //! - `rehearsal`: takes requests through the same code without sockets, for `bartizan explain`, `bartizan test`, the benches
 //!   and the fuzz targets.
-//! - `evidence`: what a change of the policy means, for `bartizan diff`.
+//! - `evidence`: what a change of the policy means, and what the record says of it: `bartizan diff`, `bartizan replay`.
 //! - `audit`: writes the record of every request, and loses none.
 //! - `token_service`: gives tokens to the clients of the policy's consumers (OAuth 2.0).
 //! - `admin`: the operators' listener.

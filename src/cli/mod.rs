@@ -14,6 +14,9 @@ mod man;
 mod operator;
 mod output;
 mod persona;
+mod records;
+mod replay;
+mod report;
 mod request_defaults;
 mod run;
 mod schema;
@@ -57,6 +60,10 @@ enum Command {
     Test(test::Arguments),
     /// Compare two policies: who may do what more, and less
     Diff(diff::Arguments),
+    /// Decide a record again under another policy, and report what changes
+    Replay(replay::Arguments),
+    /// Report what the policy grants and nobody used
+    Report(report::Arguments),
     /// Create, rotate, list and revoke API keys
     Key(operator::key::Arguments),
     /// List and rotate the signing keys of the token service
@@ -93,6 +100,8 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Key(arguments) => operator::key::run(&arguments),
         Command::SigningKey(arguments) => operator::signing_key::run(&arguments),
         Command::Revoke(arguments) => operator::revoke::run(&arguments),

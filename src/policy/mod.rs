@@ -34,7 +34,7 @@ pub(crate) mod upstream;
 pub(crate) mod validity;
 mod vault_answers;
 pub(crate) mod watch;
-mod yaml;
+pub(crate) mod yaml;
 mod yaml_error;
 pub(crate) mod yaml_file;
 

@@ -54,12 +54,14 @@ impl Change {
     /// The change in a line.
     pub(crate) fn text(&self) -> String {
         let Subject { consumer, route } = &self.subject;
-        let mut text = String::new();
+        let (mut text, mut setting) = (String::new(), self.setting.as_str());
         if let Some(consumer) = consumer {
             text.push_str(&format!("{consumer}  "));
+            setting = setting.strip_prefix(&format!("consumers.{consumer}.")).unwrap_or(setting);
         }
         if let Some((api, route)) = route {
             text.push_str(&format!("{api}  {route}  "));
+            setting = setting.strip_prefix(&format!("apis.{api}.routes.{route}.")).unwrap_or(setting);
         }
         let what = match (&self.old, &self.new) {
             (Some(old), Some(new)) => format!("{old} → {new}"),
@@ -67,7 +69,7 @@ impl Change {
             (None, Some(new)) if self.what == "added" => format!("absent → {new}"),
             _ => self.what.to_owned(),
         };
-        text.push_str(&format!("{}: {what}", self.setting));
+        text.push_str(&format!("{setting}: {what}"));
         if let Some(place) = &self.place {
             text.push_str(&format!("  ({place})"));
         }

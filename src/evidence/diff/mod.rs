@@ -23,7 +23,7 @@ use self::reach::Reach;
 use self::routes::Routed;
 use self::settings::{Settings, Written};
 pub(crate) use self::side::Side;
-use self::value::Value;
+pub(crate) use self::value::Value;
 use crate::policy::Route;
 
 /// Compares two policies: the changes, gains first.

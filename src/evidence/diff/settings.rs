@@ -184,7 +184,9 @@ impl<'a> Settings<'a> {
             Rule::Opening => Some(presence(old, new, Verdict::Gain)),
             Rule::Plan => Some(self.plans(path, (old, new))),
             // Compared consumer by consumer, unless others may have the role.
-            Rule::Role if !self.gives_roles() => Some(Verdict::Other),
+            Rule::Role if ![self.written.old, self.written.new].iter().any(|policy| policy.gives_roles()) => {
+                Some(Verdict::Other)
+            }
             Rule::Role => order::sets(old, new, Absent::Nothing, greater),
             Rule::Roles => self.roles((old, new)),
             Rule::Attribute if self.is_claimed(path) => Some(Verdict::Unjudged),
@@ -212,16 +214,6 @@ impl<'a> Settings<'a> {
         let mut inner = Settings::new(self.written);
         inner.compare_map(&["plans", ""], (Some(one), Some(other)));
         Verdict::together(inner.changes.iter().map(|change| change.verdict)).unwrap_or(Verdict::Other)
-    }
-
-    /// Whether tokens or operators may give roles to callers.
-    fn gives_roles(&self) -> bool {
-        let policies = [self.written.old, self.written.new];
-        policies.into_iter().any(|policy| {
-            let parts = ["issuers", "introspection"].into_iter().filter_map(|part| policy.at(&["auth", part]));
-            let mut issuers = parts.flat_map(Value::entries);
-            policy.get("store").is_some() || issuers.any(|(_, issuer)| issuer.get("role_claim").is_some())
-        })
     }
 
     /// Compares the scopes that roles have in their policies. Without `roles`, tokens have no ceiling.
@@ -343,4 +335,58 @@ fn entries<'a>(path: &[&str], value: Option<&'a Value>) -> BTreeMap<String, &'a 
         found.insert(second.unwrap_or(name), item);
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::policy::diagnostic::Problems;
+    use crate::policy::source::SourceText;
+    use crate::policy::tree::{Kind as Node, NodeId, Tree};
+    use crate::policy::yaml;
+
+    const WHOLE: &str = include_str!("../../../tests/cases/every-key.yaml");
+
+    fn tree(text: &str) -> Tree {
+        let source = Arc::new(SourceText::new("p".to_owned(), text.to_owned(), 0));
+        yaml::parse(&source, &mut Problems::new()).unwrap()
+    }
+
+    /// Every value that is no list and no map.
+    fn leaves(tree: &Tree, id: NodeId, found: &mut Vec<NodeId>) {
+        match tree.kind(id) {
+            Node::Scalar(_) => found.push(id),
+            Node::Sequence(items) => items.iter().for_each(|item| leaves(tree, *item, found)),
+            Node::Mapping(entries) => entries.iter().for_each(|(_, value)| leaves(tree, *value, found)),
+        }
+    }
+
+    #[test]
+    fn no_value_of_a_policy_changes_without_a_word() {
+        let (whole, mut all) = (tree(WHOLE), Vec::new());
+        leaves(&whole, whole.root(), &mut all);
+        assert!(all.len() > 300, "{}", all.len());
+        let old = Value::of(&whole);
+        for leaf in all {
+            let span = whole.place(leaf).span();
+            let new = Value::of(&tree(&format!("{}another{}", &WHOLE[..span.start], &WHOLE[span.end..])));
+            let mut settings = Settings::new(Written { old: &old, new: &new });
+            settings.compare_all();
+            let apis = (old.get("apis"), new.get("apis"));
+            for (name, api) in apis.0.unwrap().entries() {
+                for (route, old) in api.get("routes").unwrap().entries() {
+                    let new = apis.1.unwrap().at(&[name, "routes", route]);
+                    settings.compare_routes((name, route), (Some(old), new), Subject::default());
+                }
+            }
+            let path: Vec<_> = whole.path(leaf).into_iter().map(|step| format!("{step:?}")).collect();
+            // The compiled policies say these.
+            let by_route = ["scopes", "public", "mode", "hosts"].map(|key| format!("Key({key:?})"));
+            let is_by_route = path.first().is_some_and(|first| first == "Key(\"apis\")")
+                && path.iter().any(|step| by_route.contains(step));
+            assert!(is_by_route || !settings.into_changes().is_empty(), "{path:?}");
+        }
+    }
 }

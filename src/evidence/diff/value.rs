@@ -7,15 +7,15 @@ use crate::policy::tree::{Kind as Node, NodeId, Scalar, Tree};
 
 /// A part of a policy.
 #[derive(Debug, Clone)]
-pub(super) struct Value {
+pub(crate) struct Value {
     /// Where it is.
-    pub(super) place: Place,
-    pub(super) kind: Kind,
+    pub(crate) place: Place,
+    pub(crate) kind: Kind,
 }
 
 /// The kinds of values.
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// One value. References in it are resolved, so it may be a secret: what is printed is [`Value::shown`].
     Text(Scalar),
     /// A list.
@@ -26,7 +26,7 @@ pub(super) enum Kind {
 
 impl Value {
     /// Reads a whole policy.
-    pub(super) fn of(tree: &Tree) -> Self {
+    pub(crate) fn of(tree: &Tree) -> Self {
         Self::node(tree, tree.root())
     }
 
@@ -44,12 +44,12 @@ impl Value {
     }
 
     /// A map with this value alone.
-    pub(super) fn in_map(self, key: &str) -> Self {
+    pub(crate) fn in_map(self, key: &str) -> Self {
         Self { place: self.place.clone(), kind: Kind::Map(BTreeMap::from([(key.to_owned(), self)])) }
     }
 
     /// The value of a key; `None` if it is absent, or this is no map.
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         match &self.kind {
             Kind::Map(entries) => entries.get(key),
             _ => None,
@@ -57,12 +57,12 @@ impl Value {
     }
 
     /// The value at the end of these keys.
-    pub(super) fn at(&self, keys: &[&str]) -> Option<&Self> {
+    pub(crate) fn at(&self, keys: &[&str]) -> Option<&Self> {
         keys.iter().try_fold(self, |value, key| value.get(key))
     }
 
     /// The entries of a map.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Self)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Self)> {
         let entries = match &self.kind {
             Kind::Map(entries) => Some(entries),
             _ => None,
@@ -71,7 +71,7 @@ impl Value {
     }
 
     /// The text of a scalar, references resolved.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
             Kind::Text(scalar) => Some(scalar.value()),
             _ => None,
@@ -79,12 +79,12 @@ impl Value {
     }
 
     /// The texts of a list, or the only text.
-    pub(super) fn texts(&self) -> Vec<&str> {
+    pub(crate) fn texts(&self) -> Vec<&str> {
         self.items().iter().filter_map(Self::text).collect()
     }
 
     /// Whether one of all texts in it is this one.
-    pub(super) fn mentions(&self, text: &str) -> bool {
+    pub(crate) fn mentions(&self, text: &str) -> bool {
         match &self.kind {
             Kind::Text(scalar) => scalar.value() == text,
             Kind::List(items) => items.iter().any(|item| item.mentions(text)),
@@ -93,7 +93,7 @@ impl Value {
     }
 
     /// The items of a list, or the value itself: many keys take one or a list.
-    pub(super) fn items(&self) -> &[Self] {
+    pub(crate) fn items(&self) -> &[Self] {
         match &self.kind {
             Kind::List(items) => items,
             _ => std::slice::from_ref(self),
@@ -101,7 +101,7 @@ impl Value {
     }
 
     /// Whether both mean the same, however they are written.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (&self.kind, &other.kind) {
             (Kind::Text(one), Kind::Text(other)) => one.value() == other.value(),
             (Kind::Map(one), Kind::Map(other)) => {
@@ -119,8 +119,15 @@ impl Value {
         }
     }
 
+    /// Whether, in a whole policy, tokens or operators may give roles to callers.
+    pub(crate) fn gives_roles(&self) -> bool {
+        let parts = ["issuers", "introspection"].into_iter().filter_map(|part| self.at(&["auth", part]));
+        let mut issuers = parts.flat_map(Self::entries);
+        self.get("store").is_some() || issuers.any(|(_, issuer)| issuer.get("role_claim").is_some())
+    }
+
     /// The value for people, references as they are written. Only for settings that are no secrets.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match &self.kind {
             Kind::Text(scalar) => scalar.written().to_owned(),
             Kind::List(items) => {
@@ -136,7 +143,7 @@ impl Value {
 }
 
 /// Whether both are absent or mean the same.
-pub(super) fn are_same(one: Option<&Value>, other: Option<&Value>) -> bool {
+pub(crate) fn are_same(one: Option<&Value>, other: Option<&Value>) -> bool {
     match (one, other) {
         (None, None) => true,
         (Some(one), Some(other)) => one.is_same(other),

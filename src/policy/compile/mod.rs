@@ -52,7 +52,7 @@ use super::diagnostic::Problems;
 use super::document::Document;
 use super::load::{self, Opened};
 use super::secret_uses::PolicyVault;
-use super::source::Env;
+use super::source::{Env, SourceText};
 use super::tree::{At, Tree};
 use super::watch::PolicyText;
 use crate::exchange::networks::Networks;
@@ -80,6 +80,16 @@ pub(crate) fn for_daemon(path: &Path, text: Option<PolicyText>, vaults: &Vaults)
 /// The policy has errors.
 pub(crate) fn with_tree(path: &Path) -> Result<(Policy, Tree), Problems> {
     let (compiled, problems) = compile_both(load::open(path, environment()), Access::Once, None);
+    compiled.ok_or(problems)
+}
+
+/// The same with a text in place of the file's.
+///
+/// # Errors
+/// The policy has errors.
+pub(crate) fn with_tree_of(path: &Path, text: &str) -> Result<(Policy, Tree), Problems> {
+    let text = PolicyText(Arc::new(SourceText::new(path.display().to_string(), text.to_owned(), 0)));
+    let (compiled, problems) = compile_both(load::open_text(path, text, environment()), Access::Once, None);
     compiled.ok_or(problems)
 }
 
