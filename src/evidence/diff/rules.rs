@@ -25,6 +25,8 @@ pub(super) enum Rule {
     Narrower(Absent),
     /// More networks allow more.
     Networks(Absent),
+    /// Networks of proxies: more of them are believed, but where one is not any more, its own address is that of all its clients.
+    Proxies,
     /// A larger quantity allows more.
     Larger(Absent),
     /// A larger quantity allows less.
@@ -54,7 +56,7 @@ pub(super) enum Rule {
 use Absent::{Default, Depends, Everything, Nothing};
 use Rule::{
     Attribute, ByRoute, Conditions, Contract, Definitions, Entries, Guard, Larger, Map, Narrower, Networks, Opening,
-    Other, Plan, Quotas, Ranked, Replacement, Role, Roles, Smaller, Unordered, Wider,
+    Other, Plan, Proxies, Quotas, Ranked, Replacement, Role, Roles, Smaller, Unordered, Wider,
 };
 
 /// The rules, by path; `*` is the name of an entry.
@@ -81,7 +83,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("listen/*/tls/client_ca", Unordered),
     ("listen/*/tls/client_certificate", Ranked(&["required", "optional"], Some("optional"))),
     ("listen/*/tls/client_crls", Narrower(Nothing)),
-    ("trusted_proxies", Networks(Nothing)),
+    ("trusted_proxies", Proxies),
     ("headers", Map),
     ("headers/drop", Narrower(Nothing)),
     ("admin", Opening),
@@ -275,7 +277,8 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("apis/*/headers/request/set", Unordered),
     ("apis/*/headers/request/remove", Unordered),
     ("apis/*/headers/response", Unordered),
-    ("apis/*/cors", Opening),
+    // Without it, what the upstream says goes on to pages.
+    ("apis/*/cors", Unordered),
     ("apis/*/cors/origins", Wider(Nothing)),
     ("apis/*/cors/headers", Wider(Nothing)),
     ("apis/*/cors/expose", Wider(Nothing)),

@@ -174,6 +174,10 @@ impl<'a> Settings<'a> {
             Rule::Wider(absent) => order::sets(old, new, absent, greater),
             Rule::Narrower(absent) => order::sets(old, new, absent, less),
             Rule::Networks(absent) => order::networks(old, new, absent),
+            Rule::Proxies => order::networks(old, new, Absent::Nothing).map(|verdict| match verdict {
+                Verdict::Loss => Verdict::Unjudged,
+                other => other,
+            }),
             Rule::Larger(absent) => order::quantities(old, new, absent, greater),
             Rule::Smaller(absent) => order::quantities(old, new, absent, less),
             Rule::Quotas => order::quotas(old, new),
