@@ -66,7 +66,10 @@ pub(in crate::cli) fn period(text: &str) -> Result<Duration, String> {
 
 /// Why records of this window say too little; `None` if they do not.
 pub(in crate::cli) fn is_too_short(window: &Window, least: Duration) -> Option<String> {
-    let (is, least) = (window.length(), least);
+    if window.ends().is_none() {
+        return Some("there is no record of a request here; give files that have some".to_owned());
+    }
+    let is = window.length();
     (is < least).then(|| {
         format!(
             "the records cover {}, which is less than {}; what happens once a week is not in them. \

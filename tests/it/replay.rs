@@ -258,6 +258,9 @@ fn too_little_of_a_record_is_not_judged_and_damage_is_told() {
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(said).unwrap())
     };
+    write("audit.jsonl", "");
+    let (code, said) = run(&["--min-window", "0s"]);
+    assert!(code == Some(2) && said.contains("there is no record of a request here"), "{said}");
     write("audit.jsonl", &format!("{}\n{}\n", line(1), line(7)));
     let (code, said) = run(&[]);
     assert_eq!(code, Some(2));
