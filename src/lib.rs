@@ -9,6 +9,7 @@
 //! - `proxy`: carries requests: listeners, workers, connections, HTTP/1 and HTTP/2, upstream pools.
 //! - `rehearsal`: takes requests through the same code without sockets, for `bartizan explain`, `bartizan test`, the benches
 //!   and the fuzz targets.
+//! - `evidence`: what a change of the policy means, and what the record says of it: `bartizan diff`, `bartizan replay`.
 //! - `audit`: writes the record of every request, and loses none.
 //! - `token_service`: gives tokens to the clients of the policy's consumers (OAuth 2.0).
 //! - `self_service`: what callers may see and do for themselves, and invitations.
@@ -46,8 +47,8 @@
 //! - External bytes are checked before they are used. They never cause a panic or unbounded memory: bodies that are held or
 //!   decoded share one `budget`.
 //! - A reload changes everything or nothing, and refills no limit.
-//! - A file imports only from lower layers (`main`, `cli` · `daemon` · `admin`, `self_service`,
-//!   `token_service`, `rehearsal`, `proxy` · `chain` · `runtime` ·
+//! - A file imports only from lower layers (`main`, `cli` · `daemon`, `evidence` · `admin`, `self_service`, `token_service`,
+//!   `rehearsal`, `proxy` · `chain` · `runtime` ·
 //!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `grpc`, `telemetry`, `budget`, `xsd`, `url`,
 //!   `egress`, `otlp`, `error_text`, `all_bytes`); a test checks it.
 
@@ -61,6 +62,7 @@ pub mod cli;
 mod daemon;
 mod egress;
 mod error_text;
+mod evidence;
 mod exchange;
 mod grpc;
 mod otlp;

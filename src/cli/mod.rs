@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod completions;
 mod demo;
+mod diff;
 mod exit_code;
 mod explain;
 mod help;
@@ -13,6 +14,9 @@ mod man;
 mod operator;
 mod output;
 mod persona;
+mod records;
+mod replay;
+mod report;
 mod request_defaults;
 mod run;
 mod schema;
@@ -56,6 +60,12 @@ enum Command {
     Explain(explain::Arguments),
     /// Run tests against a policy and report failures
     Test(test::Arguments),
+    /// Compare two policies: who may do what more, and less
+    Diff(diff::Arguments),
+    /// Decide a record again under another policy, and report what changes
+    Replay(replay::Arguments),
+    /// Report what the policy grants and nobody used
+    Report(report::Arguments),
     /// Create, rotate, list and revoke API keys
     Key(operator::key::Arguments),
     /// List and rotate the signing keys of the token service
@@ -92,6 +102,9 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Key(arguments) => operator::key::run(&arguments),
         Command::SigningKey(arguments) => operator::signing_key::run(&arguments),
         Command::Revoke(arguments) => operator::revoke::run(&arguments),

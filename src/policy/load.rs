@@ -45,6 +45,11 @@ pub(crate) fn open_text(path: &Path, texts: PolicyText, env: Env) -> Result<Open
     opened(Sources::with_texts(path, texts, env))
 }
 
+/// The same with a text in place of that of the file.
+pub(crate) fn open_edited(path: &Path, text: &str, env: Env) -> Result<Opened, Problems> {
+    opened(Sources::with_edited(path, text, env))
+}
+
 fn opened(mut sources: Sources) -> Result<Opened, Problems> {
     let mut problems = Problems::new();
     let policy = Arc::clone(sources.policy());

@@ -32,14 +32,14 @@ pub(crate) mod source;
 mod text;
 mod tls;
 pub(crate) mod token_service;
-mod tree;
+pub(crate) mod tree;
 pub(crate) mod units;
 pub(crate) mod upgrade;
 pub(crate) mod upstream;
 pub(crate) mod validity;
 mod vault_answers;
 pub(crate) mod watch;
-mod yaml;
+pub(crate) mod yaml;
 mod yaml_error;
 pub(crate) mod yaml_file;
 

@@ -110,6 +110,11 @@ impl Sources {
         Self { kept: Some((included, listings)), ..Self::with_text(path, file, env) }
     }
 
+    /// Sources around a policy file with another text.
+    pub(crate) fn with_edited(path: &Path, text: &str, env: Env) -> Self {
+        Self::with_text(path, Arc::new(SourceText::new(path.display().to_string(), text.to_owned(), 0)), env)
+    }
+
     fn with_text(path: &Path, policy: Arc<SourceText>, env: Env) -> Self {
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         let mut sources = Self::around(folder, policy, env);

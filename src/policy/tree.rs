@@ -225,6 +225,11 @@ impl Tree {
         position.and_then(|position| self.included.get(position)).unwrap_or(&self.source)
     }
 
+    /// Whether a node is of a file that the policy includes.
+    pub(crate) fn is_included(&self, id: NodeId) -> bool {
+        self.nodes.get(id.0).is_some_and(|node| node.source > 0)
+    }
+
     /// The bytes of a node.
     pub(super) fn span(&self, id: NodeId) -> Range<usize> {
         self.nodes.get(id.0).map_or(0..0, |node| node.span.clone())
@@ -406,6 +411,16 @@ impl<'a> At<'a> {
         })
     }
 
+    /// The position of a key among the entries of this map, in the order of the file.
+    pub(crate) fn position_of_key(self, name: &str) -> Option<usize> {
+        match self.tree.kind(self.id) {
+            Kind::Mapping(entries) if !self.absent => {
+                entries.iter().position(|(key, _)| self.tree.key_text(*key) == name)
+            }
+            _ => None,
+        }
+    }
+
     /// Place of the value. If absent: the key (or the start) of the nearest ancestor that exists.
     pub(crate) fn place(self) -> Place {
         if self.absent { self.key_place() } else { self.tree.place(self.id) }
@@ -417,7 +432,7 @@ impl<'a> At<'a> {
     }
 
     /// The node, if it is in the file.
-    pub(super) fn node(self) -> Option<(&'a Tree, NodeId)> {
+    pub(crate) fn node(self) -> Option<(&'a Tree, NodeId)> {
         (!self.absent).then_some((self.tree, self.id))
     }
 

@@ -123,6 +123,10 @@ pub(crate) struct Record<'a> {
     pub(crate) scopes_required: &'a [Box<str>],
     /// Scopes granted to the caller.
     pub(crate) scopes_granted: &'a [Box<str>],
+    /// Those of them that operators have granted for a time.
+    pub(crate) scopes_lent: &'a [Box<str>],
+    /// Scopes of the credential that the roles of its consumer do not allow.
+    pub(crate) scopes_cut: &'a [Box<str>],
     /// What was wrong with the body; the first few are written.
     pub(crate) violations: &'a [Violation],
     /// The call to the upstream.
@@ -206,6 +210,8 @@ impl<'a> Record<'a> {
             credential: None,
             scopes_required: &[],
             scopes_granted: &[],
+            scopes_lent: &[],
+            scopes_cut: &[],
             violations: &[],
             upstream: None,
             policy,

@@ -1,7 +1,7 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 77] = [
+pub(crate) const FIELDS: [(&str, &str); 79] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("client.ip", "Address of the client, behind trusted proxies"),
@@ -49,6 +49,8 @@ pub(crate) const FIELDS: [(&str, &str); 77] = [
     ("bartizan.credential.id", "Id of the token or key, never the secret"),
     ("bartizan.scopes.required", "Scopes that the route requires"),
     ("bartizan.scopes.granted", "Scopes of the caller"),
+    ("bartizan.scopes.lent", "Those of them that operators have granted for a time"),
+    ("bartizan.scopes.cut", "Scopes of the credential that the roles of its consumer do not allow"),
     ("bartizan.violations.pointer", "Where the message violates its schema"),
     ("bartizan.violations.detail", "What is wrong there, without the value"),
     ("bartizan.violations.keyword", "The violated keyword of JSON Schema"),
@@ -155,6 +157,8 @@ mod tests {
             credential: Some(("jwt", Some("1"))),
             scopes_required: &words,
             scopes_granted: &words,
+            scopes_lent: &words,
+            scopes_cut: &words,
             violations: &[violation],
             upstream: Some(UpstreamFields {
                 server: "http://10.1.0.7:9000",

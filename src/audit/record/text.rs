@@ -3,7 +3,7 @@
 use crate::all_bytes::all_bytes;
 
 /// Most bytes of one text in a record, as UTF-8 and before escaping.
-pub(super) const TEXT_MAX: usize = 1024;
+pub(crate) const TEXT_MAX: usize = 1024;
 
 /// Returns whether a character is not visible but affects a line or a terminal: controls (C0, DEL, C1), line and paragraph
 /// separators, and marks that are invisible or change the direction of text.

@@ -20,7 +20,7 @@ use crate::audit::chain::MARK;
 use crate::refusal::{Refusal, Violation};
 
 /// Most elements of one array of texts.
-pub(super) const ARRAY_MAX: usize = 32;
+pub(crate) const ARRAY_MAX: usize = 32;
 
 /// Most violations of one record.
 pub(super) const VIOLATIONS_MAX: usize = 8;
@@ -213,6 +213,8 @@ fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
     line.object(key!("scopes"), |line| {
         line.texts(key!("required"), record.scopes_required);
         line.texts(key!("granted"), record.scopes_granted);
+        line.texts(key!("lent"), record.scopes_lent);
+        line.texts(key!("cut"), record.scopes_cut);
     });
     line.violations(record.violations);
     if let Some(UpstreamFields { server, duration, attempts }) = record.upstream {

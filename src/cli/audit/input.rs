@@ -13,18 +13,18 @@ use flate2::read::MultiGzDecoder;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// An open file of records.
-pub(super) struct Input {
+pub(in crate::cli) struct Input {
     /// Its name, for messages.
-    pub(super) name: String,
+    pub(in crate::cli) name: String,
     /// Its text.
-    pub(super) text: Box<dyn Read>,
+    pub(in crate::cli) text: Box<dyn Read>,
 }
 
 /// The files to read, in order: a folder stands for the `.jsonl` files in it, by name. `-` is standard input.
 ///
 /// # Errors
 /// A folder cannot be read, or holds no such file.
-pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+pub(in crate::cli) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -61,7 +61,7 @@ fn is_record(path: &Path) -> bool {
 }
 
 /// Bytes of all files together; zero if one of them has no known size.
-pub(super) fn size(files: &[PathBuf]) -> u64 {
+pub(in crate::cli) fn size(files: &[PathBuf]) -> u64 {
     let size = |path: &PathBuf| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
     files.iter().map(size).sum::<Option<u64>>().unwrap_or_default()
 }
@@ -70,7 +70,7 @@ pub(super) fn size(files: &[PathBuf]) -> u64 {
 ///
 /// # Errors
 /// It cannot be opened or read.
-pub(super) fn open(path: &Path, read: &Arc<AtomicU64>) -> io::Result<Input> {
+pub(in crate::cli) fn open(path: &Path, read: &Arc<AtomicU64>) -> io::Result<Input> {
     let (name, source): (_, Box<dyn Read>) = if path.as_os_str() == "-" {
         ("standard input".to_owned(), Box::new(io::stdin().lock()))
     } else {

@@ -1,9 +1,9 @@
 //! `bartizan audit`: reads records, and prepares where they go.
 
 mod export;
-mod input;
+pub(super) mod input;
 mod install_template;
-mod progress;
+pub(super) mod progress;
 mod tail;
 mod verify;
 

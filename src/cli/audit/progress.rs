@@ -11,7 +11,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 const WIDTH: u64 = 30;
 
 /// Shows on standard error, if that is a terminal, how much is done.
-pub(super) struct Progress {
+pub(in crate::cli) struct Progress {
     total: u64,
     started: Instant,
     next: Option<Instant>,
@@ -20,14 +20,14 @@ pub(super) struct Progress {
 
 impl Progress {
     /// `total` is how much there is to do; nothing is shown if that is zero.
-    pub(super) fn new(total: u64) -> Self {
+    pub(in crate::cli) fn new(total: u64) -> Self {
         let started = Instant::now();
         let shown = total > 0 && std::io::stderr().is_terminal();
         Self { total, started, next: shown.then(|| started + FIRST), drawn: false }
     }
 
     /// Draws the bar if it is time. `done` is how much is done.
-    pub(super) fn at(&mut self, done: u64, what: &str) {
+    pub(in crate::cli) fn at(&mut self, done: u64, what: &str) {
         let now = Instant::now();
         if self.next.is_none_or(|next| now < next) {
             return;

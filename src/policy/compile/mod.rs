@@ -55,7 +55,7 @@ use super::document::Document;
 use super::load::{self, Opened};
 use super::secret_uses::PolicyVault;
 use super::source::{PolicyText, environment};
-use super::tree::At;
+use super::tree::{At, Tree};
 use crate::exchange::networks::Networks;
 use crate::secrets::vault::Vaults;
 
@@ -75,6 +75,24 @@ pub(crate) fn for_daemon(path: &Path, text: Option<PolicyText>, vaults: &Vaults)
     compile_with(opened, Access::Daemon(vaults), None)
 }
 
+/// The same, with the text as a tree: for those who compare what is written.
+///
+/// # Errors
+/// The policy has errors.
+pub(crate) fn with_tree(path: &Path) -> Result<(Policy, Tree), Problems> {
+    let (compiled, problems) = compile_both(load::open(path, environment()), Access::Once, None);
+    compiled.ok_or(problems)
+}
+
+/// The same with a text in place of the file's. What it includes is read.
+///
+/// # Errors
+/// The policy has errors.
+pub(crate) fn with_tree_of(path: &Path, text: &str) -> Result<(Policy, Tree), Problems> {
+    let (compiled, problems) = compile_both(load::open_edited(path, text, environment()), Access::Once, None);
+    compiled.ok_or(problems)
+}
+
 /// The same, with stand-ins for the outside world: for rehearsals, never for serving.
 pub(crate) fn rehearsed(path: &Path, stand_ins: &dyn StandIns) -> (Option<Policy>, Problems) {
     let given = stand_ins.env();
@@ -88,6 +106,15 @@ fn compile_with(
     access: Access<'_>,
     stand_ins: Option<&dyn StandIns>,
 ) -> (Option<Policy>, Problems) {
+    let (compiled, problems) = compile_both(opened, access, stand_ins);
+    (compiled.map(|(policy, _)| policy), problems)
+}
+
+fn compile_both(
+    opened: Result<Opened, Problems>,
+    access: Access<'_>,
+    stand_ins: Option<&dyn StandIns>,
+) -> (Option<(Policy, Tree)>, Problems) {
     let mut opened = match opened {
         Ok(opened) => opened,
         Err(problems) => return (None, problems),
@@ -110,7 +137,7 @@ fn compile_with(
     if document.strict == Some(true) {
         context.problems.make_strict();
     }
-    (Some(policy).filter(|_| !context.problems.has_errors()), context.problems)
+    (Some((policy, tree)).filter(|_| !context.problems.has_errors()), context.problems)
 }
 
 /// Compiles all parts, even if earlier ones have errors.

@@ -186,6 +186,8 @@ pub(crate) struct Caller {
     kind: CredentialKind,
     credential_id: Option<Box<str>>,
     granted: Box<[Box<str>]>,
+    /// Those of them that are granted for a time.
+    lent: Box<[Box<str>]>,
     /// Scopes of the credential that are beyond the ceiling.
     cut: Box<[Box<str>]>,
     revocation_keys: Arc<[RevocationKey]>,
@@ -234,6 +236,7 @@ impl Caller {
             kind: verified.kind,
             credential_id: verified.id,
             granted,
+            lent: Box::default(),
             cut,
             revocation_keys: revocation_keys.into(),
             issued: verified.issued,
@@ -245,6 +248,7 @@ impl Caller {
 
     /// Returns the same caller with the temporary grants of its consumer.
     pub(super) fn with(&self, granted: &[Box<str>]) -> Self {
+        let lent = granted.iter().filter(|scope| !self.has(scope)).cloned().collect();
         let mut all = [&*self.granted, granted].concat();
         all.sort_unstable();
         all.dedup();
@@ -257,6 +261,7 @@ impl Caller {
             attributes: Arc::clone(&self.attributes),
             kind: self.kind,
             credential_id: self.credential_id.clone(),
+            lent,
             cut: self.cut.clone(),
             revocation_keys: Arc::clone(&self.revocation_keys),
             issued: self.issued,
@@ -352,6 +357,11 @@ impl Caller {
     /// All scopes that were granted, sorted.
     pub(crate) fn granted(&self) -> &[Box<str>] {
         &self.granted
+    }
+
+    /// Those of the granted scopes that operators have granted for a time.
+    pub(crate) fn lent(&self) -> &[Box<str>] {
+        &self.lent
     }
 
     /// Scopes of the credential that are beyond the consumer's ceiling, sorted.

@@ -17,7 +17,7 @@ pub(crate) mod attributes;
 mod bearer;
 mod binding;
 pub(crate) mod cache;
-mod caller;
+pub(crate) mod caller;
 pub(crate) mod certificate;
 pub(crate) mod claim_path;
 pub(crate) mod claims;

@@ -188,6 +188,11 @@ impl Requirement {
         self.max_age
     }
 
+    /// Whether it asks for something of the credential that a record does not have: a proof of possession, or when it was issued.
+    pub(crate) fn needs_more_than_scopes(&self) -> bool {
+        self.proofs.is_some() || self.max_age.is_some()
+    }
+
     /// Checks a caller and its request against all requirements. `now` is the time that tokens are not older than `max_age` at.
     pub(crate) fn permit(
         &self,

@@ -126,6 +126,15 @@ impl Condition {
         format!("{} ({values})", self.value())
     }
 
+    /// Whether what a path names is the caller's, as `has` says of a value; `None` if it is not the path that names it. For records,
+    /// which have no query and no headers.
+    pub(crate) fn is_met_by_path(&self, path: &str, has: impl Fn(&Owned, &str) -> bool) -> Option<bool> {
+        match &self.named {
+            Named::Path(place) => Some(of_path(place, path).is_ok_and(|value| has(&self.owned, &value))),
+            Named::Query(_) | Named::Header(_) => None,
+        }
+    }
+
     /// Refuses a request that names what its caller does not have.
     pub(super) fn check(&self, caller: &Caller, request: &Request<'_>) -> Result<(), Refusal> {
         let why = match self.sent(request) {

@@ -13,7 +13,7 @@ use self::source::{Source, functions, sources};
 const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli"],
-    &["daemon"],
+    &["daemon", "evidence"],
     &["admin", "rehearsal", "proxy", "self_service", "token_service"],
     &["chain"],
     &["runtime"],

@@ -363,6 +363,8 @@ impl RecordGuard {
             }),
             scopes_required: self.route.as_ref().map(|route| route.required_scopes()).unwrap_or_default(),
             scopes_granted: caller.map(Caller::granted).unwrap_or_default(),
+            scopes_lent: caller.map(Caller::lent).unwrap_or_default(),
+            scopes_cut: caller.map(Caller::cut).unwrap_or_default(),
             violations,
             upstream: self.upstream.as_ref().map(|upstream| UpstreamFields {
                 server: &upstream.server.name,

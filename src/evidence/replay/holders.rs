@@ -1,0 +1,151 @@
+//! The consumers and keys of a policy, as a record names them: by name and by id.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::evidence::record::Record;
+use crate::policy::Policy;
+use crate::refusal::Reason;
+use crate::stages::auth::api_key::Key;
+use crate::stages::auth::caller::Consumer;
+use crate::stages::auth::jwt::Issuer;
+use crate::state::registry::entry::Identity;
+
+/// What is known of a consumer of the policy.
+#[derive(Debug)]
+struct Known {
+    consumer: Arc<Consumer>,
+    has_tokens: bool,
+    has_certificates: bool,
+}
+
+/// Who holds credentials under a policy.
+#[derive(Debug)]
+pub(super) struct Holders {
+    consumers: HashMap<Box<str>, Known, ahash::RandomState>,
+    keys: HashMap<Box<str>, Key, ahash::RandomState>,
+    max_key_age: Option<SignedDuration>,
+    /// Issuers whose tokens need no listed consumer.
+    open_issuers: HashSet<Box<str>>,
+    /// Operators may have added consumers and keys.
+    has_store: bool,
+}
+
+/// The holder of a credential.
+pub(super) struct Holder<'h> {
+    /// Absent: not of the policy, but let in.
+    pub(super) consumer: Option<&'h Consumer>,
+    key: Option<&'h Key>,
+}
+
+/// Whether a credential that was verified then is good under this policy.
+pub(super) enum Standing<'h> {
+    Good(Holder<'h>),
+    Refused(Reason),
+    /// That depends on what is not recorded.
+    Unknown,
+}
+
+impl Holders {
+    pub(super) fn of(policy: &Policy) -> Self {
+        let auth = policy.auth();
+        let has_clients = policy.token_service().is_some() || policy.has_store();
+        let known = |consumer: &Arc<Consumer>| {
+            let identities = auth.directory.identities(consumer.name());
+            let tokens = identities.iter().filter(|identity| matches!(identity, Identity::Issuer { .. })).count();
+            let known = Known {
+                consumer: Arc::clone(consumer),
+                has_tokens: tokens > 0 || has_clients,
+                has_certificates: tokens < identities.len() || has_clients,
+            };
+            (Box::from(&**consumer.name()), known)
+        };
+        let issuers = auth.issuers().map(Issuer::settings);
+        let issuers = issuers.chain(auth.introspection.iter().map(|endpoint| endpoint.settings()));
+        Self {
+            consumers: auth.directory.listed().values().map(known).collect(),
+            keys: auth.keys.listed().map(|key| (key.id.clone(), key.clone())).collect(),
+            max_key_age: auth.keys.max_age(),
+            open_issuers: issuers.filter(|one| one.default_plan.is_some()).map(|one| one.name.clone()).collect(),
+            has_store: policy.has_store(),
+        }
+    }
+
+    /// The holder of the credential of a record that was verified, at the time of the record.
+    pub(super) fn holder(&self, record: &Record<'_>) -> Standing<'_> {
+        let (Some(name), (Some(kind), id)) = (record.consumer(), record.credential()) else { return Standing::Unknown };
+        if kind == "api_key" {
+            return self.of_key(name, id.unwrap_or_default(), record);
+        }
+        let is_certificate = kind == "certificate";
+        match self.consumers.get(name) {
+            Some(known) if if is_certificate { known.has_certificates } else { known.has_tokens } => {
+                Standing::Good(Holder { consumer: Some(&known.consumer), key: None })
+            }
+            Some(_) => Standing::Refused(Reason::UnknownConsumer),
+            None if self.has_store => Standing::Unknown,
+            None if is_certificate => Standing::Refused(Reason::UnknownConsumer),
+            // `ISSUER:ID`, as consumers are called that no policy lists.
+            None => match name.split_once(':').filter(|(issuer, _)| self.open_issuers.contains(*issuer)) {
+                Some(_) => Standing::Good(Holder { consumer: None, key: None }),
+                // It was listed: which issuer its tokens are of is not recorded.
+                None if self.open_issuers.is_empty() => Standing::Refused(Reason::UnknownConsumer),
+                None => Standing::Unknown,
+            },
+        }
+    }
+
+    fn of_key(&self, name: &str, id: &str, record: &Record<'_>) -> Standing<'_> {
+        let Some(key) = self.keys.get(id) else {
+            return match self.consumers.get(name).filter(|_| self.has_store) {
+                Some(known) => Standing::Good(Holder { consumer: Some(&known.consumer), key: None }),
+                None if self.has_store => Standing::Unknown,
+                None => Standing::Refused(Reason::InvalidKey),
+            };
+        };
+        let at = record.at().unwrap_or(Timestamp::UNIX_EPOCH).as_second();
+        let is_early = key.not_before.is_some_and(|start| at < start.as_second());
+        let is_late = key.end(self.max_key_age).is_some_and(|end| at >= end.as_second());
+        if is_early || is_late {
+            return Standing::Refused(Reason::ExpiredKey);
+        }
+        Standing::Good(Holder { consumer: Some(&key.consumer), key: Some(key) })
+    }
+}
+
+impl Holder<'_> {
+    /// Whether its credential is good from an address.
+    /// That of a credential of which nothing is known but what the record says.
+    pub(super) fn unknown() -> Self {
+        Self { consumer: None, key: None }
+    }
+
+    /// Whether its credential is good from an address.
+    pub(super) fn is_good_from(&self, client: Option<IpAddr>) -> bool {
+        let networks = self.consumer.and_then(Consumer::networks).into_iter();
+        let mut all = networks.chain(self.key.and_then(|key| key.networks.as_ref()));
+        all.all(|networks| client.is_some_and(|client| networks.contain(client)))
+    }
+
+    /// Whether its credential has a scope under this policy.
+    pub(super) fn has(&self, scope: &str, record: &Record<'_>) -> bool {
+        let has = |all: &[crate::evidence::record::Text<'_>]| all.iter().any(|one| **one == *scope);
+        if has(record.lent()) {
+            return true;
+        }
+        let ceiling = self.consumer.map(|consumer| consumer.ceiling());
+        let allows = |scopes: &[Box<str>]| scopes.iter().any(|one| **one == *scope);
+        match (ceiling, self.key, record.credential().0) {
+            (Some(None), Some(_), _) => false,
+            (Some(None), None, Some("certificate")) => false,
+            (Some(Some(ceiling)), Some(key), _) => allows(ceiling) && key.scopes.as_deref().is_none_or(allows),
+            (Some(Some(ceiling)), None, Some("certificate")) => allows(ceiling),
+            // What a token says of itself is what was granted, and what its consumer's roles cut.
+            (Some(Some(ceiling)), None, _) => allows(ceiling) && (has(record.granted()) || has(record.cut())),
+            (Some(None) | None, _, _) => has(record.granted()) || has(record.cut()),
+        }
+    }
+}
