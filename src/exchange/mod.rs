@@ -7,6 +7,7 @@
 mod certificate_name;
 mod clock;
 pub(crate) mod networks;
+pub(crate) mod origin;
 mod trace_context;
 
 use std::fmt;
@@ -293,6 +294,8 @@ pub(crate) struct Request<'a> {
     /// Path, as received: [`Request::path`] is normalised.
     pub(crate) received_path: &'a str,
     /// Query, as received, without `?`.
+    pub(crate) received_query: Option<&'a str>,
+    /// The same without the credential that may be in it: what is judged of it.
     pub(crate) query: Option<&'a str>,
     /// When it could be decided, by the ledger's clock.
     pub(crate) tick: Tick,
@@ -365,8 +368,8 @@ impl SampleRequest {
     pub(crate) fn with<'a>(&'a self, query: Option<&'a str>, headers: &'a HeaderMap) -> Request<'a> {
         let (exchange, peer, received_path) = (&self.exchange, &self.peer, &*self.exchange.path);
         let certificate = peer.certificate.as_deref();
-        let (scheme, authority, tick) = ("http", "", Tick(1));
-        Request { exchange, certificate, headers, scheme, authority, received_path, query, tick }
+        let (scheme, authority, tick, received_query) = ("http", "", Tick(1), query);
+        Request { exchange, certificate, headers, scheme, authority, received_path, received_query, query, tick }
     }
 }
 

@@ -13,6 +13,7 @@ use super::token_service::OwnEndpoint;
 use super::upgrade::WebSocket;
 use super::upstream::Upstream;
 use crate::exchange::networks::Networks;
+use crate::stages::auth::locations::CredentialLocations;
 use crate::stages::rate_limit::RouteLimits;
 use crate::stages::{schema, scope};
 
@@ -32,6 +33,8 @@ pub(crate) struct Api {
     /// What is taken off the front of paths; absent: nothing.
     pub(super) strip: Option<Box<str>>,
     pub(super) cors: Option<Cors>,
+    /// Where its requests carry credentials.
+    pub(super) credentials: CredentialLocations,
 }
 
 /// What is known of all APIs and routes together.
@@ -118,6 +121,7 @@ impl Api {
             response_headers: HeaderChanges::default(),
             strip: None,
             cors: None,
+            credentials: CredentialLocations::none(),
         }
     }
 
@@ -164,6 +168,11 @@ impl Api {
     /// Which pages may call it from a browser; absent: that is its upstream's to say.
     pub(crate) fn cors(&self) -> Option<&Cors> {
         self.cors.as_ref()
+    }
+
+    /// Where its requests carry credentials.
+    pub(crate) fn credentials(&self) -> &CredentialLocations {
+        &self.credentials
     }
 
     /// What is taken off the front of paths: empty, or a path without a slash at its end.

@@ -169,6 +169,7 @@ impl Rehearsal {
             scheme: "http",
             authority: "",
             received_path: path,
+            received_query: query,
             query,
             tick,
         };
@@ -177,7 +178,7 @@ impl Rehearsal {
 
     /// Processes one request completely, beginning with its head.
     pub(crate) async fn trace(&self, request: RehearsalRequest, moment: Moment) -> RehearsalTrace {
-        let mut trace = RehearsalTrace::of(&request.method, &request.target);
+        let mut trace = RehearsalTrace::of(&request.method, &self.without_key(&request.target));
         trace.end = self.process(request, moment, &mut trace).await;
         trace
     }
@@ -208,7 +209,7 @@ impl Rehearsal {
         (*exchange.path).clone_into(&mut trace.path);
         exchange.host.clone_into(&mut trace.host);
         let mut target = arrived?;
-        target.target.as_ref().clone_into(&mut trace.target);
+        trace.target = self.without_key(&target.target);
         trace.arrived = true;
         if target.ends_here {
             return Ok(());
@@ -226,8 +227,9 @@ impl Rehearsal {
         }
         let route = self.policy().route(&exchange.host, &head.method, &exchange.path, head.uri.query())?;
         trace.route = Some(Arc::clone(route));
+        target.take_key(route.api(), head.uri.query());
         mapped_target::map(route, &mut target.target)?;
-        trace.mapped = Some(target.target.as_ref().to_owned());
+        trace.mapped = Some(self.without_key(&target.target));
         let tick = self.runtime.ledger.tick(exchange.decided());
         let asked = target.request(&exchange, peer, &head.uri, &head.headers, tick);
         let admitted = self.admit(route, &asked, body, &mut trace.chain).await;
@@ -236,8 +238,15 @@ impl Rehearsal {
             None => Subject::Address(asked.client()),
         };
         trace.limits = usage::left(&route.limits, &subject, &self.runtime.ledger, Now::of(&asked));
-        trace.origin = CredentialOrigin::of(self.policy(), &head.headers, peer, trace.chain.caller.as_deref());
+        trace.origin = CredentialOrigin::of(self.policy(), &asked, trace.chain.caller.as_deref());
         admitted.map(drop)
+    }
+
+    /// A target without the API key that its query may have, to be shown.
+    fn without_key(&self, target: &str) -> String {
+        let query = target.split_once('?').map(|(_, query)| query);
+        let rest = self.policy().auth().locations.query_without_key(query);
+        rest.map_or_else(|| target.to_owned(), |rest| target::with_query(target, &rest))
     }
 
     /// Passes a request through the chain that `run` uses.

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::chain::Trace;
-use crate::exchange::Peer;
+use crate::exchange::Request;
 use crate::policy::{Access, Policy, Route};
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::stages::auth::token::{Presented, Token};
@@ -50,6 +49,8 @@ pub(crate) struct RehearsalTrace {
 #[derive(Default)]
 pub(super) struct CredentialOrigin {
     by: Option<Box<str>>,
+    /// Where it was sent, unless that is the default.
+    place: Option<String>,
     ends: Option<Timestamp>,
     /// What the policy reads from tokens of the issuer, and this one lacks.
     absent: Vec<String>,
@@ -325,18 +326,19 @@ pub(crate) fn shown(pointer: &str) -> &str {
 
 impl CredentialOrigin {
     /// Finds the issuer and expiry of the caller's credential.
-    pub(super) fn of(policy: &Policy, headers: &HeaderMap, peer: &Peer, caller: Option<&Caller>) -> Self {
+    pub(super) fn of(policy: &Policy, request: &Request<'_>, caller: Option<&Caller>) -> Self {
         let Some((kind, id)) = caller.map(Caller::credential) else { return Self::default() };
-        match kind {
+        let origin = match kind {
             CredentialKind::Jwt => {
-                let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-                let Some(Presented::Jwt(token)) = sent.split_whitespace().nth(1).map(Token::read) else {
-                    return Self::default();
+                let sent = policy.auth().locations.token_of(request.headers);
+                let token = match sent.map(Token::read) {
+                    Some(Presented::Jwt(token)) => token,
+                    _ => return Self::default(),
                 };
                 let issuer = policy.auth().issuers().find(|issuer| Some(issuer.iss()) == token.iss());
                 let ends = token.end().and_then(|end| Timestamp::from_second(end).ok());
                 let absent = issuer.map(|issuer| issuer.settings().absent(token.claims())).unwrap_or_default();
-                Self { by: issuer.map(|issuer| issuer.name().into()), ends, absent }
+                Self { by: issuer.map(|issuer| issuer.name().into()), ends, absent, place: None }
             }
             CredentialKind::Introspected | CredentialKind::ClientSecret | CredentialKind::ClientAssertion => {
                 Self::default()
@@ -347,10 +349,11 @@ impl CredentialOrigin {
                 Self { ends: key.and_then(|key| key.end(keys.max_age())), ..Self::default() }
             }
             CredentialKind::Certificate => {
-                let shown = peer.certificate.as_ref();
+                let shown = request.certificate();
                 Self { ends: shown.and_then(|shown| Timestamp::from_second(shown.not_after).ok()), ..Self::default() }
             }
-        }
+        };
+        Self { place: policy.auth().locations.place_of(request), ..origin }
     }
 
     /// Describes the credential and its consumer.
@@ -369,6 +372,7 @@ impl CredentialOrigin {
             Some(issuer) => format!("{what} of {issuer}"),
             None => what,
         }];
+        words.extend(self.place.as_ref().map(|place| format!("in {place}")));
         words.push(format!("consumer {}", caller.consumer()));
         words.push(match caller.plan() {
             Some(plan) => format!("plan {}", plan.name()),

@@ -24,6 +24,7 @@ mod commands;
 mod concurrent;
 mod configs;
 mod contracts;
+mod credential_locations;
 mod demo;
 mod described;
 mod documented;

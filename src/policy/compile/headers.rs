@@ -11,6 +11,7 @@ use crate::policy::document::Document;
 use crate::policy::header_rules::HeaderRules;
 use crate::policy::tree::At;
 use crate::policy::{Api, Route};
+use crate::stages::auth::locations::CredentialLocations;
 
 /// Fields without which the upstream would read another request than the one that was validated.
 const NEEDED: [HeaderName; 4] = [CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST];
@@ -19,7 +20,7 @@ const NEEDED: [HeaderName; 4] = [CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST];
 pub(super) fn compile(
     context: &mut Context<'_>,
     document: &Document,
-    key_header: &HeaderName,
+    locations: &CredentialLocations,
     (apis, routes): (&[Arc<Api>], &[Arc<Route>]),
     at: At<'_>,
 ) -> HeaderRules {
@@ -42,7 +43,7 @@ pub(super) fn compile(
     }
     let validated = routes.iter().flat_map(|route| route.decisive_headers());
     let kept = apis.iter().flat_map(|api| api.kept_headers());
-    let named: HashSet<_> = validated.chain(kept).chain([key_header]).map(|name| name.as_str().into()).collect();
+    let named: HashSet<_> = validated.chain(kept).chain(locations.headers()).map(|name| name.as_str().into()).collect();
     let changed = apis.iter().flat_map(|api| api.request_headers().dropped()).cloned();
     HeaderRules::new(&patterns, named).changing(changed.collect())
 }

@@ -149,15 +149,16 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     let trusted_proxies = listen::trusted_proxies(context, &document.trusted_proxies, at.key("trusted_proxies"));
     context.trusted_proxies = Networks::new(trusted_proxies.clone());
     let audit = audit::compile(context, document.audit.as_ref(), at.key("audit"));
-    let (rules, store) = auth::compile(context, document, &listeners, at);
+    let locations = auth::locations::compile(context, document, at.key("auth"));
+    let (rules, store) = auth::compile(context, document, &listeners, &locations, at);
     let shared_limits = store::shared_limits(context, document.store.as_ref(), at.key("store"));
-    let mut apis = apis::compile(context, document, at);
+    let mut apis = apis::compile(context, document, &locations, at);
     let of_service = (store.as_ref(), &rules.clients);
     let token_service = token_service::compile(context, document, of_service, &mut apis, at);
     limits::memory_suffices(context, limits, &apis.routes, at.key("limits"));
     plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
     let parts = (&*apis.apis, &*apis.routes);
-    let headers = headers::compile(context, document, &rules.key_header, parts, at.key("headers"));
+    let headers = headers::compile(context, document, &locations, parts, at.key("headers"));
     lint::check(context, document, apis.routes.iter().map(|route| &**route), apis.catalog(), at);
     let traces = telemetry::compile(context, &document.telemetry, &headers, at.key("telemetry"));
 

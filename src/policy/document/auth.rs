@@ -19,6 +19,8 @@ pub(crate) struct Auth {
     pub(crate) issuers: BTreeMap<String, Issuer>,
     /// Introspection endpoints (RFC 7662), by name, for tokens that are not a JWT of an issuer above.
     pub(crate) introspection: BTreeMap<String, Introspection>,
+    /// Tokens of issuers and introspection endpoints.
+    pub(crate) tokens: Tokens,
     /// API keys.
     pub(crate) api_keys: ApiKeys,
     /// DPoP proofs (RFC 9449), for tokens that are bound to a key.
@@ -161,13 +163,40 @@ pub(crate) struct Issuer {
     pub(crate) default_plan: Option<String>,
 }
 
-/// API keys.
+/// Tokens of issuers and introspection endpoints.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tokens {
+    /// Where requests carry tokens. Two in one request are refused. A token in a cookie is taken from requests that may change
+    /// something only if `Sec-Fetch-Site` or `Origin` says that a page of this origin sent them, or one that `cors` allows with
+    /// `credentials`.
+    #[schemars(extend("default" = ["authorization"]))]
+    pub(crate) from: Option<Vec<TokenLocation>>,
+}
+
+/// A place of a token in a request.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TokenLocation {
+    /// `Authorization: Bearer …`, or `DPoP …`.
+    Authorization,
+    /// The cookie with this name.
+    Cookie(String),
+    /// This header, with the token alone.
+    Header(String),
+}
+
+/// API keys. They are in one place of requests: `header`, `authorization` or `query`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ApiKeys {
     /// Header that carries the key.
     #[schemars(extend("default" = "x-api-key"))]
     pub(crate) header: Option<String>,
+    /// Scheme that the key follows in `Authorization`, such as `ApiKey`.
+    pub(crate) authorization: Option<String>,
+    /// Query parameter that carries the key. It ends in the logs of others.
+    pub(crate) query: Option<String>,
     /// Longest lifetime of a key, since `created` or `not_before`. Default: no limit.
     pub(crate) max_key_age: Option<Period>,
 }

@@ -33,7 +33,7 @@ use serde::de::Deserializer;
 pub(crate) use self::audit::{
     Audit, AuditMap, Chain, ElasticsearchSink, FileSink, HttpSink, OtlpSink, Rotate, Sink, Spool, SyslogSink,
 };
-pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer, RequiredValues};
+pub(crate) use self::auth::{ApiKeys, Auth, ClaimNames, Dpop, Introspection, Issuer, RequiredValues, TokenLocation};
 pub(crate) use self::consumers::{AttributeValues, Consumer, Identity, Key, KeyRotation};
 pub(crate) use self::contracts::{Content, MaskRule, Mode, Request, Response, SoapContract};
 pub(crate) use self::cors::Cors;

@@ -39,7 +39,7 @@ use crate::exchange::Exchange;
 use crate::grpc;
 use crate::policy::cors::{self, Preflight};
 use crate::policy::token_service::OwnEndpoint;
-use crate::policy::{Access, Policy, Route};
+use crate::policy::{Access, Route};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{PolicyTrailers, ResponseFields};
@@ -148,6 +148,7 @@ async fn process(
         let own = (target.scheme, target.authority());
         upgrade::check_origin(route.api().cors(), guard.origin.as_ref(), own)?;
     }
+    target.take_key(route.api(), parts.uri.query());
     guard.mapped_path = mapped_target::map(&route, &mut target.target)?;
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
@@ -165,12 +166,12 @@ async fn process(
     let switches = wanted.is_some();
     let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, switches, guard).await?;
     if let Some(wanted) = wanted.filter(|_| forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS) {
-        return upgraded(wanted, forwarded, parts, target, (policy, &route));
+        return upgraded(wanted, forwarded, parts, target, &route);
     }
     let (forwarded, held) = checked(forwarded, &route, guard).await?;
     let is_limited = matches!(route.access, Access::Scoped(_)) || route.networks.is_some();
     let lasts = is_limited && !forwarded.connection.has_arrived();
-    let credentials = lasts.then(|| Box::new(Credentials::of(parts, policy, &route, target.certificate)));
+    let credentials = lasts.then(|| Box::new(Credentials::of(parts, &route, target.certificate)));
     Ok(Processed::Forwarded(forwarded, held, credentials))
 }
 
@@ -202,7 +203,7 @@ fn upgraded(
     forwarded: Forwarded,
     parts: &Parts,
     target: RequestTarget<'_>,
-    (policy, route): (&Policy, &Route),
+    route: &Route,
 ) -> Result<Processed, Refusal> {
     let Forwarded { head, connection, .. } = forwarded;
     // Routes for WebSockets have no servers of HTTP/2.
@@ -212,7 +213,7 @@ fn upgraded(
     if !wanted.is_answered_by(&head.fields) {
         return Err(not_switched("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
     }
-    let credentials = Credentials::of(parts, policy, route, target.certificate);
+    let credentials = Credentials::of(parts, route, target.certificate);
     Ok(Processed::Upgraded(head, wanted.go_on(connection, credentials)))
 }
 

@@ -2,11 +2,12 @@
 
 use http::HeaderValue;
 
-use super::target::{RequestTarget, malformed};
+use super::target::{RequestTarget, malformed, with_query};
 use crate::policy::Policy;
 use crate::refusal::{Reason, Refusal, Stage};
 
-/// Returns the URL of a request with https and this port.
+/// Returns the URL of a request with https and this port, without the API key that its query may have: that was sent in clear, and must
+/// not look as if it worked.
 ///
 /// # Errors
 /// The host is not one of the policy's: a cache on the way could otherwise be made to send others there.
@@ -25,6 +26,9 @@ pub(super) fn location(
     }
     let port = if port == 443 { String::new() } else { format!(":{port}") };
     let target = if target.target == "*" { "/" } else { &*target.target };
+    let query = target.split_once('?').map(|(_, query)| query);
+    let without_key = policy.auth().locations.query_without_key(query).map(|rest| with_query(target, &rest));
+    let target = without_key.as_deref().unwrap_or(target);
     let location = HeaderValue::try_from(format!("https://{host}{port}{target}"));
     location.map_err(|_| malformed("percent-encode the query"))
 }

@@ -1,6 +1,7 @@
 //! `apis`: each with its servers, its routes, and the OpenAPI description that they may come from.
 
 mod cors;
+mod credentials;
 mod definitions;
 mod extension_names;
 mod header_changes;
@@ -35,6 +36,7 @@ use crate::policy::source::Place;
 use crate::policy::tree::At;
 use crate::policy::units::Size;
 use crate::policy::{Api, Reporting, Route, Server};
+use crate::stages::auth::locations::CredentialLocations;
 
 /// Largest body that no schema checks, unless `limits.body_size` says otherwise.
 const MAX_BODY: u64 = 10 * 1024 * 1024;
@@ -59,7 +61,12 @@ impl Apis {
 }
 
 /// `apis`.
-pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Apis {
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    document: &Document,
+    locations: &CredentialLocations,
+    at: At<'_>,
+) -> Apis {
     let defaults = Defaults {
         body: document.limits.body_size.map_or(MAX_BODY, |Size(bytes)| bytes),
         deadline: limits::request_body(context, document, at),
@@ -87,6 +94,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         }
         let (of_requests, of_responses) = (at.key("headers").key("request"), at.key("headers").key("response"));
         let document::ApiHeaders { request, response } = &written.headers;
+        let cors = written.cors.as_ref().map(|cors| cors::compile(context, cors, name, at.key("cors")));
         let api = Arc::new(Api {
             index: apis.apis.len(),
             name: name.as_str().into(),
@@ -96,7 +104,8 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
             request_headers: header_changes::of_requests(context, &request.set, &request.remove, of_requests),
             response_headers: header_changes::of_responses(context, &response.set, &response.remove, of_responses),
             strip: mapping::strip(context, written.strip.as_deref(), at.key("strip")),
-            cors: written.cors.as_ref().map(|cors| cors::compile(context, cors, name, at.key("cors"))),
+            credentials: credentials::compile(locations, cors.as_ref()),
+            cors,
         });
         apis.apis.push(Arc::clone(&api));
         let reporting = modes::compile(context, Reporting::default(), written.mode.as_ref(), at.key("mode"));
@@ -160,9 +169,7 @@ fn routes(
         }
         let merged = match described.zip(operation) {
             None => Some(MergedRoute::written(name, own, at)),
-            Some((described, operation)) => {
-                described.merge(context, scope.document, operation, Some(own), pattern.as_ref(), at)
-            }
+            Some((described, operation)) => described.merge(context, scope, operation, Some(own), pattern.as_ref(), at),
         };
         add(context, apis, scope, pattern, merged);
     }
@@ -173,8 +180,7 @@ fn routes(
             close(apis, scope, pattern.as_ref().map(Closed::of).as_ref(), &why);
             continue;
         }
-        let merged =
-            described.and_then(|one| one.merge(context, scope.document, operation, None, pattern.as_ref(), at));
+        let merged = described.and_then(|one| one.merge(context, scope, operation, None, pattern.as_ref(), at));
         add(context, apis, scope, pattern, merged);
     }
     for closed in described.into_iter().flat_map(Described::closed) {

@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::definitions::{Compiled, DefinitionsCompiler};
 use super::extension_names::{self, UnknownName};
 use super::merged_route::MergedRoute;
+use super::route::ApiScope;
 use crate::policy::catalog::Catalog;
-use crate::policy::compile::auth::KEY_HEADER;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{DescribedRequest, MAX_CHECKED_BODY};
 use crate::policy::compile::names::check_scopes;
@@ -22,6 +22,7 @@ use crate::policy::router::{PathName, Pattern};
 use crate::policy::source::Place;
 use crate::policy::tree::At;
 use crate::policy::units::Size;
+use crate::stages::auth::locations::{CredentialLocations, KeyLocation};
 use crate::stages::schema::content::{Content, Contents};
 use crate::stages::schema::fields::Field;
 use crate::stages::schema::form::{Form, Multipart};
@@ -188,15 +189,15 @@ impl Described {
     pub(super) fn merge<'a>(
         &self,
         context: &mut Context<'_>,
-        document: &Document,
+        scope: &ApiScope<'_>,
         operation: &'a Operation,
         own: Option<&document::Route>,
         pattern: Option<&Pattern>,
         at: At<'a>,
     ) -> Option<MergedRoute<'a>> {
-        let settings = self.settings(context, document, operation, (own, pattern));
+        let settings = self.settings(context, scope.document, operation, (own, pattern));
         let alternatives = match (&settings.scopes, settings.public) {
-            (None, None | Some(false)) => Some(self.ways(context, document, operation, at)?),
+            (None, None | Some(false)) => Some(self.ways(context, scope.api.credentials(), operation, at)?),
             _ => None,
         };
         Some(MergedRoute {
@@ -279,23 +280,15 @@ impl Described {
     fn ways(
         &self,
         context: &mut Context<'_>,
-        document: &Document,
+        locations: &CredentialLocations,
         operation: &Operation,
         at: At<'_>,
     ) -> Option<Vec<scope::Alternative>> {
         let route = &operation.route;
         match (&operation.security, &self.scopes) {
             (Security::AnyOf(alternatives), _) => {
-                let header = document.auth.api_keys.header.as_deref().unwrap_or(KEY_HEADER);
                 for other in alternatives.iter().filter_map(|alternative| alternative.key_header.as_deref()) {
-                    if !other.eq_ignore_ascii_case(header) {
-                        context
-                            .warning(
-                                at,
-                                format!("the description expects API keys in `{other}`, this policy in `{header}`"),
-                            )
-                            .help(format!("write `auth: {{ api_keys: {{ header: {other} }} }}`"));
-                    }
+                    self.warn_of_key(context, locations, other, at);
                 }
                 Some(ways(alternatives))
             }
@@ -312,6 +305,19 @@ impl Described {
             // Reported where the operation is closed.
             (Security::Unknown(..), _) => None,
         }
+    }
+
+    /// Warns if the policy takes API keys elsewhere than in this header of the description.
+    fn warn_of_key(&self, context: &mut Context<'_>, locations: &CredentialLocations, header: &str, at: At<'_>) {
+        let taken = match &locations.key {
+            Some(KeyLocation::Header(name)) if header.eq_ignore_ascii_case(name.as_str()) => return,
+            Some(KeyLocation::Header(name)) => format!("this policy in `{name}`"),
+            Some(other) => format!("this policy in {other}"),
+            None => return,
+        };
+        context
+            .warning(at, format!("the description expects API keys in `{header}`, {taken}"))
+            .help(format!("write `auth: {{ api_keys: {{ header: {header} }} }}`"));
     }
 
     /// The contract of an operation's requests; `names` are those of the route's path.
