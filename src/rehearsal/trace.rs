@@ -9,6 +9,7 @@ use crate::chain::Trace;
 use crate::exchange::Request;
 use crate::policy::{Access, Policy, Route};
 use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::stages::auth::cache::SentAs;
 use crate::stages::auth::token::{Presented, Token};
 use crate::stages::auth::{Caller, CredentialKind};
 use crate::stages::mask::Hidden;
@@ -39,6 +40,8 @@ pub(crate) struct RehearsalTrace {
     pub(super) chain: Trace,
     /// The limits it counted against: what is left, and what is allowed.
     pub(super) limits: Vec<(Box<str>, u32, u32)>,
+    /// The kind of credential that it has, whether its API takes that or not.
+    pub(super) sent_as: Option<SentAs>,
     /// Issuer and expiry of its credential.
     pub(super) origin: CredentialOrigin,
     /// Its outcome.
@@ -114,6 +117,7 @@ impl RehearsalTrace {
             route: None,
             chain: Trace::default(),
             limits: Vec::new(),
+            sent_as: None,
             origin: CredentialOrigin::default(),
             end: Ok(()),
         }
@@ -251,6 +255,7 @@ impl RehearsalTrace {
         let mut why = match refusal.reason() {
             Reason::InsufficientScope => self.scope_summary(),
             Reason::ConsumerNotApproved => format!("{} (is {})", refusal.detail(), self.name()),
+            Reason::MissingCredentials => refusal.detail().to_owned() + &self.unlisted_summary(),
             Reason::NotYours => refusal.detail().to_owned() + &self.ownership_summary(),
             _ => refusal.detail().to_owned(),
         };
@@ -264,6 +269,19 @@ impl RehearsalTrace {
             Some(cause) if name != "schema" => format!("{why} ({cause})"),
             _ => why,
         }
+    }
+
+    /// The credential that the request has, and its API does not look at.
+    fn unlisted_summary(&self) -> String {
+        let api = self.route.as_ref().map(|route| route.api());
+        let unlisted = self.sent_as.filter(|kind| api.is_some_and(|api| !api.credentials().takes(*kind)));
+        let kind = match unlisted {
+            None => return String::new(),
+            Some(SentAs::Token) => "a token",
+            Some(SentAs::Key) => "an API key",
+            Some(SentAs::Certificate) => "a client certificate",
+        };
+        format!("; the request has {kind}, which `authenticate_by` of this API does not list")
     }
 
     fn name(&self) -> &str {

@@ -290,3 +290,45 @@ fn the_records_of_requests_with_cookies_say_who_came() {
     assert_eq!(said(record, "bartizan.credential.kind"), "jwt");
     assert_eq!(said(record, "bartizan.consumer"), "corp:alice");
 }
+
+#[test]
+fn a_credential_that_an_api_does_not_take_is_an_ordinary_header() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let proxy = with_key(&upstream, "header: x-api-key").trusts(&issuer).api("authenticate_by: [api_key]").start();
+    let (token, mut client) = (issuer.token().text(), client(&proxy));
+    let answer = client.get("/x").key(KEY).bearer(&token).send().is(200);
+    assert_eq!(answer.echoed("authorization"), [format!("Bearer {token}")]);
+    assert_eq!((answer.echoed("x-consumer-id"), answer.echoed("x-api-key").len()), (vec!["acme".to_owned()], 0));
+    let answer = client.get("/x").bearer(&token).send().refused(401, "missing_credentials");
+    assert_eq!(answer.json()["detail"], "send an API key");
+    proxy.done();
+
+    let proxy = with_key(&upstream, "query: key").trusts(&issuer).api("authenticate_by: [token]").start();
+    let mut client = client::client(&proxy);
+    let answer = client.get("/x?key=theirs").bearer(&token).send().is(200);
+    assert_eq!(answer.json()["target"], "/x?key=theirs");
+    client.get(&format!("/x?key={KEY}")).send().refused(401, "missing_credentials");
+    proxy.done();
+}
+
+#[test]
+fn routes_that_nobody_could_call_are_errors() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    for (kinds, asks, expected) in [
+        ("[]", "public: true", "an API that takes no credential"),
+        ("[token, token]", "public: true", "this kind is listed twice"),
+        ("[password]", "public: true", "password"),
+        ("[certificate]", "scopes: []", "no listener takes client certificates"),
+        ("[api_key]", "scopes: []", "no consumer has an API key"),
+        ("[token]", "scopes: [], proof_of_possession: [certificate]", "nobody can call `GET /x`"),
+        ("[api_key]", "scopes: [], max_age: 5m", "`max_age` is about tokens"),
+        ("[api_key]", "scopes: [], where: { query.user: caller.user }", "`caller.user` is the user of a token"),
+    ] {
+        let policy = proxy().before(&upstream).trusts(&issuer).api(&format!("authenticate_by: {kinds}"));
+        let said = policy.route("GET /x", asks).checked();
+        assert!(said.contains(expected), "{kinds} {asks}: {said}");
+    }
+    let bound = proxy().before(&upstream).trusts(&issuer).auth("tokens: { from: [{ cookie: session }] }");
+    let said = bound.route("GET /x", "scopes: [], proof_of_possession: [dpop]").checked();
+    assert!(said.contains("`dpop` needs `authorization`"), "{said}");
+}

@@ -288,6 +288,8 @@ pub(crate) struct Api {
     pub(crate) hosts: Vec<String>,
     /// Path that is taken off the front of the path of every request. All routes without `rewrite` begin with it.
     pub(crate) strip: Option<String>,
+    /// Kinds of credentials that the API takes. What is not listed is not looked at, and goes on to the upstream as it came. Default: all.
+    pub(crate) authenticate_by: Option<Vec<CredentialKind>>,
     /// The servers of the API: a URL, or a map with `servers`. Required.
     pub(crate) upstream: Option<Upstream>,
     /// OpenAPI 3.0 or 3.1 description whose operations become routes: a file, or a map with `document`.
@@ -301,6 +303,18 @@ pub(crate) struct Api {
     pub(crate) cors: Option<Cors>,
     /// Routes: `METHOD /path` and who may call it. `{name}` matches one segment, `{name...}` the rest of the path.
     pub(crate) routes: BTreeMap<String, Route>,
+}
+
+/// A kind of credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CredentialKind {
+    /// A token of an issuer, or one that is introspected.
+    Token,
+    /// An API key.
+    ApiKey,
+    /// The client certificate of the connection.
+    Certificate,
 }
 
 /// A route. It has either `scopes` or `public: true`.

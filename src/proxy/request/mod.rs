@@ -243,7 +243,7 @@ async fn answer_here(
     let (policy, ledger) = (&view.in_force.policy, &view.in_force.ledger);
     if let Some(listener) = policy.listener(client.activity.listener) {
         if let Some(port) = listener.redirect {
-            let location = redirect::location(policy, &guard.exchange.host, target, port)?;
+            let location = redirect::location(policy, &guard.exchange, target, port)?;
             return Ok(Some(Processed::Redirected(location)));
         }
         target.take_certificate(listener, &parts.headers, &guard.exchange, &view)?;

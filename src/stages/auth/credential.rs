@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HeaderValue};
 use percent_encoding::percent_decode;
 
+use super::cache::SentAs;
 use super::claims::refuse;
 use super::locations::{CredentialLocations, KeyLocation, TokenLocation};
 use super::pairs::{self, Pair};
@@ -136,6 +137,25 @@ impl CredentialLocations {
         match find(self, headers, None) {
             Ok(Credential::Token { text, .. }) => str::from_utf8(text).ok(),
             _ => None,
+        }
+    }
+
+    /// What the one credential of a request is, for operators.
+    pub(crate) fn kind_of(&self, request: &Request<'_>) -> Option<SentAs> {
+        match find(self, request.headers, request.received_query) {
+            Ok(Credential::Token { .. }) => Some(SentAs::Token),
+            Ok(Credential::Key(_)) => Some(SentAs::Key),
+            Ok(Credential::None) => request.certificate().map(|_| SentAs::Certificate),
+            Err(_) => None,
+        }
+    }
+
+    /// Whether a credential of this kind is taken.
+    pub(crate) fn takes(&self, kind: SentAs) -> bool {
+        match kind {
+            SentAs::Token => !self.tokens.is_empty(),
+            SentAs::Key => self.key.is_some(),
+            SentAs::Certificate => self.certificate,
         }
     }
 

@@ -144,7 +144,7 @@ impl Requirement {
     }
 
     /// Also requires, if given, a token issued at most this many seconds ago.
-    pub(crate) fn max_age(self, max_age: Option<i64>) -> Self {
+    pub(crate) fn issued_within(self, max_age: Option<i64>) -> Self {
         Self { max_age, ..self }
     }
 
@@ -160,6 +160,16 @@ impl Requirement {
     /// The approved consumers, if the route is not open to all.
     pub(crate) fn only(&self) -> Option<&[Arc<str>]> {
         self.only.as_deref()
+    }
+
+    /// The proofs of possession of which one is needed, if any is.
+    pub(crate) fn proofs(&self) -> Option<&[ProofOfPossession]> {
+        self.proofs.as_deref()
+    }
+
+    /// How long ago a token may have been issued, in seconds, if that is limited.
+    pub(crate) fn max_age(&self) -> Option<i64> {
+        self.max_age
     }
 
     /// What requests name that must be the caller's; `None` if the policy does not say.
@@ -324,7 +334,8 @@ mod tests {
             (None, Some(60), true, false),
             (None, None, false, true),
         ] {
-            let requirement = Requirement::new(Vec::new(), None).proof_of_possession(proofs.clone()).max_age(max_age);
+            let requirement =
+                Requirement::new(Vec::new(), None).proof_of_possession(proofs.clone()).issued_within(max_age);
             let authenticated =
                 Authenticated { caller: Arc::new(Caller::sample("acme", &[])), certificate, unusual: None };
             let got = requirement

@@ -104,7 +104,13 @@ pub(super) fn compile(
             request_headers: header_changes::of_requests(context, &request.set, &request.remove, of_requests),
             response_headers: header_changes::of_responses(context, &response.set, &response.remove, of_responses),
             strip: mapping::strip(context, written.strip.as_deref(), at.key("strip")),
-            credentials: credentials::compile(locations, cors.as_ref()),
+            credentials: credentials::compile(
+                context,
+                document,
+                locations,
+                (written, cors.as_ref()),
+                at.key("authenticate_by"),
+            ),
             cors,
         });
         apis.apis.push(Arc::clone(&api));
@@ -112,14 +118,19 @@ pub(super) fn compile(
         let scope = ApiScope { document, api: &api, reporting, defaults: &defaults };
         let before = apis.routes.len();
         routes(context, &mut apis, &scope, described.flatten().as_ref(), &written.routes, at);
-        let routes = apis.routes.iter().skip(before).map(|route| &**route);
-        header_changes::check_validated(context, &api, routes, of_requests);
-        let routes = apis.routes.iter().cloned().zip(apis.places.iter().cloned()).skip(before);
-        let routes: Vec<_> = routes.collect();
-        ownership::warn_of_unbound(context, &routes);
-        ownership::check_forwarded(context, document, &api, &routes);
+        check(context, document, &apis, (&api, before), of_requests);
     }
     apis
+}
+
+/// Checks an API and its routes, those from this position, against each other.
+fn check(context: &mut Context<'_>, document: &Document, apis: &Apis, (api, from): (&Api, usize), of_requests: At<'_>) {
+    let routes = apis.routes.iter().skip(from).map(|route| &**route);
+    header_changes::check_validated(context, api, routes, of_requests);
+    let routes: Vec<_> = apis.routes.iter().cloned().zip(apis.places.iter().cloned()).skip(from).collect();
+    ownership::warn_of_unbound(context, &routes);
+    ownership::check_forwarded(context, document, api, &routes);
+    credentials::check_routes(context, api, &routes);
 }
 
 fn hosts(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<Box<str>> {

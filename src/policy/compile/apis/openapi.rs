@@ -313,7 +313,7 @@ impl Described {
             Some(KeyLocation::Header(name)) if header.eq_ignore_ascii_case(name.as_str()) => return,
             Some(KeyLocation::Header(name)) => format!("this policy in `{name}`"),
             Some(other) => format!("this policy in {other}"),
-            None => return,
+            None => "this API takes none (`authenticate_by`)".to_owned(),
         };
         context
             .warning(at, format!("the description expects API keys in `{header}`, {taken}"))
