@@ -350,8 +350,11 @@ impl Explained {
             None if self.trace.ends_here() => say("status", json!(204)),
             None if self.is_own() => say("answered_by", json!("token_service")),
             None => {
-                let headers: Map<String, Value> =
-                    trace.identity_headers().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+                let headers: Map<String, Value> = trace
+                    .identity_headers()
+                    .into_iter()
+                    .map(|(name, value)| (name.into_owned(), json!(value)))
+                    .collect();
                 say(
                     "upstream",
                     json!({"servers": self.servers(), "target": self.trace.upstream_target(), "headers": headers}),

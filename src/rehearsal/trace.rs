@@ -1,5 +1,6 @@
 //! The outcome of a request, stage by stage, and why.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method};
@@ -325,7 +326,7 @@ impl RehearsalTrace {
     }
 
     /// The headers that identify the caller to the upstream.
-    pub(crate) fn identity_headers(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn identity_headers(&self) -> Vec<(Cow<'static, str>, String)> {
         let Some(identity) = self.caller().map(Caller::identity_headers) else { return Vec::new() };
         let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
         let mut headers =
@@ -333,7 +334,8 @@ impl RehearsalTrace {
         headers.extend(identity.user.as_ref().map(|user| ("X-Consumer-User", text(user))));
         headers.extend(identity.plan.as_ref().map(|plan| ("X-Consumer-Plan", text(plan))));
         headers.extend(identity.credential.as_ref().map(|id| ("X-Credential-Id", text(id))));
-        headers
+        let claims = identity.claims.iter().map(|(name, value)| (Cow::Owned(name.to_string()), text(value)));
+        headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).chain(claims).collect()
     }
 }
 

@@ -42,6 +42,7 @@ mod explain;
 mod failover;
 mod forged;
 mod forms;
+mod forward_claims;
 mod forwarded_certificates;
 mod framing;
 mod fuzz;

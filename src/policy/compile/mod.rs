@@ -14,6 +14,7 @@ mod consumers;
 mod context;
 mod contracts;
 mod egress;
+mod forward_claims;
 mod headers;
 mod issue;
 mod issuing;
@@ -158,7 +159,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     limits::memory_suffices(context, limits, &apis.routes, at.key("limits"));
     plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
     let parts = (&*apis.apis, &*apis.routes);
-    let headers = headers::compile(context, document, &locations, parts, at.key("headers"));
+    let headers = headers::compile(context, document, &locations, parts, at);
     lint::check(context, document, apis.routes.iter().map(|route| &**route), apis.catalog(), at);
     let traces = telemetry::compile(context, &document.telemetry, &headers, at.key("telemetry"));
 

@@ -86,6 +86,10 @@ pub(crate) struct Introspection {
     /// Attributes for `where` of routes, each with the claim that holds it, or with a list of claims: text, a whole number, or a
     /// list of these. A token without the claim has no value, even if its consumer has one; with both, the value must be in both.
     pub(crate) attributes: BTreeMap<String, ClaimNames>,
+    /// Headers in which the upstream gets claims, each with a claim or a list of claims: text, a whole number, `true`, `false`, or a list of
+    /// these, separated by commas; all but visible ASCII, and `%` and `,`, is percent-encoded. Another value, or more than 4 KiB, refuses
+    /// the token; a token without the claim forwards none. These headers of callers are dropped, whatever their credential. Default: none.
+    pub(crate) forward_claims: BTreeMap<String, ClaimNames>,
     /// Plan of callers that are not listed under `consumers`. Default: they are refused.
     pub(crate) default_plan: Option<String>,
 }
@@ -159,6 +163,10 @@ pub(crate) struct Issuer {
     /// Attributes for `where` of routes, each with the claim that holds it, or with a list of claims: text, a whole number, or a
     /// list of these. A token without the claim has no value, even if its consumer has one; with both, the value must be in both.
     pub(crate) attributes: BTreeMap<String, ClaimNames>,
+    /// Headers in which the upstream gets claims, each with a claim or a list of claims: text, a whole number, `true`, `false`, or a list of
+    /// these, separated by commas; all but visible ASCII, and `%` and `,`, is percent-encoded. Another value, or more than 4 KiB, refuses
+    /// the token; a token without the claim forwards none. These headers of callers are dropped, whatever their credential. Default: none.
+    pub(crate) forward_claims: BTreeMap<String, ClaimNames>,
     /// Plan of callers that are not listed under `consumers`. Default: they are refused.
     pub(crate) default_plan: Option<String>,
 }

@@ -158,6 +158,9 @@ impl UpstreamHeaders<'_> {
             return false;
         }
         let text = name.as_str();
+        if self.rules.claims(text) {
+            return false;
+        }
         if !is_ambiguous(text) && !may_be_listed(text) {
             return !self.rules.drops(text) || self.keep.contains(name);
         }
@@ -223,6 +226,9 @@ impl UpstreamHeaders<'_> {
                 if let Some(value) = value {
                     out.field(&name, value);
                 }
+            }
+            for (name, value) in &*identity.claims {
+                out.field(name, value);
             }
         }
     }

@@ -155,6 +155,7 @@ impl Authentication {
             user: claims.user.clone(),
             networks: None,
             attributes: claims.attributes.clone(),
+            forwarded: claims.forwarded.clone(),
             granted,
             revocation_keys,
             issued: claims.issued,

@@ -58,7 +58,9 @@ struct ByteWeigher;
 impl Weighter<Box<[u8]>, CachedCaller> for ByteWeigher {
     fn weight(&self, token: &Box<[u8]>, cached: &CachedCaller) -> u64 {
         let scopes: usize = cached.caller.granted().iter().map(|scope| scope.len() + 16).sum();
-        OVERHEAD + (token.len() + 2 * scopes) as u64
+        let claims = cached.caller.identity_headers().claims.iter();
+        let claims: usize = claims.map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+        OVERHEAD + (token.len() + 2 * scopes + claims) as u64
     }
 }
 

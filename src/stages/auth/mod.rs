@@ -30,6 +30,7 @@ pub(crate) mod dpop;
 pub(crate) mod failed_attempts;
 pub(crate) mod fetch;
 pub(crate) mod forwarded_certificate;
+mod forwarded_claims;
 pub(crate) mod grant;
 pub(crate) mod introspection;
 pub(crate) mod jwt;
@@ -350,6 +351,7 @@ impl Authentication {
                 user: None,
                 networks: None,
                 attributes: ClaimedAttributes::default(),
+                forwarded: Box::default(),
                 granted: consumer.ceiling().map(<[_]>::to_vec).unwrap_or_default(),
                 revocation_keys: vec![RevocationKey::certificate(&shown.thumbprint)],
                 issued: Some(shown.not_before),

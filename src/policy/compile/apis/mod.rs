@@ -75,11 +75,8 @@ pub(super) fn compile(
     let schemas = Schemas::load(context, &catalog, document, at);
     let mut apis = Apis { schemas, ..Apis::default() };
     if document.apis.is_empty() {
-        context.missing(
-            at.key("apis"),
-            "there is no API",
-            "write `apis:` with a name, its `upstream` and its `routes`",
-        );
+        let help = "write `apis:` with a name, its `upstream` and its `routes`";
+        context.missing(at.key("apis"), "there is no API", help);
     }
     for (name, written) in &document.apis {
         let at = at.key("apis").key(name);
