@@ -195,7 +195,7 @@ pub(crate) struct Exchange {
     pub(crate) host: String,
     /// Address of the client: the peer, or the address that a trusted proxy reports.
     pub(crate) client: IpAddr,
-    /// That address is a proxy's, which does not say for which client it opened the connection.
+    /// That address is a proxy's, which does not say for which client it sends the request.
     pub(crate) hides_client: bool,
     /// `User-Agent`, as received.
     pub(crate) user_agent: Option<HeaderValue>,
@@ -326,6 +326,16 @@ impl<'a> Request<'a> {
     /// is in them says nothing of the client.
     pub(crate) fn is_from(&self, networks: &Networks) -> bool {
         !self.exchange.hides_client && networks.contain(self.exchange.client)
+    }
+
+    /// Says what to change when [`Self::is_from`] is false; `else_detail` does where the client is known.
+    pub(crate) fn network_detail(&self, else_detail: &'static str) -> &'static str {
+        match self.exchange.hides_client {
+            true => {
+                "a proxy on the way does not say which client sent the request, so its network is not known; ask the API's owner"
+            }
+            false => else_detail,
+        }
     }
 
     /// Says why [`Self::is_from`] is false, for operators.

@@ -21,6 +21,7 @@ pub(crate) mod path_mapping;
 mod quoted;
 pub(crate) mod read_file;
 mod reporting;
+pub(crate) mod request_fields;
 pub(crate) mod router;
 pub(crate) mod secret_uses;
 pub(crate) mod share;

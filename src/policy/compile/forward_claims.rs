@@ -10,6 +10,7 @@ use http::header::COOKIE;
 use super::context::Context;
 use crate::policy::document::{ClaimNames, Document};
 use crate::policy::header_changes::{reserved_in_requests, with_hyphens};
+use crate::policy::request_fields::is_override;
 use crate::policy::tree::At;
 use crate::policy::{Api, Route};
 use crate::stages::auth::locations::CredentialLocations;
@@ -34,7 +35,9 @@ pub(super) fn header_names<'w>(
             problem.help("write one name, such as `X-User-Email`");
             continue;
         };
-        if let Some(why) = reserved_in_requests(name.as_str()) {
+        let overrides = is_override(&with_hyphens(name.as_str()), true);
+        let why = overrides.then_some("the API may take it for another method or path");
+        if let Some(why) = reserved_in_requests(name.as_str()).or(why) {
             context.problems.error(place, format!("`{name}` cannot have a claim: {why}"));
         } else if names.iter().any(|(other, _)| with_hyphens(other.as_str()) == with_hyphens(name.as_str())) {
             context.problems.error(place, "servers read this header and another one here as the same");

@@ -13,11 +13,11 @@ use http::header::{
 
 use super::field_writer::FieldWriter;
 use super::hop_by_hop::{accepts_trailers, connection_options, named};
-use super::rules::{is_ambiguous, is_ours, is_said_by_proxies, may_be_listed};
 use super::via;
 use crate::exchange::{TRACEPARENT, TRACEPARENT_LENGTH};
 use crate::policy::header_changes::HeaderChanges;
 use crate::policy::header_rules::HeaderRules;
+use crate::policy::request_fields::{is_ambiguous, is_ours, is_said_by_proxies, may_be_listed};
 use crate::refusal::X_REQUEST_ID;
 use crate::stages::auth::Caller;
 use crate::stages::auth::locations::CredentialLocations;

@@ -145,6 +145,7 @@ pub(crate) fn read<'a>(
     let trusted = if peer.hides_client { &[] } else { policy.trusted_proxies() };
     let sender = headers::client_address(headers, peer.address.ip(), trusted);
     exchange.client = sender.address;
+    exchange.hides_client |= sender.is_hidden;
     let version = exchange.version.unwrap_or_default();
     let host = headers::check(headers, version, uri, sender.trusted_peer, policy.headers());
     let host = host.map_err(|error| malformed(error.detail()))?;

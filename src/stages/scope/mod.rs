@@ -78,7 +78,7 @@ pub(crate) fn permit_client(networks: Option<&Networks>, request: &Request<'_>) 
         None => Ok(()),
         Some(networks) => {
             let detail = "this operation cannot be called from your network; ask the API's owner";
-            let refusal = Refusal::new(Stage::Scope, Reason::NetworkNotAllowed, detail);
+            let refusal = Refusal::new(Stage::Scope, Reason::NetworkNotAllowed, request.network_detail(detail));
             Err(refusal.cause(request.is_not_in(networks)))
         }
     }

@@ -10,7 +10,8 @@ use crate::policy::compile::attributes;
 use crate::policy::compile::context::Context;
 use crate::policy::diagnostic::did_you_mean;
 use crate::policy::document::{self, Document};
-use crate::policy::header_changes::reserved_in_requests;
+use crate::policy::header_changes::{reserved_in_requests, with_hyphens};
+use crate::policy::request_fields::{is_ours, is_said_by_proxies};
 use crate::policy::router::{PathName, Pattern};
 use crate::policy::source::Place;
 use crate::policy::tree::At;
@@ -147,7 +148,13 @@ pub(super) fn check_forwarded(
     for (route, place) in routes {
         for name in route.compared_headers() {
             let dropped = document.headers.drop.iter().find(|pattern| drops(name.as_str(), pattern));
-            let (why, help) = if !api.upstream().forward_credentials && api.credentials().has_header(name) {
+            let plain = with_hyphens(name.as_str());
+            let (why, help) = if is_ours(&plain) {
+                ("only the proxy says that".to_owned(), "compare another header".to_owned())
+            } else if is_said_by_proxies(&plain, false) && !api.kept_headers().contains(name) {
+                let help = "compare a header of its own, such as `x-tenant`, or a name in the path";
+                ("only proxies say that, so it is dropped from what callers send".to_owned(), help.to_owned())
+            } else if !api.upstream().forward_credentials && api.credentials().has_header(name) {
                 let of_keys = api.credentials().key == Some(KeyLocation::Header(name.clone()));
                 let what = if of_keys { "API keys" } else { "tokens" };
                 (format!("it is the header of {what}"), "compare another header".to_owned())

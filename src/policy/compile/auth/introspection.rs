@@ -65,11 +65,8 @@ fn endpoint(
     let claims = claims::compile(context, written_claims, written.scopes_and_roles.as_deref(), others, at);
     let authentication = client_authentication(context, written, at);
     let (Some(endpoint), Some(client_id)) = (&written.endpoint, &written.client_id) else {
-        context.missing(
-            at,
-            "introspection needs `endpoint` and `client_id`",
-            "write the URL, and the client ID of the proxy",
-        );
+        let help = "write the URL, and the client ID of the proxy";
+        context.missing(at, "introspection needs `endpoint` and `client_id`", help);
         return None;
     };
     let endpoint = safe_url(context, endpoint, at.key("endpoint"))?.uri().clone();
