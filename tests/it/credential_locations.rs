@@ -332,3 +332,30 @@ fn routes_that_nobody_could_call_are_errors() {
     let said = bound.route("GET /x", "scopes: [], proof_of_possession: [dpop]").checked();
     assert!(said.contains("`dpop` needs `authorization`"), "{said}");
 }
+
+/// What a description says of keys in the query, and tokens in cookies, is what `init` writes.
+#[test]
+fn a_description_says_where_credentials_are() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let description = "openapi: 3.1.0\ninfo: { title: Orders, version: \"1\" }\npaths:\n  \
+        /a: { get: { operationId: a, security: [{ key: [] }], responses: { default: { description: any } } } }\n  \
+        /b: { get: { operationId: b, security: [{ session: [] }], responses: { default: { description: any } } } }\n\
+        components:\n  securitySchemes:\n    \
+        key: { type: apiKey, in: query, name: api_key }\n    session: { type: apiKey, in: cookie, name: sid }\n";
+    std::fs::write(folder.path().join("api.yaml"), description).unwrap();
+    let bartizan = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        let output = command.env_remove("BARTIZAN_POLICY").current_dir(folder.path()).args(arguments).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    bartizan(&["init", "--openapi", "api.yaml", "--upstream", "http://127.0.0.1:9", "--out", "policy.yaml"]);
+    let policy = std::fs::read_to_string(folder.path().join("policy.yaml")).unwrap();
+    assert!(policy.contains("api_keys: { query: api_key }"), "{policy}");
+    assert!(policy.contains("tokens: { from: [authorization, { cookie: sid }] }"), "{policy}");
+    let server = || proxy().server("http://127.0.0.1:9").file("api.yaml", description).described("api.yaml");
+    let said = server().auth("api_keys: { query: api_key }").auth("tokens: { from: [{ cookie: sid }] }").checked();
+    assert!(!said.contains("expects"), "{said}");
+    let said = server().checked();
+    assert!(said.contains("expects API keys in the query parameter `api_key`, this policy in `x-api-key`"), "{said}");
+    assert!(said.contains("expects tokens in the cookie `sid`, where this policy takes none"), "{said}");
+}

@@ -16,7 +16,7 @@ use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{DescribedRequest, MAX_CHECKED_BODY};
 use crate::policy::compile::names::check_scopes;
 use crate::policy::document::{self, Document, Mode};
-use crate::policy::openapi::{self, Alternative, ClosedOperation, Description, Extensions, Handling};
+use crate::policy::openapi::{self, Alternative, ClosedOperation, DescribedKey, Description, Extensions, Handling};
 use crate::policy::openapi::{Location, Name, Operation, Options, Security};
 use crate::policy::router::{PathName, Pattern};
 use crate::policy::source::Place;
@@ -287,9 +287,7 @@ impl Described {
         let route = &operation.route;
         match (&operation.security, &self.scopes) {
             (Security::AnyOf(alternatives), _) => {
-                for other in alternatives.iter().filter_map(|alternative| alternative.key_header.as_deref()) {
-                    self.warn_of_key(context, locations, other, at);
-                }
+                alternatives.iter().for_each(|one| warn_of_places(context, locations, one, at));
                 Some(ways(alternatives))
             }
             (Security::Open, Some(scopes)) => {
@@ -305,19 +303,6 @@ impl Described {
             // Reported where the operation is closed.
             (Security::Unknown(..), _) => None,
         }
-    }
-
-    /// Warns if the policy takes API keys elsewhere than in this header of the description.
-    fn warn_of_key(&self, context: &mut Context<'_>, locations: &CredentialLocations, header: &str, at: At<'_>) {
-        let taken = match &locations.key {
-            Some(KeyLocation::Header(name)) if header.eq_ignore_ascii_case(name.as_str()) => return,
-            Some(KeyLocation::Header(name)) => format!("this policy in `{name}`"),
-            Some(other) => format!("this policy in {other}"),
-            None => "this API takes none (`authenticate_by`)".to_owned(),
-        };
-        context
-            .warning(at, format!("the description expects API keys in `{header}`, {taken}"))
-            .help(format!("write `auth: {{ api_keys: {{ header: {header} }} }}`"));
     }
 
     /// The contract of an operation's requests; `names` are those of the route's path.
@@ -428,6 +413,35 @@ impl Described {
     }
 }
 
+/// Warns if the policy takes the credential of an alternative elsewhere than the description says.
+fn warn_of_places(context: &mut Context<'_>, locations: &CredentialLocations, written: &Alternative, at: At<'_>) {
+    if let Some(cookie) = written.cookie.as_deref().filter(|cookie| !locations.cookies().any(|known| known == *cookie))
+    {
+        let message = format!("the description expects tokens in the cookie `{cookie}`, where this policy takes none");
+        let help = format!("write `auth: {{ tokens: {{ from: [authorization, {{ cookie: {cookie} }}] }} }}`");
+        context.warning(at, message).help(help);
+    }
+    let Some(described) = &written.key else { return };
+    let (expected, is_same) = match (described, &locations.key) {
+        (DescribedKey::Header(name), Some(KeyLocation::Header(own))) => {
+            (format!("`{name}`"), name.eq_ignore_ascii_case(own.as_str()))
+        }
+        (DescribedKey::Header(name), _) => (format!("`{name}`"), false),
+        (DescribedKey::Query(name), own) => {
+            (format!("the query parameter `{name}`"), *own == Some(KeyLocation::Query(name.as_str().into())))
+        }
+    };
+    let taken = match &locations.key {
+        _ if is_same => return,
+        Some(KeyLocation::Header(name)) => format!("this policy in `{name}`"),
+        Some(other) => format!("this policy in {other}"),
+        None => "this API takes none (`authenticate_by`)".to_owned(),
+    };
+    context
+        .warning(at, format!("the description expects API keys in {expected}, {taken}"))
+        .help(format!("write `auth: {{ api_keys: {{ {described} }} }}`"));
+}
+
 /// Converts alternatives for the scope stage. If they require different scopes, each is for its own kind of credential: a
 /// token without scopes must not pass as an API key.
 fn ways(alternatives: &[Alternative]) -> Vec<scope::Alternative> {
@@ -435,7 +449,7 @@ fn ways(alternatives: &[Alternative]) -> Vec<scope::Alternative> {
     let way = |alternative: &Alternative| scope::Alternative {
         scopes: alternative.scopes.iter().map(|scope| scope.as_str().into()).collect(),
         // Beside a certificate, too: the certificate alone is a credential.
-        by: match (&alternative.key_header, alternative.bearer) {
+        by: match (&alternative.key, alternative.bearer) {
             (Some(_), _) if differ || alternative.certificate => Some(By::Key),
             (None, true) if differ || alternative.certificate => Some(By::Token),
             _ => None,
@@ -462,7 +476,8 @@ mod tests {
             scopes: Vec::new(),
             certificate,
             bearer,
-            key_header: key.then(|| "x-key".to_owned()),
+            cookie: None,
+            key: key.then(|| DescribedKey::Header("x-key".to_owned())),
         };
         for (written, expected) in [
             (scheme(true, false, true), Some(By::Key)),
