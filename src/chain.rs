@@ -80,7 +80,7 @@ pub(crate) async fn admit(
     let mut subject = Subject::Address(request.client());
     if let Access::Scoped(requirement) = &route.access {
         let mut holder = None;
-        match in_force.auth.authenticate(request, tokens, &mut holder).await {
+        match in_force.auth.authenticate(request, route.api().credentials(), tokens, &mut holder).await {
             Err(refusal) => {
                 trace.refused = holder;
                 trace.settle(reporting, refusal)?;
@@ -124,7 +124,7 @@ pub(crate) async fn recheck(
     let settle = |refusal| Trace::default().settle(route.reporting, refusal);
     scope::permit_client(route.networks.as_ref(), request).or_else(settle)?;
     let Access::Scoped(requirement) = &route.access else { return Ok(()) };
-    let known = match in_force.auth.again(request, tokens).await {
+    let known = match in_force.auth.again(request, route.api().credentials(), tokens).await {
         // `max_age` is about the moment in which it began.
         Ok(known) => requirement.permit(&known, request, request.exchange.at),
         Err(refusal) => Err(refusal),

@@ -83,6 +83,7 @@ pub(crate) fn status(reason: Reason) -> (u8, &'static str) {
         | Reason::StrongerCredentialRequired
         | Reason::UnknownConsumer
         | Reason::CorsRefused
+        | Reason::CrossSiteRequest
         | Reason::InsufficientRight => (7, "PERMISSION_DENIED"),
         Reason::BodyTooLarge
         | Reason::TargetTooLong

@@ -116,6 +116,9 @@ reasons! {
     /// A browser asks whether a page may send a request, and it may not: its origin or a header is not listed in `cors`. Or a page
     /// of another origin sends a change to `self_service`.
     CorsRefused = 403 "cors_refused" "The page may not send this request" in Request,
+    /// A token in a cookie, on a request that may change something, and nothing shows that a page of this site, or of an origin that
+    /// `cors` allows with `credentials`, has sent it.
+    CrossSiteRequest = 403 "cross_site_request" "The request may come from another site" in Auth,
     /// The admin token lacks the right for this operation.
     InsufficientRight = 403 "insufficient_right" "Insufficient rights for this admin token" in Auth,
     /// No route has this path.
@@ -272,6 +275,8 @@ struct Facts {
     /// Whether it is recorded only, even where its stage enforces.
     reported: bool,
     dpop_nonce: Option<HeaderValue>,
+    /// What challenges a client that must send another credential, unless that is `Bearer`.
+    challenges: Option<Box<str>>,
 }
 
 impl Refusal {
@@ -289,6 +294,7 @@ impl Refusal {
             close: false,
             reported: false,
             dpop_nonce: None,
+            challenges: None,
         }))
     }
 
@@ -313,6 +319,12 @@ impl Refusal {
     /// The nonce that the next DPoP proof must contain (RFC 9449 §8).
     pub(crate) fn dpop_nonce(mut self, nonce: HeaderValue) -> Self {
         self.0.dpop_nonce = Some(nonce);
+        self
+    }
+
+    /// Challenges the client with other schemes than `Bearer`, where it must send another credential.
+    pub(crate) fn challenges(mut self, challenges: String) -> Self {
+        self.0.challenges = Some(challenges.into());
         self
     }
 
@@ -453,15 +465,16 @@ impl Refusal {
     fn challenge(&self) -> Option<HeaderValue> {
         const REALM: &str = r#"Bearer realm="api""#;
         let text = match self.0.reason {
-            Reason::MissingCredentials => REALM.to_owned(),
             Reason::InsufficientScope => {
                 let scopes = self.0.members.required_scopes.as_deref().unwrap_or_default().join(" ");
                 format!(r#"{REALM}, error="insufficient_scope", scope="{scopes}""#)
             }
             // RFC 6750 does not cover API keys, but RFC 9110 §15.5.2 requires a challenge with every 401.
-            Reason::InvalidKey | Reason::ExpiredKey | Reason::InvalidCertificate | Reason::InvalidInvitation => {
-                REALM.to_owned()
-            }
+            Reason::MissingCredentials
+            | Reason::InvalidKey
+            | Reason::ExpiredKey
+            | Reason::InvalidCertificate
+            | Reason::InvalidInvitation => self.0.challenges.as_deref().unwrap_or(REALM).to_owned(),
             // RFC 9449 §7.1 and §9.
             Reason::InvalidDpopProof | Reason::UseDpopNonce => {
                 format!(r#"DPoP realm="api", error="{}""#, self.0.reason.code())

@@ -43,10 +43,10 @@ pub(super) struct Arguments {
     method: String,
     /// Path and query of the request
     path: String,
-    /// Token to send as `Authorization: Bearer`; `-` reads it from standard input
+    /// Token to send as `Authorization: Bearer`, or where `auth.tokens.from` has it first; `-` reads it from standard input
     #[arg(long, value_name = "TOKEN")]
     bearer: Option<String>,
-    /// API key to send in the header that the policy names; `-` reads it from standard input
+    /// API key to send where the policy looks for keys; `-` reads it from standard input
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Identity to create a valid credential for, written like `as` in a test
@@ -156,14 +156,15 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
         Some(text) => impersonate(arguments, text, &mut request, at)?,
         None => Rehearsal::without_stand_ins(&arguments.policy).map_err(Stopped::Problems)?,
     };
+    let locations = &rehearsal.policy().auth().locations;
     if let Some(token) = secret(arguments.bearer.as_deref())? {
-        request.headers.push(("authorization".to_owned(), format!("Bearer {token}")));
+        request.send_token(locations, &token);
     }
     if let Some(key) = secret(arguments.key.as_deref())? {
-        request.headers.push((rehearsal.policy().auth().key_header.to_string(), key));
+        request.send_key(locations, &key);
     }
     add_host(arguments, &rehearsal, &mut request);
-    if request.has("authorization") && arguments.caller.is_none() {
+    if arguments.caller.is_none() && request.may_have_token(locations) {
         // The log says why a key set cannot be fetched.
         Log::from_env("warn").map_err(Stopped::Failed)?.start();
         rehearsal.fetch_keys(at).await;
@@ -359,8 +360,11 @@ impl Explained {
                 say("answered_by", json!(part));
             }
             None => {
-                let headers: Map<String, Value> =
-                    trace.identity_headers().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+                let headers: Map<String, Value> = trace
+                    .identity_headers()
+                    .into_iter()
+                    .map(|(name, value)| (name.into_owned(), json!(value)))
+                    .collect();
                 say(
                     "upstream",
                     json!({"servers": self.servers(), "target": self.trace.upstream_target(), "headers": headers}),

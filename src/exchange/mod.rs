@@ -8,6 +8,7 @@ mod answer;
 mod certificate_name;
 mod clock;
 pub(crate) mod networks;
+pub(crate) mod origin;
 mod trace_context;
 
 use std::fmt;
@@ -196,7 +197,7 @@ pub(crate) struct Exchange {
     pub(crate) host: String,
     /// Address of the client: the peer, or the address that a trusted proxy reports.
     pub(crate) client: IpAddr,
-    /// That address is a proxy's, which does not say for which client it opened the connection.
+    /// That address is a proxy's, which does not say for which client it sends the request.
     pub(crate) hides_client: bool,
     /// `User-Agent`, as received.
     pub(crate) user_agent: Option<HeaderValue>,
@@ -295,6 +296,8 @@ pub(crate) struct Request<'a> {
     /// Path, as received: [`Request::path`] is normalised.
     pub(crate) received_path: &'a str,
     /// Query, as received, without `?`.
+    pub(crate) received_query: Option<&'a str>,
+    /// The same without the credential that may be in it: what is judged of it.
     pub(crate) query: Option<&'a str>,
     /// When it could be decided, by the ledger's clock.
     pub(crate) tick: Tick,
@@ -325,6 +328,16 @@ impl<'a> Request<'a> {
     /// is in them says nothing of the client.
     pub(crate) fn is_from(&self, networks: &Networks) -> bool {
         !self.exchange.hides_client && networks.contain(self.exchange.client)
+    }
+
+    /// Says what to change when [`Self::is_from`] is false; `else_detail` does where the client is known.
+    pub(crate) fn network_detail(&self, else_detail: &'static str) -> &'static str {
+        match self.exchange.hides_client {
+            true => {
+                "a proxy on the way does not say which client sent the request, so its network is not known; ask the API's owner"
+            }
+            false => else_detail,
+        }
     }
 
     /// Says why [`Self::is_from`] is false, for operators.
@@ -367,8 +380,8 @@ impl SampleRequest {
     pub(crate) fn with<'a>(&'a self, query: Option<&'a str>, headers: &'a HeaderMap) -> Request<'a> {
         let (exchange, peer, received_path) = (&self.exchange, &self.peer, &*self.exchange.path);
         let certificate = peer.certificate.as_deref();
-        let (scheme, authority, tick) = ("http", "", Tick(1));
-        Request { exchange, certificate, headers, scheme, authority, received_path, query, tick }
+        let (scheme, authority, tick, received_query) = ("http", "", Tick(1), query);
+        Request { exchange, certificate, headers, scheme, authority, received_path, received_query, query, tick }
     }
 }
 

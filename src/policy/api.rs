@@ -15,6 +15,7 @@ use super::token_service::OwnEndpoint;
 use super::upgrade::WebSocket;
 use super::upstream::Upstream;
 use crate::exchange::networks::Networks;
+use crate::stages::auth::locations::CredentialLocations;
 use crate::stages::rate_limit::RouteLimits;
 use crate::stages::{schema, scope};
 
@@ -34,6 +35,8 @@ pub(crate) struct Api {
     /// What is taken off the front of paths; absent: nothing.
     pub(super) strip: Option<Box<str>>,
     pub(super) cors: Option<Cors>,
+    /// Where its requests carry credentials.
+    pub(super) credentials: CredentialLocations,
 }
 
 /// What is known of all APIs and routes together.
@@ -130,7 +133,7 @@ pub(crate) struct Route {
 
 impl Api {
     /// An API that this process itself answers for.
-    pub(crate) fn own(index: usize, name: &str, hosts: Box<[Box<str>]>) -> Self {
+    pub(crate) fn own(index: usize, name: &str, hosts: Box<[Box<str>]>, credentials: CredentialLocations) -> Self {
         Self {
             index,
             name: name.into(),
@@ -141,6 +144,7 @@ impl Api {
             response_headers: HeaderChanges::default(),
             strip: None,
             cors: None,
+            credentials,
         }
     }
 
@@ -157,6 +161,11 @@ impl Api {
     /// Whether it serves this host.
     pub(crate) fn serves(&self, host: &str) -> bool {
         self.hosts.is_empty() || router::has_host(&self.hosts, host)
+    }
+
+    /// Whether this process answers for it, whatever the host: then it says nothing of which hosts there are.
+    pub(crate) fn is_everywhere(&self) -> bool {
+        self.hosts.is_empty() && self.upstream.servers.is_empty()
     }
 
     /// The host names that it serves, which may be wildcards; empty: any.
@@ -187,6 +196,11 @@ impl Api {
     /// Which pages may call it from a browser; absent: that is its upstream's to say.
     pub(crate) fn cors(&self) -> Option<&Cors> {
         self.cors.as_ref()
+    }
+
+    /// Where its requests carry credentials.
+    pub(crate) fn credentials(&self) -> &CredentialLocations {
+        &self.credentials
     }
 
     /// What is taken off the front of paths: empty, or a path without a slash at its end.

@@ -68,13 +68,6 @@ impl Preflight {
     }
 }
 
-/// Whether an origin (RFC 6454 §7) is this scheme and authority, whose default port may be written or not.
-pub(crate) fn is_origin(origin: &str, (scheme, authority): (&str, &str)) -> bool {
-    let port = if scheme == "https" { ":443" } else { ":80" };
-    let plain = |authority: &'_ str| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
-    origin.split_once("://").is_some_and(|(said, rest)| said == scheme && plain(rest) == plain(authority))
-}
-
 /// The origin of the page that sends a request; `None` if it does not say.
 pub(crate) fn origin(headers: &HeaderMap) -> Option<&HeaderValue> {
     only(headers, &ORIGIN)

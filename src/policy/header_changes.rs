@@ -34,11 +34,7 @@ impl HeaderChanges {
     /// Whether a field with this lower-case name does not stay. CGI, PHP and others make one character of `-`, `_` and `.`, so
     /// that all spellings are the same name.
     pub(crate) fn drops(&self, name: &str) -> bool {
-        let same = |dropped: &str| {
-            dropped.len() == name.len()
-                && dropped.bytes().zip(name.bytes()).all(|(one, other)| one == other || one == b'-' && is_hyphen(other))
-        };
-        self.dropped.iter().any(|dropped| same(dropped))
+        self.dropped.iter().any(|dropped| is_spelling_of(name, dropped))
     }
 }
 
@@ -94,6 +90,12 @@ fn reserved(name: &str) -> Option<&'static str> {
         "content-encoding" | "content-range" | "content-type" => Some("it says how the body is read"),
         _ => None,
     }
+}
+
+/// Whether a lower-case name is one of the spellings of a name with hyphens.
+pub(crate) fn is_spelling_of(name: &str, plain: &str) -> bool {
+    plain.len() == name.len()
+        && plain.bytes().zip(name.bytes()).all(|(one, other)| one == other || one == b'-' && is_hyphen(other))
 }
 
 fn is_hyphen(byte: u8) -> bool {

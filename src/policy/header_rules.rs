@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::header_changes::is_spelling_of;
+
 /// Header fields by name.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderRules {
@@ -11,6 +13,8 @@ pub(crate) struct HeaderRules {
     dropped_prefixes: Box<[Box<str>]>,
     /// Names that the policy itself has: of API keys, validated parameters, kept fields.
     named: HashSet<Box<str>>,
+    /// Names that only claims may have, with hyphens for `_` and `.`.
+    claimed: Box<[Box<str>]>,
     /// Names that an API sets or removes, with hyphens for `_` and `.`.
     changed: HashSet<Box<str>>,
 }
@@ -20,12 +24,28 @@ impl HeaderRules {
     pub(crate) fn new(patterns: &[String], named: HashSet<Box<str>>) -> Self {
         let (prefixes, names): (Vec<_>, Vec<_>) = patterns.iter().partition(|pattern| pattern.ends_with('*'));
         let boxed = |texts: Vec<&String>| texts.iter().map(|text| text.trim_end_matches('*').into()).collect();
-        Self { dropped: boxed(names), dropped_prefixes: boxed(prefixes), named, changed: HashSet::new() }
+        Self {
+            dropped: boxed(names),
+            dropped_prefixes: boxed(prefixes),
+            named,
+            claimed: Box::default(),
+            changed: HashSet::new(),
+        }
     }
 
     /// The same, with the names that APIs set or remove.
     pub(crate) fn changing(self, changed: HashSet<Box<str>>) -> Self {
         Self { changed, ..self }
+    }
+
+    /// The same, with the names that only claims may have, with hyphens for `_` and `.`.
+    pub(crate) fn claiming(self, claimed: Vec<Box<str>>) -> Self {
+        Self { claimed: claimed.into(), ..self }
+    }
+
+    /// Whether only claims of tokens may be in fields with this lower-case name, or with one that servers read as the same.
+    pub(crate) fn claims(&self, name: &str) -> bool {
+        self.claimed.iter().any(|claimed| is_spelling_of(name, claimed))
     }
 
     /// Whether fields with this lower-case name are dropped, unless an API keeps them.
@@ -39,13 +59,14 @@ impl HeaderRules {
         !(self.dropped.is_empty()
             && self.dropped_prefixes.is_empty()
             && self.named.is_empty()
+            && self.claimed.is_empty()
             && self.changed.is_empty())
     }
 
     /// Whether a trailer with this lower-case name is dropped: one that a server merges into the head must not take the place of
     /// a field that an API sets, or that the policy reads or drops.
     pub(crate) fn drops_trailer(&self, name: &str) -> bool {
-        self.drops(name) || self.names(name) || self.changed.contains(name)
+        self.drops(name) || self.names(name) || self.changed.contains(name) || self.claims(name)
     }
 
     /// Whether the policy itself has this name, in lower case.

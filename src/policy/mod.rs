@@ -23,6 +23,7 @@ pub(crate) mod path_mapping;
 mod quoted;
 pub(crate) mod read_file;
 mod reporting;
+pub(crate) mod request_fields;
 pub(crate) mod router;
 pub(crate) mod secret_uses;
 pub(crate) mod self_service;
@@ -379,7 +380,7 @@ impl Policy {
 
     /// The only API that serves this host; `None` if there are several.
     pub(crate) fn only_api_of(&self, host: &str) -> Option<&Arc<Api>> {
-        let mut serving = self.apis.iter().filter(|api| api.serves(host));
+        let mut serving = self.apis.iter().filter(|api| api.serves(host) && !api.is_everywhere());
         let first = serving.next()?;
         if serving.next().is_none() { Some(first) } else { None }
     }

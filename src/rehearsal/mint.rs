@@ -227,21 +227,27 @@ impl Credential {
         at: Timestamp,
     ) -> Result<(), String> {
         let policy = &in_force.policy;
+        let locations = &policy.auth().locations;
         request.certificate = self.certificate(policy);
-        let (name, value) = match &self.sent {
-            None => return Ok(()),
-            Some(SentCredential::Key(text)) => (policy.auth().key_header.as_str(), text.clone()),
-            Some(SentCredential::Token(text, None)) => ("authorization", format!("Bearer {text}")),
+        match &self.sent {
+            None => {}
+            Some(SentCredential::Key(text)) => request.send_key(locations, text),
+            Some(SentCredential::Token(text, None)) => request.send_token(locations, text),
+            Some(SentCredential::Token(..)) if !locations.has_bearer() => {
+                return Err(
+                    "tokens that are bound to a key come in `Authorization`, which `auth.tokens.from` does not list"
+                        .to_owned(),
+                );
+            }
             Some(SentCredential::Token(text, Some(prover))) => {
                 // A nonce that is not required does no harm.
                 let nonce = in_force.auth.dpop_nonce(at);
                 let proof =
                     prover.proof(request, request.is_secure(policy), text, nonce.to_str().unwrap_or_default(), at)?;
                 request.headers.push(("dpop".to_owned(), proof));
-                ("authorization", format!("DPoP {text}"))
+                request.headers.push(("authorization".to_owned(), format!("DPoP {text}")));
             }
-        };
-        request.headers.push((name.to_owned(), value));
+        }
         Ok(())
     }
 

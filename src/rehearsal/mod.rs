@@ -40,6 +40,7 @@ use crate::proxy::request::{mapped_target, path, preflight, target};
 use crate::refusal::{Reason, Refusal};
 use crate::runtime::{InForce, Runtime};
 use crate::stages::auth::cache::TokenCache;
+use crate::stages::auth::locations::CredentialLocations;
 use crate::stages::rate_limit::{Now, Subject, usage};
 use crate::state::registry::entry::{Change, Entry, Revocation};
 use crate::state::registry::revocation_key::RevocationTarget;
@@ -169,6 +170,7 @@ impl Rehearsal {
             scheme: "http",
             authority: "",
             received_path: path,
+            received_query: query,
             query,
             tick,
         };
@@ -177,7 +179,8 @@ impl Rehearsal {
 
     /// Processes one request completely, beginning with its head.
     pub(crate) async fn trace(&self, request: RehearsalRequest, moment: Moment) -> RehearsalTrace {
-        let mut trace = RehearsalTrace::of(&request.method, &request.target);
+        let mut trace =
+            RehearsalTrace::of(&request.method, &without_key(&self.policy().auth().locations, &request.target));
         trace.end = self.process(request, moment, &mut trace).await;
         trace
     }
@@ -208,7 +211,7 @@ impl Rehearsal {
         (*exchange.path).clone_into(&mut trace.path);
         exchange.host.clone_into(&mut trace.host);
         let mut target = arrived?;
-        target.target.as_ref().clone_into(&mut trace.target);
+        trace.target = without_key(&self.policy().auth().locations, &target.target);
         trace.arrived = true;
         if target.ends_here {
             return Ok(());
@@ -226,8 +229,10 @@ impl Rehearsal {
         }
         let route = self.policy().route(&exchange.host, &head.method, &exchange.path, head.uri.query())?;
         trace.route = Some(Arc::clone(route));
+        trace.target = without_key(route.api().credentials(), &target.target);
+        target.take_key(route.api(), head.uri.query());
         mapped_target::map(route, &mut target.target)?;
-        trace.mapped = Some(target.target.as_ref().to_owned());
+        trace.mapped = Some(without_key(route.api().credentials(), &target.target));
         let tick = self.runtime.ledger.tick(exchange.decided());
         let asked = target.request(&exchange, peer, &head.uri, &head.headers, tick);
         let admitted = self.admit(route, &asked, body, &mut trace.chain).await;
@@ -236,7 +241,8 @@ impl Rehearsal {
             None => Subject::Address(asked.client()),
         };
         trace.limits = usage::left(&route.limits, &subject, &self.runtime.ledger, Now::of(&asked));
-        trace.origin = CredentialOrigin::of(self.policy(), &head.headers, peer, trace.chain.caller.as_deref());
+        trace.sent_as = self.policy().auth().locations.kind_of(&asked);
+        trace.origin = CredentialOrigin::of(self.policy(), &asked, trace.chain.caller.as_deref());
         admitted.map(drop)
     }
 
@@ -269,4 +275,11 @@ impl Rehearsal {
         let exact = hosts.clone().find(|host| has(host, false));
         exact.or_else(|| hosts.find(|host| has(host, true))).unwrap_or_else(|| HOST.to_owned())
     }
+}
+
+/// A target without the API key that its query may have, to be shown.
+fn without_key(locations: &CredentialLocations, target: &str) -> String {
+    let query = target.split_once('?').map(|(_, query)| query);
+    let rest = locations.query_without_key(query);
+    rest.map_or_else(|| target.to_owned(), |rest| target::with_query(target, &rest))
 }

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::exchange::{ClientCertificate, Peer};
 use crate::grpc;
@@ -17,6 +18,7 @@ use crate::proxy::http1::fields::HeadLimits;
 use crate::proxy::http1::reader::{Reader, RequestHead};
 use crate::proxy::request::target;
 use crate::refusal::Refusal;
+use crate::stages::auth::locations::{CredentialLocations, KeyLocation, TokenLocation};
 
 /// The time of a request, on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +69,52 @@ impl RehearsalRequest {
     pub(crate) fn is_grpc(&self) -> bool {
         let mut types = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         self.method == "POST" && types.next().is_some_and(|(_, value)| grpc::is_content_type(value.as_bytes()))
+    }
+
+    /// Adds a token where the policy looks for tokens first. In a cookie, it comes from a page of the API's own, unless the request says
+    /// otherwise.
+    pub(crate) fn send_token(&mut self, locations: &CredentialLocations, token: &str) {
+        match locations.tokens.first() {
+            Some(TokenLocation::Header(name)) if !locations.has_bearer() => {
+                self.headers.push((name.to_string(), token.to_owned()));
+            }
+            Some(TokenLocation::Cookie(name)) if !locations.has_bearer() => {
+                let cookie = format!("{name}={token}");
+                match self.headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case("cookie")) {
+                    Some((_, others)) => others.extend(["; ", &cookie]),
+                    None => self.headers.push(("cookie".to_owned(), cookie)),
+                }
+                if !self.has("origin") && !self.has("sec-fetch-site") {
+                    self.headers.push(("sec-fetch-site".to_owned(), "same-origin".to_owned()));
+                }
+            }
+            _ => self.headers.push(("authorization".to_owned(), format!("Bearer {token}"))),
+        }
+    }
+
+    /// Adds an API key where the policy looks for keys.
+    pub(crate) fn send_key(&mut self, locations: &CredentialLocations, key: &str) {
+        match &locations.key {
+            Some(KeyLocation::Header(name)) => self.headers.push((name.to_string(), key.to_owned())),
+            Some(KeyLocation::Authorization(scheme)) => {
+                self.headers.push(("authorization".to_owned(), format!("{scheme} {key}")));
+            }
+            Some(KeyLocation::Query(name)) => {
+                let separator = if self.target.contains('?') { '&' } else { '?' };
+                let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
+                self.target.push_str(&format!("{separator}{name}={key}"));
+            }
+            None => {}
+        }
+    }
+
+    /// Whether it may have a token, which is verified with keys of an issuer.
+    pub(crate) fn may_have_token(&self, locations: &CredentialLocations) -> bool {
+        let is_carried = |name: &str| {
+            name.eq_ignore_ascii_case("cookie")
+                || HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| locations.has_header(&name))
+        };
+        self.headers.iter().any(|(name, _)| is_carried(name))
     }
 
     /// Parses its head like that of a client connection.

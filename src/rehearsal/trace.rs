@@ -1,15 +1,16 @@
 //! The outcome of a request, stage by stage, and why.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::chain::Trace;
-use crate::exchange::Peer;
+use crate::exchange::Request;
 use crate::policy::{Access, Policy, Route};
 use crate::refusal::{Members, Reason, Refusal, Stage};
+use crate::stages::auth::cache::SentAs;
 use crate::stages::auth::token::{Presented, Token};
 use crate::stages::auth::{Caller, CredentialKind};
 use crate::stages::mask::Hidden;
@@ -40,6 +41,8 @@ pub(crate) struct RehearsalTrace {
     pub(super) chain: Trace,
     /// The limits it counted against: what is left, and what is allowed.
     pub(super) limits: Vec<(Box<str>, u32, u32)>,
+    /// The kind of credential that it has, whether its API takes that or not.
+    pub(super) sent_as: Option<SentAs>,
     /// Issuer and expiry of its credential.
     pub(super) origin: CredentialOrigin,
     /// Its outcome.
@@ -50,6 +53,8 @@ pub(crate) struct RehearsalTrace {
 #[derive(Default)]
 pub(super) struct CredentialOrigin {
     by: Option<Box<str>>,
+    /// Where it was sent, unless that is the default.
+    place: Option<String>,
     ends: Option<Timestamp>,
     /// What the policy reads from tokens of the issuer, and this one lacks.
     absent: Vec<String>,
@@ -113,6 +118,7 @@ impl RehearsalTrace {
             route: None,
             chain: Trace::default(),
             limits: Vec::new(),
+            sent_as: None,
             origin: CredentialOrigin::default(),
             end: Ok(()),
         }
@@ -250,6 +256,7 @@ impl RehearsalTrace {
         let mut why = match refusal.reason() {
             Reason::InsufficientScope => self.scope_summary(),
             Reason::ConsumerNotApproved => format!("{} (is {})", refusal.detail(), self.name()),
+            Reason::MissingCredentials => refusal.detail().to_owned() + &self.unlisted_summary(),
             Reason::NotYours => refusal.detail().to_owned() + &self.ownership_summary(),
             _ => refusal.detail().to_owned(),
         };
@@ -263,6 +270,19 @@ impl RehearsalTrace {
             Some(cause) if name != "schema" => format!("{why} ({cause})"),
             _ => why,
         }
+    }
+
+    /// The credential that the request has, and its API does not look at.
+    fn unlisted_summary(&self) -> String {
+        let api = self.route.as_ref().map(|route| route.api());
+        let unlisted = self.sent_as.filter(|kind| api.is_some_and(|api| !api.credentials().takes(*kind)));
+        let kind = match unlisted {
+            None => return String::new(),
+            Some(SentAs::Token) => "a token",
+            Some(SentAs::Key) => "an API key",
+            Some(SentAs::Certificate) => "a client certificate",
+        };
+        format!("; the request has {kind}, which `authenticate_by` of this API does not list")
     }
 
     fn name(&self) -> &str {
@@ -306,7 +326,7 @@ impl RehearsalTrace {
     }
 
     /// The headers that identify the caller to the upstream.
-    pub(crate) fn identity_headers(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn identity_headers(&self) -> Vec<(Cow<'static, str>, String)> {
         let Some(identity) = self.caller().map(Caller::identity_headers) else { return Vec::new() };
         let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
         let mut headers =
@@ -314,7 +334,8 @@ impl RehearsalTrace {
         headers.extend(identity.user.as_ref().map(|user| ("X-Consumer-User", text(user))));
         headers.extend(identity.plan.as_ref().map(|plan| ("X-Consumer-Plan", text(plan))));
         headers.extend(identity.credential.as_ref().map(|id| ("X-Credential-Id", text(id))));
-        headers
+        let claims = identity.claims.iter().map(|(name, value)| (Cow::Owned(name.to_string()), text(value)));
+        headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).chain(claims).collect()
     }
 }
 
@@ -325,18 +346,19 @@ pub(crate) fn shown(pointer: &str) -> &str {
 
 impl CredentialOrigin {
     /// Finds the issuer and expiry of the caller's credential.
-    pub(super) fn of(policy: &Policy, headers: &HeaderMap, peer: &Peer, caller: Option<&Caller>) -> Self {
+    pub(super) fn of(policy: &Policy, request: &Request<'_>, caller: Option<&Caller>) -> Self {
         let Some((kind, id)) = caller.map(Caller::credential) else { return Self::default() };
-        match kind {
+        let origin = match kind {
             CredentialKind::Jwt => {
-                let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-                let Some(Presented::Jwt(token)) = sent.split_whitespace().nth(1).map(Token::read) else {
-                    return Self::default();
+                let sent = policy.auth().locations.token_of(request.headers);
+                let token = match sent.map(Token::read) {
+                    Some(Presented::Jwt(token)) => token,
+                    _ => return Self::default(),
                 };
                 let issuer = policy.auth().issuers().find(|issuer| Some(issuer.iss()) == token.iss());
                 let ends = token.end().and_then(|end| Timestamp::from_second(end).ok());
                 let absent = issuer.map(|issuer| issuer.settings().absent(token.claims())).unwrap_or_default();
-                Self { by: issuer.map(|issuer| issuer.name().into()), ends, absent }
+                Self { by: issuer.map(|issuer| issuer.name().into()), ends, absent, place: None }
             }
             CredentialKind::Introspected
             | CredentialKind::ClientSecret
@@ -348,10 +370,11 @@ impl CredentialOrigin {
                 Self { ends: key.and_then(|key| key.end(keys.max_age())), ..Self::default() }
             }
             CredentialKind::Certificate => {
-                let shown = peer.certificate.as_ref();
+                let shown = request.certificate();
                 Self { ends: shown.and_then(|shown| Timestamp::from_second(shown.not_after).ok()), ..Self::default() }
             }
-        }
+        };
+        Self { place: policy.auth().locations.place_of(request), ..origin }
     }
 
     /// Describes the credential and its consumer.
@@ -371,6 +394,7 @@ impl CredentialOrigin {
             Some(issuer) => format!("{what} of {issuer}"),
             None => what,
         }];
+        words.extend(self.place.as_ref().map(|place| format!("in {place}")));
         words.push(format!("consumer {}", caller.consumer()));
         words.push(match caller.plan() {
             Some(plan) => format!("plan {}", plan.name()),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::input;
+use super::key_use::KeyUse;
 use super::service::{Service, json, no_random_bytes, refuse, unsaved};
 use crate::audit::{Change as Details, ChangeRecord};
 use crate::body::Body;
@@ -59,12 +60,15 @@ pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) 
         },
     }));
     let path = |endpoint| service.config.path_of(endpoint);
-    let answer = json!({
+    let mut answer = json!({
         "consumer": key.consumer, "plan": invitation.plan, "id": key.id, "key": secret.expose_secret(),
-        "header": in_force.policy.auth().key_header.as_str(), "expires": key.expires, "scopes": key.scopes,
+        "expires": key.expires, "scopes": key.scopes,
         "me": path(SelfEndpoint::Me), "docs": path(SelfEndpoint::Docs),
         "rotate": path(SelfEndpoint::RotateKey).replace("{id}", &key.id),
     });
+    if let Some(answer) = answer.as_object_mut() {
+        KeyUse::of(&in_force.policy).tell(answer);
+    }
     Ok(json(StatusCode::CREATED, &answer))
 }
 

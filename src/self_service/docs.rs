@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 
+use super::key_use::KeyUse;
 use super::offer::{self, Reader, method_and_path};
 use super::service::{Service, private};
 use crate::exchange::Answer;
@@ -48,19 +49,19 @@ pub(super) fn answer(service: &Service<'_>, caller: &Caller) -> Box<Answer> {
 
 /// The page for somebody who calls this server.
 fn page(policy: &Policy, config: &SelfService, reader: &Reader<'_>, server: &str) -> String {
-    let (consumer, key_header) = (escaped(reader.consumer), escaped(policy.auth().key_header.as_str()));
+    let (consumer, key) = (escaped(reader.consumer), KeyUse::of(policy));
+    let sent = escaped(&key.words());
     let path = |endpoint| escaped(&config.path_of(endpoint));
-    let server = escaped(server);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>What {consumer} may call</title>\
          <style>{STYLE}</style></head><body>\n<h1>What {consumer} may call</h1>\n\
-         <p>Send your API key as <code>{key_header}</code>, or a token as <code>Authorization: Bearer</code>. \
+         <p>Send your API key as <code>{sent}</code>, or a token as <code>Authorization: Bearer</code>. \
          A refused request is answered with <code>application/problem+json</code>: <code>code</code> and \
          <code>detail</code> say why.</p>\n\
-         <pre>curl -H \"{key_header}: $KEY\" {server}{}</pre>\n\
+         <pre>curl {}</pre>\n\
          <p>The same for programs: <code>{}</code>. Your limits and keys: <code>{}</code>.</p>\n",
-        path(SelfEndpoint::Me),
+        escaped(&key.curl(&format!("{server}{}", config.path_of(SelfEndpoint::Me)), "$KEY")),
         path(SelfEndpoint::OpenApi),
         path(SelfEndpoint::Me),
     );

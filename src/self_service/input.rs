@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::service::refuse;
 use crate::body::Body;
 use crate::exchange::Request;
-use crate::policy::cors;
+use crate::exchange::origin;
 use crate::refusal::{Reason, Refusal, Stage};
 
 /// Where a browser's request comes from (Fetch Metadata).
@@ -35,7 +35,7 @@ pub(super) async fn read<T: DeserializeOwned>(request: &Request<'_>, body: Body)
 fn check_origin(request: &Request<'_>) -> Result<(), Refusal> {
     let own = (request.scheme, request.authority);
     let mut origins = request.headers.get_all(http::header::ORIGIN).iter();
-    let is_own = origins.all(|origin| origin.to_str().is_ok_and(|origin| cors::is_origin(origin, own)));
+    let is_own = origins.all(|origin| origin.to_str().is_ok_and(|origin| origin::is_own(origin, own)));
     let mut sites = request.headers.get_all(SITE).iter();
     if is_own && sites.all(|site| matches!(site.as_bytes(), b"same-origin" | b"none")) {
         return Ok(());

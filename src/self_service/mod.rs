@@ -14,6 +14,7 @@ mod claim;
 mod components;
 mod docs;
 mod input;
+mod key_use;
 mod me;
 pub(crate) mod offer;
 mod openapi;

@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::components::Components;
+use super::key_use::KeyUse;
 use super::offer::{self, Reader, method_and_path};
 use super::service::{Service, json as answer_json};
 use crate::exchange::Answer;
@@ -41,7 +42,6 @@ fn document(policy: &Policy, config: &SelfService, reader: &Reader<'_>, server: 
         let (path, parameters) = path_of(&config.path_of(endpoint));
         put(path, method, parameters, own_operation(endpoint));
     }
-    let key_header = policy.auth().key_header.as_str();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -51,7 +51,7 @@ fn document(policy: &Policy, config: &SelfService, reader: &Reader<'_>, server: 
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "key": {"type": "apiKey", "in": "header", "name": key_header},
+                "key": KeyUse::of(policy).scheme(),
                 "token": {"type": "http", "scheme": "bearer"},
             },
             "responses": {"refused": {

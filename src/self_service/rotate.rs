@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::claim::digest_of;
 use super::input;
+use super::key_use::KeyUse;
 use super::service::{Service, conflict, json, no_random_bytes, refuse, unsaved};
 use crate::audit::{Change as Details, ChangeRecord};
 use crate::body::Body;
@@ -64,11 +65,14 @@ pub(super) async fn rotate(
             reason: Some("by its owner".into()),
         },
     }));
-    let answer = json!({
+    let mut answer = json!({
         "consumer": key.consumer, "id": key.id, "key": secret.expose_secret(),
-        "header": policy.auth().key_header.as_str(), "expires": key.expires, "scopes": key.scopes, "replaces": old.id,
+        "expires": key.expires, "scopes": key.scopes, "replaces": old.id,
         "replaced_expires": end,
     });
+    if let Some(answer) = answer.as_object_mut() {
+        KeyUse::of(policy).tell(answer);
+    }
     Ok(json(StatusCode::CREATED, &answer))
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::key_use::KeyUse;
 use super::offer::{self, Reader, method_and_path};
 use crate::policy::Policy;
 use crate::policy::self_service::{SelfEndpoint, SelfService};
@@ -33,13 +34,14 @@ pub(crate) fn sheet(
     let base = base.map_or_else(|| likely_base(policy), str::to_owned);
     let (claim, me) = (config.path_of(SelfEndpoint::ClaimInvitation), config.path_of(SelfEndpoint::Me));
     let rotate = config.path_of(SelfEndpoint::RotateKey).replace("{id}", "KEY_ID");
-    let header = policy.auth().key_header.as_str();
+    let key = KeyUse::of(policy);
+    let call = |path: &str| key.curl(&format!("{base}{path}"), "YOUR_KEY");
     let name = code(consumer.name());
     let mut sheet = format!(
         "# Access for {name}\n\n\
          You get a one-time code beside this sheet. Claim it before {}: it gives your API key, which is shown only once.\n\n\
          ```sh\nread -rs CODE      # paste the code; it stays out of the history of your shell\n\
-         curl -s {base}{claim} -H 'Content-Type: application/json' -d \"{{\\\"code\\\": \\\"$CODE\\\"}}\"\n```\n\n\
+         curl -s '{base}{claim}' -H 'Content-Type: application/json' -d \"{{\\\"code\\\": \\\"$CODE\\\"}}\"\n```\n\n\
          The answer has the key (`key`), its id (`id`) and its end (`expires`). Keep the key where you keep secrets. If the code \
          was claimed already, and not by you, tell us at once.\n\n## Calling\n\n```sh\n",
         invitation.expires.strftime("%Y-%m-%d %H:%M UTC"),
@@ -51,7 +53,7 @@ pub(crate) fn sheet(
         .map(|route| method_and_path(route))
         .find(|(method, path)| *method == "GET" && !path.contains('{'));
     let (_, path) = example.unwrap_or(("GET", &me));
-    let _ = write!(sheet, "curl -i {base}{path} -H '{header}: YOUR_KEY'\n```\n\n");
+    let _ = write!(sheet, "curl -i {}\n```\n\n", call(path));
     sheet.push_str("| you may call | which | |\n|---|---|---|\n");
     for route in &routes {
         let (method, path) = method_and_path(route);
@@ -63,10 +65,12 @@ pub(crate) fn sheet(
     limits(&mut sheet, consumer.plan().map(|plan| &**plan));
     let _ = write!(
         sheet,
-        "\n## For yourself\n\n```sh\ncurl -s {base}{me} -H '{header}: YOUR_KEY'                   # limits, what is left, your keys\n\
-         curl -s -X POST {base}{rotate} -H '{header}: YOUR_KEY'   # a new key; the old one stays valid for 7 days\n\
-         curl -s {base}{} -H '{header}: YOUR_KEY' > docs.html     # all that you may call; {} for programs\n```\n\n",
-        config.path_of(SelfEndpoint::Docs),
+        "\n## For yourself\n\n```sh\ncurl -s {}   # limits, what is left, your keys\n\
+         curl -s -X POST {}   # a new key; the old one stays valid for 7 days\n\
+         curl -s {} > docs.html   # all that you may call; {} for programs\n```\n\n",
+        call(&me),
+        call(&rotate),
+        call(&config.path_of(SelfEndpoint::Docs)),
         code(&config.path_of(SelfEndpoint::OpenApi)),
     );
     sheet.push_str("## Errors\n\nRefusals are `application/problem+json`: `code` and `detail` say why. Name `instance` when you ask us.\n\n");

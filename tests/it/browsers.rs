@@ -226,6 +226,9 @@ fn a_listener_redirects_to_https_and_does_nothing_else() {
         .listen("{ address: \"127.0.0.3:0\" }")
         .api("hosts: [api.example, \"*.shop.example\"]")
         .open("GET /x")
+        // Its paths are on every host, but that makes none a host of this policy.
+        .with("self_service: { path: /.bartizan }")
+        .with("store: state/")
         .start();
     let at = |listener: usize| client::Client::new(proxy.addresses()[listener], std::sync::Arc::clone(&proxy.requests));
     for (listener, host, target, expected) in [

@@ -124,6 +124,24 @@ fn a_client_gets_tokens_in_the_networks_of_its_consumer_alone() {
     proxy.done();
 }
 
+/// A trusted proxy is in its own networks; who is before it need not be.
+#[test]
+fn a_client_that_a_proxy_does_not_name_is_in_no_network() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let policy = guarded(&upstream, &issuer).route("GET /here", "public: true, from: [127.0.0.0/8]");
+    let proxy = policy.route("GET /anywhere", "public: true").start();
+    let mut client = client(&proxy);
+    for from in [None, Some("unknown"), Some(""), Some("127.0.0.9, unknown")] {
+        let request = client.get("/here");
+        let request = if let Some(from) = from { request.header("x-forwarded-for", from) } else { request };
+        let answer = request.send().refused(403, REFUSED);
+        assert!(answer.text().contains("does not say which client sent the request"), "{}", answer.text());
+    }
+    client.get("/here").header("x-forwarded-for", "127.0.0.9").send().is(200);
+    client.get("/anywhere").send().is(200);
+    proxy.done();
+}
+
 fn is_from(client: &mut Client, token: &str, from: &str) -> u16 {
     client.get("/x").bearer(token).header("x-forwarded-for", from).send().status
 }

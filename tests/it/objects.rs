@@ -340,6 +340,10 @@ fn check_reports_what_cannot_be_compared() {
         ("x-debug-tenant", "`headers.drop` has `x-debug-*`"),
         ("x-org", "keep it at this API"),
         ("x-api-key", "the header of API keys"),
+        ("x-real-ip", "only proxies say that"),
+        ("x-forwarded-client", "only proxies say that"),
+        ("remote-user", "only proxies say that"),
+        ("x-consumer-id", "does not get the caller's `x-consumer-id` as it came"),
         ("x-other", ""),
     ] {
         let said = compares(header).checked();

@@ -235,7 +235,7 @@ fn what_the_policy_must_decide_is_reported() {
             "",
             "security: [{ query: [] }]",
             vec![
-                "api.yaml:8 warning `query`: API keys are accepted in a header only: queries and cookies end up in logs, so the operations that need it are closed"
+                "policy.yaml:8 warning the description expects API keys in the query parameter `k`, this policy in `x-api-key`"
                     .to_owned(),
             ],
         ),

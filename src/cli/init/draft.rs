@@ -10,7 +10,7 @@ use std::fmt::Write;
 use http::HeaderName;
 
 use super::yaml;
-use crate::policy::openapi::{Description, Operation, Security};
+use crate::policy::openapi::{DescribedKey, Description, Operation, Security};
 
 /// Other values in the policy.
 pub(super) struct Given<'a> {
@@ -71,6 +71,31 @@ pub(super) fn policy(description: &Description, given: &Given<'_>) -> String {
     text
 }
 
+/// Where API keys are, as the policy writes it, and the cookie that tokens are in, if there is one.
+fn places(description: &Description) -> (String, Option<&str>) {
+    let alternatives = description.operations.iter().flat_map(|operation| match &operation.security {
+        Security::AnyOf(alternatives) => &**alternatives,
+        _ => &[],
+    });
+    let cookie = alternatives.clone().find_map(|one| one.cookie.as_deref());
+    let is_plain = |name: &&str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        !name.is_empty() && name.bytes().all(is_plain)
+    };
+    let taken = ["authorization", "connection", "content-length", "cookie", "host"];
+    let usable =
+        |header: &str| HeaderName::from_bytes(header.as_bytes()).is_ok_and(|name| !taken.contains(&name.as_str()));
+    let key = alternatives.clone().find_map(|one| one.key.as_ref());
+    let key = match key {
+        Some(DescribedKey::Query(name)) if is_plain(&name.as_str()) => format!("query: {}", yaml::value(name)),
+        Some(DescribedKey::Header(name)) if !yaml::is_reference(name) && usable(name) => {
+            format!("header: {}", yaml::value(name))
+        }
+        _ => "header: x-api-key".to_owned(),
+    };
+    (key, cookie.filter(is_plain))
+}
+
 /// Writes issuers, roles, plans and an example consumer.
 fn callers(
     text: &mut String,
@@ -79,16 +104,11 @@ fn callers(
     own: &BTreeMap<&str, Own>,
     roles: &BTreeMap<String, Vec<String>>,
 ) {
-    let header = description.operations.iter().find_map(|operation| match &operation.security {
-        Security::AnyOf(alternatives) => alternatives.iter().find_map(|one| one.key_header.clone()),
-        _ => None,
-    });
-    let taken = ["authorization", "connection", "content-length", "cookie", "host"];
-    let usable =
-        |header: &String| HeaderName::from_bytes(header.as_bytes()).is_ok_and(|name| !taken.contains(&name.as_str()));
-    let header =
-        header.filter(|header| !yaml::is_reference(header) && usable(header)).unwrap_or_else(|| "x-api-key".to_owned());
-    let _ = write!(text, "\nauth:\n  api_keys: {{ header: {} }}\n", yaml::value(&header));
+    let (key, cookie) = places(description);
+    let _ = write!(text, "\nauth:\n  api_keys: {{ {key} }}\n");
+    if let Some(cookie) = cookie {
+        let _ = writeln!(text, "  tokens: {{ from: [authorization, {{ cookie: {} }}] }}", yaml::value(cookie));
+    }
     if !description.issuers.is_empty() {
         text.push_str("  # TODO: check the issuer and the audience, then remove the `#`.\n");
         text.push_str("  # issuers:\n");

@@ -7,27 +7,30 @@ use http::HeaderName;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST};
 
 use super::context::Context;
+use super::forward_claims;
 use crate::policy::document::Document;
 use crate::policy::header_rules::HeaderRules;
 use crate::policy::tree::At;
 use crate::policy::{Api, Route};
+use crate::stages::auth::locations::CredentialLocations;
 
 /// Fields without which the upstream would read another request than the one that was validated.
 const NEEDED: [HeaderName; 4] = [CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST];
 
-/// `headers`, and the names that the rest of the policy has.
+/// `headers`, and the names that the rest of the policy has; `at` is that of the policy.
 pub(super) fn compile(
     context: &mut Context<'_>,
     document: &Document,
-    key_header: &HeaderName,
+    locations: &CredentialLocations,
     (apis, routes): (&[Arc<Api>], &[Arc<Route>]),
     at: At<'_>,
 ) -> HeaderRules {
+    let claimed = forward_claims::names(context, document, locations, (apis, routes), at);
     let mut patterns = Vec::new();
     for (position, written) in document.headers.drop.iter().enumerate() {
         let pattern = written.to_ascii_lowercase();
         let name = pattern.strip_suffix('*').unwrap_or(&pattern);
-        let at = at.key("drop").index(position);
+        let at = at.key("headers").key("drop").index(position);
         match name.parse::<HeaderName>() {
             Ok(_) if is_needed(&pattern) => {
                 context.error(at, "this header is a part of what is validated, so it cannot be dropped");
@@ -42,9 +45,9 @@ pub(super) fn compile(
     }
     let validated = routes.iter().flat_map(|route| route.decisive_headers());
     let kept = apis.iter().flat_map(|api| api.kept_headers());
-    let named: HashSet<_> = validated.chain(kept).chain([key_header]).map(|name| name.as_str().into()).collect();
+    let named: HashSet<_> = validated.chain(kept).chain(locations.headers()).map(|name| name.as_str().into()).collect();
     let changed = apis.iter().flat_map(|api| api.request_headers().dropped()).cloned();
-    HeaderRules::new(&patterns, named).changing(changed.collect())
+    HeaderRules::new(&patterns, named).changing(changed.collect()).claiming(claimed)
 }
 
 /// Whether a pattern in lower case drops a field that is needed.

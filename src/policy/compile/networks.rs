@@ -39,8 +39,8 @@ pub(super) fn from(context: &mut Context<'_>, written: Option<&Vec<String>>, at:
     let networks = Networks::new(networks)?;
     if context.trusted_proxies.as_ref().is_some_and(|proxies| proxies.meet(&networks)) {
         context
-            .warning(at, "it has addresses of `trusted_proxies`: a request for which a proxy names no client comes from its own address")
-            .help("name networks of clients alone, and see that each proxy writes `X-Forwarded-For`");
+            .warning(at, "it has addresses of `trusted_proxies`: what comes from them without the name of a client is in no network")
+            .help("name networks of clients alone, and see that each proxy writes `X-Forwarded-For`; list proxies alone under `trusted_proxies`");
     }
     Some(networks)
 }

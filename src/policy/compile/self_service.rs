@@ -13,6 +13,7 @@ use crate::policy::self_service::{API, SelfEndpoint, SelfService};
 use crate::policy::tree::At;
 use crate::policy::units::Rate;
 use crate::policy::{Access, Api, Own, Reporting, Route};
+use crate::stages::auth::locations::CredentialLocations;
 use crate::stages::rate_limit::{Limit, RouteLimits};
 use crate::stages::schema::{Bounds, Requirement};
 use crate::stages::scope;
@@ -29,6 +30,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) fn compile(
     context: &mut Context<'_>,
     document: &Document,
+    locations: &CredentialLocations,
     apis: &mut Apis,
     at: At<'_>,
 ) -> Option<SelfService> {
@@ -48,7 +50,7 @@ pub(super) fn compile(
     let path = path(context, written, at.key("path"))?;
     overlaps(context, apis, &path, at.key("path"));
     let service = SelfService { path };
-    endpoints(context, written, &service, apis, at);
+    endpoints(context, (written, &service, locations), apis, at);
     Some(service)
 }
 
@@ -83,15 +85,14 @@ fn overlaps(context: &mut Context<'_>, apis: &Apis, path: &str, at: At<'_>) {
 /// Adds the endpoints to the routes, on every host that an API names, and on all others.
 fn endpoints(
     context: &mut Context<'_>,
-    written: &document::SelfService,
-    service: &SelfService,
+    (written, service, locations): (&document::SelfService, &SelfService, &CredentialLocations),
     apis: &mut Apis,
     at: At<'_>,
 ) {
     let mut hosts: Vec<Box<str>> = apis.apis.iter().flat_map(|api| api.hosts().iter().cloned()).collect();
     hosts.sort_unstable();
     hosts.dedup();
-    let api = Arc::new(Api::own(apis.apis.len(), API, Box::default()));
+    let api = Arc::new(Api::own(apis.apis.len(), API, Box::default(), locations.clone()));
     apis.apis.push(Arc::clone(&api));
     let (count, per) = written.rate.map_or(RATE, |Rate { count, per }| (count, per));
     for (endpoint, method, _) in SelfEndpoint::ALL {

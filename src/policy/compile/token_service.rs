@@ -15,6 +15,7 @@ use crate::policy::token_service::{API, OwnEndpoint, RefreshSettings, TokenServi
 use crate::policy::tree::At;
 use crate::policy::{Access, Api, Own, Reporting, Route};
 use crate::stages::auth::client::{ClientCredential, Clients};
+use crate::stages::auth::locations::CredentialLocations;
 use crate::stages::rate_limit::{Limit, RouteLimits};
 use crate::stages::schema::{Bounds, Requirement};
 use crate::state::ledger::LimitId;
@@ -185,7 +186,7 @@ fn refresh(context: &mut Context<'_>, written: &document::RefreshToken, at: At<'
 fn endpoints(context: &mut Context<'_>, written: &document::TokenService, url: &HttpUrl, apis: &mut Apis, at: At<'_>) {
     let hosts: Box<[Box<str>]> = Box::new([url.host().to_ascii_lowercase().into()]);
     let index = apis.apis.len();
-    let api = Arc::new(Api::own(index, API, hosts));
+    let api = Arc::new(Api::own(index, API, hosts, CredentialLocations::none()));
     apis.apis.push(Arc::clone(&api));
     for (endpoint, method, _) in OwnEndpoint::ALL {
         let name = format!("{method} {}", endpoint.path(url.uri().path()));

@@ -19,6 +19,8 @@ pub(crate) struct Auth {
     pub(crate) issuers: BTreeMap<String, Issuer>,
     /// Introspection endpoints (RFC 7662), by name, for tokens that are not a JWT of an issuer above.
     pub(crate) introspection: BTreeMap<String, Introspection>,
+    /// Tokens of issuers and introspection endpoints.
+    pub(crate) tokens: Tokens,
     /// API keys.
     pub(crate) api_keys: ApiKeys,
     /// DPoP proofs (RFC 9449), for tokens that are bound to a key.
@@ -84,6 +86,10 @@ pub(crate) struct Introspection {
     /// Attributes for `where` of routes, each with the claim that holds it, or with a list of claims: text, a whole number, or a
     /// list of these. A token without the claim has no value, even if its consumer has one; with both, the value must be in both.
     pub(crate) attributes: BTreeMap<String, ClaimNames>,
+    /// Headers in which the upstream gets claims, each with a claim or a list of claims: text, a whole number, `true`, `false`, or a list of
+    /// these, separated by commas; all but visible ASCII, and `%` and `,`, is percent-encoded. Another value, or more than 4 KiB, refuses
+    /// the token; a token without the claim forwards none. These headers of callers are dropped, whatever their credential. Default: none.
+    pub(crate) forward_claims: BTreeMap<String, ClaimNames>,
     /// Plan of callers that are not listed under `consumers`. Default: they are refused.
     pub(crate) default_plan: Option<String>,
 }
@@ -157,17 +163,48 @@ pub(crate) struct Issuer {
     /// Attributes for `where` of routes, each with the claim that holds it, or with a list of claims: text, a whole number, or a
     /// list of these. A token without the claim has no value, even if its consumer has one; with both, the value must be in both.
     pub(crate) attributes: BTreeMap<String, ClaimNames>,
+    /// Headers in which the upstream gets claims, each with a claim or a list of claims: text, a whole number, `true`, `false`, or a list of
+    /// these, separated by commas; all but visible ASCII, and `%` and `,`, is percent-encoded. Another value, or more than 4 KiB, refuses
+    /// the token; a token without the claim forwards none. These headers of callers are dropped, whatever their credential. Default: none.
+    pub(crate) forward_claims: BTreeMap<String, ClaimNames>,
     /// Plan of callers that are not listed under `consumers`. Default: they are refused.
     pub(crate) default_plan: Option<String>,
 }
 
-/// API keys.
+/// Tokens of issuers and introspection endpoints.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tokens {
+    /// Where requests carry tokens. Two in one request are refused. A token in a cookie is taken from requests that may change
+    /// something only if `Sec-Fetch-Site` or `Origin` says that a page of this origin sent them, or one that `cors` allows with
+    /// `credentials`.
+    #[schemars(extend("default" = ["authorization"]))]
+    pub(crate) from: Option<Vec<TokenLocation>>,
+}
+
+/// A place of a token in a request.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TokenLocation {
+    /// `Authorization: Bearer …`, or `DPoP …`.
+    Authorization,
+    /// The cookie with this name.
+    Cookie(String),
+    /// This header, with the token alone.
+    Header(String),
+}
+
+/// API keys. They are in one place of requests: `header`, `authorization` or `query`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ApiKeys {
     /// Header that carries the key.
     #[schemars(extend("default" = "x-api-key"))]
     pub(crate) header: Option<String>,
+    /// Scheme that the key follows in `Authorization`, such as `ApiKey`.
+    pub(crate) authorization: Option<String>,
+    /// Query parameter that carries the key. It ends in the logs of others.
+    pub(crate) query: Option<String>,
     /// Longest lifetime of a key, since `created` or `not_before`. Default: no limit.
     pub(crate) max_key_age: Option<Period>,
 }

@@ -34,7 +34,7 @@ use serde::de::Deserializer;
 pub(crate) use self::audit::{
     Audit, AuditMap, Chain, ElasticsearchSink, FileSink, HttpSink, OtlpSink, Rotate, Sink, Spool, SyslogSink,
 };
-pub(crate) use self::auth::{Auth, ClaimNames, Dpop, Introspection, Issuer, RequiredValues};
+pub(crate) use self::auth::{ApiKeys, Auth, ClaimNames, Dpop, Introspection, Issuer, RequiredValues, TokenLocation};
 pub(crate) use self::consumers::{AttributeValues, Consumer, Identity, Key, KeyRotation};
 pub(crate) use self::contracts::{Content, MaskRule, Mode, Request, Response, SoapContract};
 pub(crate) use self::cors::Cors;
@@ -295,6 +295,8 @@ pub(crate) struct Api {
     pub(crate) hosts: Vec<String>,
     /// Path that is taken off the front of the path of every request. All routes without `rewrite` begin with it.
     pub(crate) strip: Option<String>,
+    /// Kinds of credentials that the API takes. What is not listed is not looked at, and goes on to the upstream as it came. Default: all.
+    pub(crate) authenticate_by: Option<Vec<CredentialKind>>,
     /// The servers of the API: a URL, or a map with `servers`. Required.
     pub(crate) upstream: Option<Upstream>,
     /// OpenAPI 3.0 or 3.1 description whose operations become routes: a file, or a map with `document`.
@@ -308,6 +310,18 @@ pub(crate) struct Api {
     pub(crate) cors: Option<Cors>,
     /// Routes: `METHOD /path` and who may call it. `{name}` matches one segment, `{name...}` the rest of the path.
     pub(crate) routes: BTreeMap<String, Route>,
+}
+
+/// A kind of credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CredentialKind {
+    /// A token of an issuer, or one that is introspected.
+    Token,
+    /// An API key.
+    ApiKey,
+    /// The client certificate of the connection.
+    Certificate,
 }
 
 /// A route. It has either `scopes` or `public: true`.

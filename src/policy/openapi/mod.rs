@@ -43,7 +43,7 @@ pub(crate) use self::parameters::{Field, Location};
 use self::reading::Reading;
 pub(crate) use self::schema::Name;
 use self::schema::{Direction, Schemas, Translated};
-pub(crate) use self::security::{Alternative, Issuer, Security};
+pub(crate) use self::security::{Alternative, DescribedKey, Issuer, Security};
 use self::visible::Unused;
 use super::catalog::Catalog;
 use super::diagnostic::Problems;

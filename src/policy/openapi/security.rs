@@ -1,12 +1,15 @@
 //! `security` of a description: alternatives, each of schemes that must all be satisfied.
 //!
-//! - `oauth2` and `openIdConnect`: a caller with these scopes. `http: bearer` and `apiKey` in a header: a known caller
-//!   (with these scopes, where roles are listed). `mutualTLS`: one with a client certificate, too.
+//! - `oauth2` and `openIdConnect`: a caller with these scopes. `http: bearer`, `apiKey` in a header or in the query, and a token in a
+//!   cookie: a known caller (with these scopes, where roles are listed). `mutualTLS`: one with a client certificate, too. Where keys
+//!   and tokens are is the policy's to say.
 //! - An alternative without schemes is ignored beside others: closed by default.
 //! - Schemes that are required together are one credential, with the client certificate that it comes with. Two tokens are
 //!   one, which needs the scopes of both, and this is reported: a request has one `Authorization`.
-//! - Keys in the query or in cookies, passwords, and two credentials in one request are not supported; an alternative
+//! - Passwords, and two credentials in one request are not supported; an alternative
 //!   that needs them is left out and reported. An operation is closed if none remains.
+
+use std::fmt;
 
 use super::diagnostics::Diagnostics;
 use super::files::{Node, Spot};
@@ -33,8 +36,27 @@ pub(crate) struct Alternative {
     pub(crate) certificate: bool,
     /// A token.
     pub(crate) bearer: bool,
-    /// The header that its API key is in.
-    pub(crate) key_header: Option<String>,
+    /// The cookie that its token is in, if it is in one.
+    pub(crate) cookie: Option<String>,
+    /// Where its API key is.
+    pub(crate) key: Option<DescribedKey>,
+}
+
+/// Where an API key is, by a name that need not be good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DescribedKey {
+    Header(String),
+    Query(String),
+}
+
+/// As the policy names the place: `header: NAME`.
+impl fmt::Display for DescribedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header: {name}"),
+            Self::Query(name) => write!(f, "query: {name}"),
+        }
+    }
 }
 
 /// An issuer of tokens.
@@ -100,7 +122,8 @@ fn alternative<'d>(
         return Err((requirement.clone(), "a requirement has security schemes, each with a list of scopes".to_owned()));
     }
     let mut tokens = 0;
-    let mut alternative = Alternative { scopes: Vec::new(), certificate: false, bearer: false, key_header: None };
+    let mut alternative =
+        Alternative { scopes: Vec::new(), certificate: false, bearer: false, cookie: None, key: None };
     let schemes = root.get("components").and_then(|components| components.get("securitySchemes"));
     for (name, scopes) in requirement.entries() {
         let scheme = schemes.as_ref().and_then(|schemes| schemes.get(name)).ok_or_else(|| {
@@ -119,20 +142,29 @@ fn alternative<'d>(
                 match scheme.text("name") {
                     None => return fail("an API key in a header needs its `name`"),
                     Some(header) if header.eq_ignore_ascii_case("authorization") => tokens += 1,
-                    _ if alternative.key_header.is_some() => return Err((requirement.clone(), TWO.to_owned())),
-                    Some(header) => alternative.key_header = Some(header.to_owned()),
+                    _ if alternative.key.is_some() => return Err((requirement.clone(), TWO.to_owned())),
+                    Some(header) => alternative.key = Some(DescribedKey::Header(header.to_owned())),
                 }
             }
-            "apiKey" => {
-                return fail("API keys are accepted in a header only: queries and cookies end up in logs");
-            }
+            "apiKey" => match (scheme.text("in"), scheme.text("name")) {
+                (Some("query"), Some(_)) if alternative.key.is_some() => {
+                    return Err((requirement.clone(), TWO.to_owned()));
+                }
+                (Some("query"), Some(name)) => alternative.key = Some(DescribedKey::Query(name.to_owned())),
+                // Browsers keep sessions there: a token, not a key that somebody has been given.
+                (Some("cookie"), Some(name)) => {
+                    tokens += 1;
+                    alternative.cookie = Some(name.to_owned());
+                }
+                _ => return fail("an API key needs `in`, `header`, `query` or `cookie`, and a `name`"),
+            },
             "mutualTLS" => alternative.certificate = true,
             other => return fail(&format!("{} is not a type of security scheme", quote(other))),
         }
         add_scopes(&mut alternative.scopes, name, scopes)?;
     }
     alternative.bearer = tokens > 0;
-    if alternative.bearer && alternative.key_header.is_some() {
+    if alternative.bearer && alternative.key.is_some() {
         return Err((requirement.clone(), TWO.to_owned()));
     }
     if tokens > 1 {

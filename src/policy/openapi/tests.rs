@@ -360,7 +360,7 @@ fn who_may_call_is_read_from_security() {
         login: { type: openIdConnect, openIdConnectUrl: 'https://login.example/.well-known/openid-configuration' }, \
         oauth: { type: oauth2, flows: { clientCredentials: { tokenUrl: 'https://login.example/token' } } }, \
         bearer: { type: http, scheme: Bearer }, basic: { type: http, scheme: basic }, \
-        key: { type: apiKey, in: header, name: X-Key }, other: { type: apiKey, in: header, name: X-Other }, query: { type: apiKey, in: query, name: k }, nameless: { type: apiKey, in: header }, \
+        key: { type: apiKey, in: header, name: X-Key }, other: { type: apiKey, in: header, name: X-Other }, query: { type: apiKey, in: query, name: k }, cookie: { type: apiKey, in: cookie, name: sid }, placeless: { type: apiKey, name: k }, nameless: { type: apiKey, in: header }, \
         tls: { type: mutualTLS } } }";
     for (security, expected, diagnostics) in [
         ("", "open", 0),
@@ -378,10 +378,13 @@ fn who_may_call_is_read_from_security() {
         ("security: [{ bearer: [] }, { key: [] }], ", "token | key X-Key", 0),
         ("security: [{ tls: [], login: [a] }, { tls: [] }], ", "token tls a | tls", 0),
         ("security: [{ login: [a] }, {}], ", "token a", 1),
-        ("security: [{ query: [] }, { key: [] }], ", "key X-Key", 1),
+        ("security: [{ query: [] }, { key: [] }], ", "query key k | key X-Key", 0),
+        ("security: [{ query: [], key: [] }], ", "a request with two credentials is not accepted", 0),
+        ("security: [{ cookie: [] }], ", "token in sid", 0),
+        ("security: [{ cookie: [], query: [] }], ", "a request with two credentials is not accepted", 0),
         (
-            "security: [{ query: [] }], ",
-            "`query`: API keys are accepted in a header only: queries and cookies end up in logs",
+            "security: [{ placeless: [] }], ",
+            "`placeless`: an API key needs `in`, `header`, `query` or `cookie`, and a `name`",
             0,
         ),
         ("security: [{ basic: [] }], ", "`basic`: `bearer` is the only HTTP scheme that is supported", 0),
@@ -407,7 +410,12 @@ fn who_may_call_is_read_from_security() {
                 let one = |alternative: &Alternative| {
                     let mut words = Vec::new();
                     words.extend(alternative.bearer.then_some("token"));
-                    words.extend(alternative.key_header.iter().flat_map(|header| ["key", header]));
+                    words.extend(alternative.cookie.iter().flat_map(|cookie| ["in", cookie]));
+                    match &alternative.key {
+                        Some(DescribedKey::Header(name)) => words.extend(["key", name]),
+                        Some(DescribedKey::Query(name)) => words.extend(["query key", name]),
+                        None => {}
+                    }
                     words.extend(alternative.certificate.then_some("tls"));
                     words.extend(alternative.scopes.iter().map(String::as_str));
                     words.join(" ")

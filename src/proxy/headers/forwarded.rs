@@ -20,6 +20,8 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
     /// Whether the peer is one of the trusted proxies.
     pub(crate) trusted_peer: bool,
+    /// Whether that address is a trusted proxy's, which does not say for which client it sends the request.
+    pub(crate) is_hidden: bool,
 }
 
 /// Determines the client: reads X-Forwarded-For from its end as long as the hop that wrote an element is trusted. An
@@ -28,17 +30,21 @@ pub(crate) fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut address = peer.to_canonical();
     let trusted_peer = is_trusted(&address);
+    let mut is_hidden = trusted_peer;
     if trusted_peer {
         let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
         let elements = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
-        for hop in elements.take(HOPS_LIMIT).map_while(parse_element) {
-            address = hop;
-            if !is_trusted(&address) {
+        for (hops, element) in elements.enumerate() {
+            // A proxy that writes no address, or a chain that is too long, hides who is before it.
+            let hop = parse_element(element).filter(|_| hops < HOPS_LIMIT);
+            is_hidden = hop.is_none();
+            address = hop.unwrap_or(address);
+            if is_hidden || !is_trusted(&address) {
                 break;
             }
         }
     }
-    Client { address, trusted_peer }
+    Client { address, trusted_peer, is_hidden }
 }
 
 /// Parses an address with an optional port: `192.0.2.1`, `192.0.2.1:567`, `2001:db8::1`, `[2001:db8::1]`,
@@ -65,33 +71,34 @@ mod tests {
     fn which_hops_are_trusted() {
         let trusted: Vec<IpNet> = ["10.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().unwrap()).to_vec();
         let many = ["10.0.0.9"; 40].join(",");
-        for (peer, chain, address, trusted_peer) in [
-            ("198.51.100.1", &[][..], "198.51.100.1", false),
-            ("198.51.100.1", &["1.1.1.1"], "198.51.100.1", false),
-            ("10.0.0.1", &[], "10.0.0.1", true),
-            ("10.0.0.1", &["1.1.1.1"], "1.1.1.1", true),
-            ("10.0.0.1", &["6.6.6.6, 1.1.1.1"], "1.1.1.1", true),
-            ("10.0.0.1", &["6.6.6.6, 1.1.1.1,10.0.0.2"], "1.1.1.1", true),
-            ("10.0.0.1", &["6.6.6.6", "1.1.1.1", "10.0.0.2"], "1.1.1.1", true),
-            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3", true),
-            ("10.0.0.1", &["1.1.1.1, unknown"], "10.0.0.1", true),
-            ("10.0.0.1", &["1.1.1.1, , 10.0.0.2"], "10.0.0.2", true),
-            ("10.0.0.1", &["1.1.1.1, garbage, 10.0.0.2"], "10.0.0.2", true),
-            ("10.0.0.1", &[""], "10.0.0.1", true),
-            ("10.0.0.1", &["1.2.3.4:567"], "1.2.3.4", true),
-            ("10.0.0.1", &["[2001:db9::1]:80"], "2001:db9::1", true),
-            ("10.0.0.1", &["[2001:db9::1]"], "2001:db9::1", true),
-            ("10.0.0.1", &["2001:db9::1"], "2001:db9::1", true),
-            ("10.0.0.1", &["::ffff:1.2.3.4"], "1.2.3.4", true),
-            ("10.0.0.1", &["1.1.1.1, ::ffff:10.0.0.2"], "1.1.1.1", true),
-            ("::ffff:10.0.0.1", &["1.1.1.1"], "1.1.1.1", true),
-            ("::ffff:198.51.100.1", &["1.1.1.1"], "198.51.100.1", false),
-            ("2001:db8::5", &["1.1.1.1"], "1.1.1.1", true),
-            ("10.0.0.1", &["01.1.1.1"], "10.0.0.1", true),
-            ("10.0.0.1", &["1.1.1.1", &many], "10.0.0.9", true),
+        for (peer, chain, address, who) in [
+            ("198.51.100.1", &[][..], "198.51.100.1", "peer"),
+            ("198.51.100.1", &["1.1.1.1"], "198.51.100.1", "peer"),
+            ("10.0.0.1", &[], "10.0.0.1", "hidden"),
+            ("10.0.0.1", &["1.1.1.1"], "1.1.1.1", "named"),
+            ("10.0.0.1", &["6.6.6.6, 1.1.1.1"], "1.1.1.1", "named"),
+            ("10.0.0.1", &["6.6.6.6, 1.1.1.1,10.0.0.2"], "1.1.1.1", "named"),
+            ("10.0.0.1", &["6.6.6.6", "1.1.1.1", "10.0.0.2"], "1.1.1.1", "named"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3", "named"),
+            ("10.0.0.1", &["1.1.1.1, unknown"], "10.0.0.1", "hidden"),
+            ("10.0.0.1", &["1.1.1.1, , 10.0.0.2"], "10.0.0.2", "hidden"),
+            ("10.0.0.1", &["1.1.1.1, garbage, 10.0.0.2"], "10.0.0.2", "hidden"),
+            ("10.0.0.1", &[""], "10.0.0.1", "hidden"),
+            ("10.0.0.1", &["1.2.3.4:567"], "1.2.3.4", "named"),
+            ("10.0.0.1", &["[2001:db9::1]:80"], "2001:db9::1", "named"),
+            ("10.0.0.1", &["[2001:db9::1]"], "2001:db9::1", "named"),
+            ("10.0.0.1", &["2001:db9::1"], "2001:db9::1", "named"),
+            ("10.0.0.1", &["::ffff:1.2.3.4"], "1.2.3.4", "named"),
+            ("10.0.0.1", &["1.1.1.1, ::ffff:10.0.0.2"], "1.1.1.1", "named"),
+            ("::ffff:10.0.0.1", &["1.1.1.1"], "1.1.1.1", "named"),
+            ("::ffff:198.51.100.1", &["1.1.1.1"], "198.51.100.1", "peer"),
+            ("2001:db8::5", &["1.1.1.1"], "1.1.1.1", "named"),
+            ("10.0.0.1", &["01.1.1.1"], "10.0.0.1", "hidden"),
+            ("10.0.0.1", &["1.1.1.1", &many], "10.0.0.9", "hidden"),
         ] {
             let headers = map(&chain.iter().map(|line| ("x-forwarded-for", *line)).collect::<Vec<_>>());
-            let expected = Client { address: address.parse().unwrap(), trusted_peer };
+            let (trusted_peer, is_hidden) = (who != "peer", who == "hidden");
+            let expected = Client { address: address.parse().unwrap(), trusted_peer, is_hidden };
             assert_eq!(client_address(&headers, peer.parse().unwrap(), &trusted), expected, "{peer} {chain:?}");
         }
     }

@@ -10,8 +10,9 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, Head
 use http::{Uri, Version};
 
 use super::hop_by_hop::connection_options;
-use super::rules::{is_ambiguous, is_ours, is_override, is_protected, is_said_by_proxies};
+use super::rules::is_protected;
 use crate::policy::header_rules::HeaderRules;
+use crate::policy::request_fields::{is_ambiguous, is_ours, is_override, is_said_by_proxies};
 
 /// Maximum length of a host name with its trailing dot (RFC 1035 §2.3.4).
 const HOST_LIMIT: usize = 254;

@@ -1,4 +1,4 @@
-//! Which header fields cross the proxy and which do not: `rules` has the lists of names.
+//! Which header fields cross the proxy and which do not: `rules` has the lists of names of responses, the policy those of requests.
 //!
 //! [`client_address`] determines the client, [`check`] refuses ambiguous heads before any other field is used, and
 //! [`is_loop`] finds requests that come back.
@@ -10,7 +10,6 @@ mod forwarded;
 mod hop_by_hop;
 mod host;
 mod location;
-mod names;
 mod response_fields;
 mod rules;
 mod to_upstream;

@@ -2,23 +2,26 @@
 //! the proxy adds. They are written directly to the output buffer of HTTP/1.1, without a map in between, or to the map that HTTP/2
 //! encodes.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use http::Version;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE, TRAILER, UPGRADE, VIA,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE, TRAILER, UPGRADE, VIA,
 };
 
 use super::field_writer::FieldWriter;
 use super::hop_by_hop::{accepts_trailers, connection_options, named};
-use super::rules::{is_ambiguous, is_ours, is_said_by_proxies, may_be_listed};
 use super::via;
 use crate::exchange::{TRACEPARENT, TRACEPARENT_LENGTH};
 use crate::policy::header_changes::HeaderChanges;
 use crate::policy::header_rules::HeaderRules;
+use crate::policy::request_fields::{is_ambiguous, is_ours, is_said_by_proxies, may_be_listed};
 use crate::refusal::X_REQUEST_ID;
 use crate::stages::auth::Caller;
+use crate::stages::auth::locations::CredentialLocations;
+use crate::stages::auth::pairs::without_cookies;
 use crate::stages::schema::response::{Requirement, is_decoded};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -29,8 +32,6 @@ const X_CONSUMER_SCOPES: HeaderName = HeaderName::from_static("x-consumer-scopes
 const X_CONSUMER_USER: HeaderName = HeaderName::from_static("x-consumer-user");
 const X_CONSUMER_PLAN: HeaderName = HeaderName::from_static("x-consumer-plan");
 const X_CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-credential-id");
-/// The field of DPoP proofs (RFC 9449 §4.1).
-const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// Asks for the difference to an earlier response (RFC 3229 §10.5.3).
 const A_IM: HeaderName = HeaderName::from_static("a-im");
 
@@ -60,8 +61,8 @@ pub(crate) struct UpstreamHeaders<'a> {
     /// The version of the received request, for Via.
     pub(crate) version: Version,
     pub(crate) request_id: &'a str,
-    /// The field of API keys; absent when credentials are forwarded.
-    pub(crate) key_header: Option<&'a HeaderName>,
+    /// Where credentials are, which are not forwarded; absent when they are.
+    pub(crate) credentials: Option<&'a CredentialLocations>,
     pub(crate) caller: Option<&'a Caller>,
     /// What the policy drops of callers' fields.
     pub(crate) rules: &'a HeaderRules,
@@ -94,7 +95,7 @@ impl UpstreamHeaders<'_> {
         // Callers may name thousands. One that names none, as most, costs nothing.
         let named: HashSet<HeaderName> = named(connection_options(headers)).collect();
         let mut trailers = false;
-        let mut cookies: Vec<u8> = Vec::new();
+        let mut cookies = Cookies::new(self.version, self.credentials);
         let whole = self.contract.is_some_and(|contract| !contract.takes_ranges());
         let unconditional = self.is_safe && self.hides();
         let mut codings = self.contract.is_some_and(Requirement::is_checked).then(Codings::default);
@@ -116,11 +117,7 @@ impl UpstreamHeaders<'_> {
             {
                 match &mut codings {
                     Some(codings) if name == ACCEPT_ENCODING => codings.write(out, value),
-                    _ if name == COOKIE && self.version == Version::HTTP_2 => {
-                        // HTTP/2 may send each cookie in its own field; HTTP/1.1 needs a single one (RFC 9113 §8.2.3).
-                        cookies.extend_from_slice(if cookies.is_empty() { b"" } else { b"; " });
-                        cookies.extend_from_slice(value.as_bytes());
-                    }
+                    _ if name == COOKIE && cookies.are_joined => cookies.add(value),
                     _ => out.field(name, value),
                 }
             }
@@ -128,8 +125,8 @@ impl UpstreamHeaders<'_> {
         if let Some(codings) = codings {
             codings.end(out);
         }
-        if !cookies.is_empty() {
-            out.line(COOKIE, &cookies);
+        if !cookies.value.is_empty() {
+            out.line(COOKIE, &cookies.value);
         }
         if self.switches {
             out.option(CONNECTION, b"upgrade");
@@ -161,6 +158,9 @@ impl UpstreamHeaders<'_> {
             return false;
         }
         let text = name.as_str();
+        if self.rules.claims(text) {
+            return false;
+        }
         if !is_ambiguous(text) && !may_be_listed(text) {
             return !self.rules.drops(text) || self.keep.contains(name);
         }
@@ -180,8 +180,7 @@ impl UpstreamHeaders<'_> {
     }
 
     fn is_credential(&self, name: &HeaderName) -> bool {
-        // A DPoP proof belongs to its token.
-        self.key_header.is_some_and(|key_header| name == AUTHORIZATION || name == key_header || *name == DPOP)
+        self.credentials.is_some_and(|credentials| credentials.has_header(name))
     }
 
     fn is_replaced(&self, name: &HeaderName) -> bool {
@@ -228,6 +227,37 @@ impl UpstreamHeaders<'_> {
                     out.field(&name, value);
                 }
             }
+            for (name, value) in &*identity.claims {
+                out.field(name, value);
+            }
+        }
+    }
+}
+
+/// Puts cookies together in one field, without those that carry a credential.
+struct Cookies<'a> {
+    /// Whether they cannot be forwarded field by field.
+    are_joined: bool,
+    /// Those that are not forwarded.
+    credentials: Vec<&'a str>,
+    value: Vec<u8>,
+}
+
+impl<'a> Cookies<'a> {
+    fn new(version: Version, credentials: Option<&'a CredentialLocations>) -> Self {
+        let credentials: Vec<&str> = credentials.into_iter().flat_map(CredentialLocations::cookies).collect();
+        // HTTP/2 may send each cookie in its own field; HTTP/1.1 needs a single one (RFC 9113 §8.2.3).
+        Self { are_joined: version == Version::HTTP_2 || !credentials.is_empty(), credentials, value: Vec::new() }
+    }
+
+    fn add(&mut self, field: &HeaderValue) {
+        let others = match self.credentials.is_empty() {
+            true => Cow::Borrowed(field.as_bytes()),
+            false => without_cookies(field.as_bytes(), &self.credentials),
+        };
+        if !others.is_empty() {
+            self.value.extend_from_slice(if self.value.is_empty() { b"" } else { b"; " });
+            self.value.extend_from_slice(&others);
         }
     }
 }
@@ -275,6 +305,7 @@ mod tests {
     use super::super::tests::map;
     use super::*;
     use crate::proxy::http1::fields::write_line;
+    use crate::stages::auth::locations::{KeyLocation, TokenLocation};
     use crate::stages::mask::{Mask, Replacement, Rule};
     use crate::stages::schema::content::{Content, Contents};
     use crate::stages::schema::json::JsonSchema;
@@ -293,7 +324,7 @@ mod tests {
     fn added() -> UpstreamHeaders<'static> {
         static NO_CHANGES: OnceLock<HeaderChanges> = OnceLock::new();
         static HOST: HeaderValue = HeaderValue::from_static("a.example:81");
-        static KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+        static LOCATIONS: OnceLock<CredentialLocations> = OnceLock::new();
         static RULES: OnceLock<HeaderRules> = OnceLock::new();
         UpstreamHeaders {
             trusted_peer: false,
@@ -302,7 +333,7 @@ mod tests {
             host: Some(&HOST),
             version: Version::HTTP_11,
             request_id: "id",
-            key_header: Some(&KEY_HEADER),
+            credentials: Some(LOCATIONS.get_or_init(|| locations(&[TokenLocation::Authorization]))),
             caller: None,
             rules: RULES.get_or_init(|| HeaderRules::new(&["x-internal-*".to_owned()], HashSet::new())),
             keep: &[],
@@ -313,6 +344,11 @@ mod tests {
             switches: false,
             announces_trailers: true,
         }
+    }
+
+    fn locations(tokens: &[TokenLocation]) -> CredentialLocations {
+        let key = Some(KeyLocation::Header(HeaderName::from_static("x-api-key")));
+        CredentialLocations { tokens: tokens.into(), key, ..CredentialLocations::none() }
     }
 
     /// The lines; the pseudonym of this process is shortened to `bartizan`.
@@ -603,9 +639,29 @@ mod tests {
         let fields = [("authorization", "Bearer t"), ("x-api-key", "k"), ("cookie", "c=1"), ("x-other-key", "o")];
         assert_eq!(written(&fields, &added()), ["cookie: c=1", "x-other-key: o"]);
         assert_eq!(
-            written(&fields, &UpstreamHeaders { key_header: None, ..added() }),
+            written(&fields, &UpstreamHeaders { credentials: None, ..added() }),
             ["authorization: Bearer t", "cookie: c=1", "x-api-key: k", "x-other-key: o"]
         );
+    }
+
+    #[test]
+    fn a_cookie_with_a_token_is_taken_off_the_others() {
+        let locations = locations(&[TokenLocation::Cookie("session".into())]);
+        let both = UpstreamHeaders { credentials: Some(&locations), ..added() };
+        for (fields, expected) in [
+            (&[("cookie", "a=1; session=t; b=2")] as &[_], &["cookie: a=1; b=2"] as &[&str]),
+            (&[("cookie", "session=t")], &[]),
+            (&[("cookie", "session=t"), ("cookie", "a=1"), ("cookie", "sessio%6E=t")], &["cookie: a=1"]),
+            (&[("cookie", "a=1;b=2;")], &["cookie: a=1;b=2;"]),
+            // Tokens are not taken from there.
+            (&[("authorization", "Bearer t"), ("dpop", "p")], &["authorization: Bearer t", "dpop: p"]),
+        ] {
+            for version in [Version::HTTP_11, Version::HTTP_2] {
+                let mut lines = written(fields, &UpstreamHeaders { version, ..both });
+                lines.retain(|line| !line.starts_with("via:"));
+                assert_eq!(lines, expected, "{fields:?}");
+            }
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(crate) async fn forward(
         host: target.host.as_ref(),
         version,
         request_id: id.as_str(),
-        key_header: Some(&in_force.policy.auth().key_header).filter(|_| !upstream.forward_credentials),
+        credentials: Some(api.credentials()).filter(|_| !upstream.forward_credentials),
         caller: caller.as_deref(),
         rules: in_force.policy.headers(),
         keep: api.kept_headers(),

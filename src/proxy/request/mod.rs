@@ -38,7 +38,7 @@ use crate::chain::{self, Admitted, Trace};
 use crate::exchange::{Answer, Exchange, Request};
 use crate::grpc;
 use crate::policy::cors::{self, Preflight};
-use crate::policy::{Access, Own, Policy, Route};
+use crate::policy::{Access, Own, Route};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{PolicyTrailers, ResponseFields};
@@ -147,6 +147,7 @@ async fn process(
     if let Some((name, value)) = wanted.as_ref().and_then(Wanted::field) {
         parts.headers.insert(name, value);
     }
+    target.take_key(route.api(), parts.uri.query());
     guard.mapped_path = mapped_target::map(&route, &mut target.target)?;
     let counter = guard.counter.clone();
     let RecordGuard { exchange, trace, .. } = &mut *guard;
@@ -163,12 +164,12 @@ async fn process(
     let switches = wanted.is_some();
     let forwarded = forward::forward(admitted, &target, &parts.headers, client, &route, switches, guard).await?;
     if let Some(wanted) = switched(wanted, forwarded.head.status)? {
-        return upgraded(wanted, forwarded, parts, target, (policy, &route));
+        return upgraded(wanted, forwarded, parts, target, &route);
     }
     let (forwarded, held) = checked(forwarded, &route, guard).await?;
     let is_limited = matches!(route.access, Access::Scoped(_)) || route.networks.is_some();
     let lasts = is_limited && !forwarded.connection.has_arrived();
-    let credentials = lasts.then(|| Box::new(Credentials::of(parts, policy, &route, target.certificate)));
+    let credentials = lasts.then(|| Box::new(Credentials::of(parts, &route, target.certificate)));
     Ok(Processed::Forwarded(forwarded, held, credentials))
 }
 
@@ -242,7 +243,7 @@ fn upgraded(
     forwarded: Forwarded,
     parts: &Parts,
     target: RequestTarget<'_>,
-    (policy, route): (&Policy, &Route),
+    route: &Route,
 ) -> Result<Processed, Refusal> {
     let Forwarded { head, connection, .. } = forwarded;
     // Routes for WebSockets have no servers of HTTP/2.
@@ -252,7 +253,7 @@ fn upgraded(
     if !wanted.is_answered_by(&head.fields) {
         return Err(not_switched("its `Sec-WebSocket-Accept` is not the answer to the request's key"));
     }
-    let credentials = Credentials::of(parts, policy, route, target.certificate);
+    let credentials = Credentials::of(parts, route, target.certificate);
     Ok(Processed::Upgraded(head, wanted.go_on(connection, credentials)))
 }
 
@@ -282,7 +283,7 @@ async fn answer_here(
     let (policy, ledger) = (&view.in_force.policy, &view.in_force.ledger);
     if let Some(listener) = policy.listener(client.activity.listener) {
         if let Some(port) = listener.redirect {
-            let location = redirect::location(policy, &guard.exchange.host, target, port)?;
+            let location = redirect::location(policy, &guard.exchange, target, port)?;
             return Ok(Some(Processed::Redirected(location)));
         }
         target.take_certificate(listener, &parts.headers, &guard.exchange, &view)?;

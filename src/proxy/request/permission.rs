@@ -7,16 +7,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderName, Method, Uri};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::target::ClientCertificateSource;
+use super::target::{self, ClientCertificateSource};
 use crate::chain;
 use crate::egress::jittered;
 use crate::exchange::{Exchange, Request};
-use crate::policy::{Policy, Route};
+use crate::policy::Route;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::refusal::{Reason, Refusal, Stage};
@@ -36,15 +35,15 @@ pub(in crate::proxy) struct Credentials {
 }
 
 impl Credentials {
-    /// Those of this request to a route of this policy.
-    pub(super) fn of(parts: &Parts, policy: &Policy, route: &Route, certificate: ClientCertificateSource) -> Self {
-        let is_kept = |name: &HeaderName| {
-            *name == AUTHORIZATION
-                || *name == policy.auth().key_header
-                || route.compared_headers().any(|one| one == name)
-        };
-        let mut fields = HeaderMap::new();
-        for (name, value) in parts.headers.iter().filter(|(name, _)| is_kept(name)) {
+    /// Those of this request to a route.
+    pub(super) fn of(parts: &Parts, route: &Route, certificate: ClientCertificateSource) -> Self {
+        let (mut fields, locations) = (HeaderMap::new(), route.api().credentials());
+        for (name, value) in locations.fields_of(&parts.headers) {
+            fields.append(name.clone(), value.into_owned());
+        }
+        let is_compared =
+            |name: &HeaderName| !locations.has_header(name) && route.compared_headers().any(|one| one == name);
+        for (name, value) in parts.headers.iter().filter(|(name, _)| is_compared(name)) {
             fields.append(name.clone(), value.clone());
         }
         Self { uri: parts.uri.clone(), fields, certificate }
@@ -94,6 +93,7 @@ impl Permission {
             let detail = "the route takes no WebSockets any more";
             return Err(Refusal::new(Stage::Request, Reason::NoRoute, detail));
         }
+        let without_key = route.api().credentials().query_without_key(uri.query());
         let request = Request {
             exchange,
             certificate: certificate.of(&self.client.peer),
@@ -101,7 +101,8 @@ impl Permission {
             scheme: self.scheme,
             authority: &exchange.host,
             received_path: uri.path(),
-            query: uri.query(),
+            received_query: uri.query(),
+            query: target::judged_query(without_key.as_deref(), uri.query()),
             tick: view.in_force.ledger.tick(exchange.decided()),
         };
         chain::recheck(&view.in_force, route, &view.tokens, &request).await

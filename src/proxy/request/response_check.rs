@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue, VARY,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue, VARY,
 };
 use http::{HeaderMap, Method, StatusCode};
 
@@ -52,7 +52,7 @@ pub(super) async fn check(
     // RFC 9110 §6.4.1: these have no body.
     let bodiless = guard.exchange.method == Some(Method::HEAD)
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let hidden = hidden(&mut forwarded, requirement, guard);
+    let hidden = hidden(&mut forwarded, route, requirement, guard);
     let hides = hidden.is_some();
     let contents = if bodiless { None } else { contents(&forwarded, route, requirement, headers, guard)? };
     if bodiless || (contents.is_none() && !hides) {
@@ -161,7 +161,7 @@ async fn release(
 
 /// Returns what is hidden from the caller, and says in the fields that responses differ by caller. What the upstream says of the
 /// length and the bytes of the whole would be wrong, and would tell what is hidden.
-fn hidden(forwarded: &mut Forwarded, requirement: &Requirement, guard: &RecordGuard) -> Option<Hidden> {
+fn hidden(forwarded: &mut Forwarded, route: &Route, requirement: &Requirement, guard: &RecordGuard) -> Option<Hidden> {
     const OF_WHOLE: [HeaderName; 7] = [
         CONTENT_LENGTH,
         ETAG,
@@ -173,8 +173,8 @@ fn hidden(forwarded: &mut Forwarded, requirement: &Requirement, guard: &RecordGu
     ];
     let mask = requirement.mask()?;
     let fields = &mut forwarded.head.fields;
-    for name in [&AUTHORIZATION, &guard.view.in_force.policy.auth().key_header] {
-        fields.push(VARY, name.clone().into());
+    for name in route.api().credentials().varying() {
+        fields.push(VARY, name.into());
     }
     make_private(fields);
     let caller = guard.trace.caller.as_deref();

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::path::{self, EncodedSlashes};
 use crate::exchange::{ClientCertificate, Exchange, Peer, Request, Tick};
-use crate::policy::{Limits, Listener, Policy};
+use crate::policy::{Api, Limits, Listener, Policy};
 use crate::proxy::downstream::worker::WorkerView;
 use crate::proxy::headers;
 use crate::proxy::http1::framing_error::FramingError;
@@ -38,6 +38,8 @@ pub(crate) struct RequestTarget<'a> {
     /// Whether the proxy itself answers: no upstream is asked.
     pub(crate) ends_here: bool,
     pub(crate) certificate: ClientCertificateSource,
+    /// The query without the API key that was in it, if there was one.
+    without_key: Option<String>,
 }
 
 /// Where the client's certificate comes from.
@@ -81,6 +83,14 @@ impl RequestTarget<'_> {
         Ok(())
     }
 
+    /// Takes the API key out of the query of a request to this API. The upstream gets it only if it gets credentials.
+    pub(crate) fn take_key(&mut self, api: &Api, query: Option<&str>) {
+        self.without_key = api.credentials().query_without_key(query);
+        if let Some(rest) = self.without_key.as_deref().filter(|_| !api.upstream().forward_credentials) {
+            self.target = Cow::Owned(with_query(&self.target, rest));
+        }
+    }
+
     /// Returns the request in the form that the stages take.
     pub(crate) fn request<'r>(
         &'r self,
@@ -97,7 +107,8 @@ impl RequestTarget<'_> {
             scheme: self.scheme,
             authority: self.authority(),
             received_path: uri.path(),
-            query: uri.query(),
+            received_query: uri.query(),
+            query: judged_query(self.without_key.as_deref(), uri.query()),
             tick,
         }
     }
@@ -106,6 +117,20 @@ impl RequestTarget<'_> {
     pub(crate) fn authority(&self) -> &str {
         self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
     }
+}
+
+/// The query that is judged: the one without the key, if a key was in it.
+pub(super) fn judged_query<'q>(without_key: Option<&'q str>, received: Option<&'q str>) -> Option<&'q str> {
+    match without_key {
+        None => received,
+        Some(rest) => Some(rest).filter(|rest| !rest.is_empty()),
+    }
+}
+
+/// A target with this query in place of its own.
+pub(crate) fn with_query(target: &str, query: &str) -> String {
+    let path = target.split('?').next().unwrap_or_default();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// Reads the target of a request. `exchange` keeps what was read, also if the request is refused.
@@ -120,6 +145,7 @@ pub(crate) fn read<'a>(
     let trusted = if peer.hides_client { &[] } else { policy.trusted_proxies() };
     let sender = headers::client_address(headers, peer.address.ip(), trusted);
     exchange.client = sender.address;
+    exchange.hides_client |= sender.is_hidden;
     let version = exchange.version.unwrap_or_default();
     let host = headers::check(headers, version, uri, sender.trusted_peer, policy.headers());
     let host = host.map_err(|error| malformed(error.detail()))?;
@@ -147,11 +173,13 @@ pub(crate) fn read<'a>(
             forwards,
             ends_here: true,
             certificate: ClientCertificateSource::Connection,
+            without_key: None,
         });
     }
     let target = normalised(uri, exchange, EncodedSlashes::of(policy.keeps_encoded_slashes()))?;
     let certificate = ClientCertificateSource::Connection;
-    Ok(RequestTarget { trusted_peer, host, scheme, target, forwards, ends_here: left == Some(0), certificate })
+    let ends_here = left == Some(0);
+    Ok(RequestTarget { trusted_peer, host, scheme, target, forwards, ends_here, certificate, without_key: None })
 }
 
 /// Returns how often a request may be forwarded, where it limits that. `Max-Forwards` has a meaning with OPTIONS and TRACE

@@ -75,6 +75,7 @@ impl Key {
             user: None,
             networks: self.networks.clone().map(Arc::new),
             attributes: ClaimedAttributes::default(),
+            forwarded: Box::default(),
             granted,
             revocation_keys: vec![RevocationKey::key(&self.id)],
             issued: self.created.or(self.not_before).map(Timestamp::as_second),

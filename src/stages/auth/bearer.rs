@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::cache::CredentialSource;
+use super::cache::SentAs;
 use super::caller::{Caller, CredentialKind, Verified};
 use super::claims::{Claims, Settings, Times, invalid};
 use super::directory::Directory;
@@ -27,14 +27,14 @@ impl Authentication {
         underway: &mut Underway<'a, '_>,
     ) -> Result<Arc<Caller>, Refusal> {
         let (cache, now) = (underway.cache, underway.request.now());
-        if let Some((caller, times)) = cache.get(token, CredentialSource::Authorization, now) {
+        if let Some((caller, times)) = cache.get(token, SentAs::Token, now) {
             times.check(now).inspect_err(|_| *underway.holder = Some(Arc::clone(&caller)))?;
             return Ok(caller);
         }
         self.reserve(underway).await?;
         let epoch = cache.epoch();
         let text = str::from_utf8(token).ok().filter(|text| text.is_ascii());
-        let text = text.ok_or_else(|| invalid("the Authorization header is not visible ASCII"))?;
+        let text = text.ok_or_else(|| invalid("the token is not visible ASCII"))?;
         // Boxed: large and rare; it would be part of every request's future.
         let (caller, times, until) = Box::pin(self.verify(text, underway)).await?;
         cache.insert(token, &caller, times, until, epoch);
@@ -155,6 +155,7 @@ impl Authentication {
             user: claims.user.clone(),
             networks: None,
             attributes: claims.attributes.clone(),
+            forwarded: claims.forwarded.clone(),
             granted,
             revocation_keys,
             issued: claims.issued,

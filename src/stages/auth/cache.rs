@@ -21,27 +21,25 @@ const CAPACITY: u64 = 16 * 1024 * 1024;
 /// Bytes of an entry in addition to the token: about what a caller with a few scopes takes.
 const OVERHEAD: u64 = 1024;
 
-/// Where a credential was sent.
+/// What a credential was sent as: the place decides that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CredentialSource {
-    /// The Authorization header.
-    Authorization,
-    /// The header of API keys.
-    KeyHeader,
-    /// The TLS handshake.
-    Handshake,
+pub(crate) enum SentAs {
+    /// A token.
+    Token,
+    /// An API key.
+    Key,
+    /// A client certificate.
+    Certificate,
 }
 
-impl CredentialSource {
+impl SentAs {
     fn of(kind: CredentialKind) -> Self {
         match kind {
-            CredentialKind::Jwt | CredentialKind::Introspected => Self::Authorization,
-            CredentialKind::ApiKey => Self::KeyHeader,
-            CredentialKind::Certificate => Self::Handshake,
+            CredentialKind::Jwt | CredentialKind::Introspected => Self::Token,
+            CredentialKind::ApiKey => Self::Key,
+            CredentialKind::Certificate => Self::Certificate,
             // Clients of the token service and invitations are not cached.
-            CredentialKind::ClientSecret | CredentialKind::ClientAssertion | CredentialKind::Invitation => {
-                Self::Authorization
-            }
+            CredentialKind::ClientSecret | CredentialKind::ClientAssertion | CredentialKind::Invitation => Self::Token,
         }
     }
 }
@@ -60,7 +58,9 @@ struct ByteWeigher;
 impl Weighter<Box<[u8]>, CachedCaller> for ByteWeigher {
     fn weight(&self, token: &Box<[u8]>, cached: &CachedCaller) -> u64 {
         let scopes: usize = cached.caller.granted().iter().map(|scope| scope.len() + 16).sum();
-        OVERHEAD + (token.len() + 2 * scopes) as u64
+        let claims = cached.caller.identity_headers().claims.iter();
+        let claims: usize = claims.map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+        OVERHEAD + (token.len() + 2 * scopes + claims) as u64
     }
 }
 
@@ -88,13 +88,8 @@ impl TokenCache {
 
     /// Returns the caller of this credential, if it is cached; check its times again.
     ///
-    /// It is found only under the source it was verified with: a thumbprint is not an API key, and an API key is not a token.
-    pub(crate) fn get(
-        &self,
-        credential: &[u8],
-        source: CredentialSource,
-        now: Timestamp,
-    ) -> Option<(Arc<Caller>, Times)> {
+    /// It is found only as what it was verified as: a thumbprint is not an API key, and an API key is not a token.
+    pub(crate) fn get(&self, credential: &[u8], source: SentAs, now: Timestamp) -> Option<(Arc<Caller>, Times)> {
         let current = self.epoch.current();
         if self.seen.replace(current) != current {
             self.entries.borrow_mut().clear();
@@ -102,7 +97,7 @@ impl TokenCache {
         }
         let entries = self.entries.borrow();
         let CachedCaller { caller, times, fresh_until } = entries.get(credential)?;
-        let sent_in = CredentialSource::of(caller.credential().0);
+        let sent_in = SentAs::of(caller.credential().0);
         (sent_in == source && now.as_second() < *fresh_until).then(|| (Arc::clone(caller), *times))
     }
 
@@ -124,7 +119,7 @@ mod tests {
         Times { expires: i64::MAX, not_before: None, skew: 0 }
     }
 
-    fn known(cache: &TokenCache, credential: &[u8], source: CredentialSource) -> bool {
+    fn known(cache: &TokenCache, credential: &[u8], source: SentAs) -> bool {
         cache.get(credential, source, Timestamp::UNIX_EPOCH).is_some()
     }
 
@@ -136,25 +131,23 @@ mod tests {
 
         let before = cache.epoch();
         cache.insert(b"token", &caller, times(), i64::MAX, before);
-        assert!(known(&cache, b"token", CredentialSource::KeyHeader));
-        assert!(!known(&cache, b"token ", CredentialSource::KeyHeader));
-        for source in [CredentialSource::Authorization, CredentialSource::Handshake] {
+        assert!(known(&cache, b"token", SentAs::Key));
+        assert!(!known(&cache, b"token ", SentAs::Key));
+        for source in [SentAs::Token, SentAs::Certificate] {
             assert!(!known(&cache, b"token", source), "an API key is known as one alone: {source:?}");
         }
 
         epoch.advance();
-        assert!(!known(&cache, b"token", CredentialSource::KeyHeader), "the key set changed");
+        assert!(!known(&cache, b"token", SentAs::Key), "the key set changed");
         cache.insert(b"token", &caller, times(), i64::MAX, before);
-        assert!(!known(&cache, b"token", CredentialSource::KeyHeader), "verified with the keys before the change");
+        assert!(!known(&cache, b"token", SentAs::Key), "verified with the keys before the change");
     }
 
     #[test]
     fn an_entry_is_believed_no_longer_than_it_may_be() {
         let cache = TokenCache::new(Epoch::default());
         cache.insert(b"token", &Arc::new(Caller::sample("acme", &[])), times(), 10, cache.epoch());
-        let known = |second| {
-            cache.get(b"token", CredentialSource::KeyHeader, Timestamp::from_second(second).unwrap()).is_some()
-        };
+        let known = |second| cache.get(b"token", SentAs::Key, Timestamp::from_second(second).unwrap()).is_some();
         assert!(known(9) && !known(10));
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 
 use super::attributes::{Attributes, ClaimedAttributes, Values};
 use super::claims::Confirmation;
@@ -156,6 +156,8 @@ pub(super) struct Verified {
     pub(super) networks: Option<Arc<Networks>>,
     /// What it says of the caller beside its scopes.
     pub(super) attributes: ClaimedAttributes,
+    /// What the upstream gets of its claims.
+    pub(super) forwarded: Box<[(HeaderName, HeaderValue)]>,
     pub(super) granted: Vec<Box<str>>,
     /// The keys by which it can be revoked.
     pub(super) revocation_keys: Vec<RevocationKey>,
@@ -211,6 +213,8 @@ pub(crate) struct IdentityHeaders {
     pub(crate) plan: Option<HeaderValue>,
     /// `X-Credential-Id`.
     pub(crate) credential: Option<HeaderValue>,
+    /// What the policy forwards of the token's claims.
+    pub(crate) claims: Arc<[(HeaderName, HeaderValue)]>,
 }
 
 impl Caller {
@@ -225,6 +229,7 @@ impl Caller {
             user: verified.user.as_deref().map(visible),
             plan: consumer.plan.as_ref().map(|plan| visible(plan.name())),
             credential: verified.id.as_deref().map(visible),
+            claims: verified.forwarded.into(),
         };
         Self {
             consumer,
@@ -393,6 +398,7 @@ impl Caller {
                 user: None,
                 networks: None,
                 attributes: ClaimedAttributes::default(),
+                forwarded: Box::default(),
                 granted,
                 revocation_keys: Vec::new(),
                 issued: None,

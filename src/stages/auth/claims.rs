@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
 use super::attributes::ClaimedAttributes;
 use super::claim_path::{Blocked, ClaimPaths};
+use super::forwarded_claims;
 use super::required_claim::{RequiredClaim, Tenant};
 use super::scopes_and_roles::ScopesAndRoles;
 use crate::refusal::{Reason, Refusal, Stage};
@@ -84,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) scopes_and_roles: ScopesAndRoles,
     /// Attributes of callers, each with the claims that have it.
     pub(crate) attributes: Box<[(Box<str>, ClaimPaths)]>,
+    /// Headers in which the upstream gets claims, each with the claims that have its value.
+    pub(crate) forward_claims: Box<[(HeaderName, ClaimPaths)]>,
     /// Plan of callers that the policy does not list.
     pub(crate) default_plan: Option<Arc<Plan>>,
 }
@@ -135,6 +139,8 @@ pub(crate) struct Claims {
     pub(crate) roles: Vec<Box<str>>,
     /// Attributes in the token.
     pub(crate) attributes: ClaimedAttributes,
+    /// What the upstream gets of them in headers.
+    pub(crate) forwarded: Box<[(HeaderName, HeaderValue)]>,
     pub(crate) jti: Option<Box<str>>,
     /// The family of a token of the token service, if a refresh token belongs to it (`sid`).
     pub(crate) family: Option<Box<str>>,
@@ -199,10 +205,7 @@ impl Settings {
         };
         let exchanged = *self.name == *OWN_ISSUER && claims.contains_key(SOURCES);
         Ok(Claims {
-            subject: match &self.tenant {
-                Some(tenant) => tenant.name(subject).into(),
-                None => subject.into(),
-            },
+            subject: self.tenant.as_ref().map_or_else(|| subject.into(), |tenant| tenant.name(subject).into()),
             user: user.map(Box::from),
             sub: short("sub")?,
             scopes: scopes.unwrap_or_default(),
@@ -212,6 +215,7 @@ impl Settings {
                     .ok_or_else(|| invalid("the token's attributes are not lists of names"))?,
                 false => ClaimedAttributes::read(&self.attributes, claims),
             },
+            forwarded: forwarded_claims::read(&self.forward_claims, claims).map_err(invalid)?,
             jti: short("jti")?.filter(|jti| !jti.is_empty()),
             family: if *self.name == *OWN_ISSUER { short("sid")? } else { None },
             sources: if *self.name == *OWN_ISSUER { sources(claims)? } else { Vec::new() },
@@ -228,8 +232,10 @@ impl Settings {
         let known = known.into_iter().chain([("user", Some(&self.user_claim))]);
         let known = known.filter_map(|(what, paths)| Some((what.to_owned(), paths?)));
         let attributes = self.attributes.iter().map(|(name, paths)| (format!("attribute {name}"), paths));
+        let forwarded = self.forward_claims.iter().map(|(name, paths)| (format!("header {name}"), paths));
         known
             .chain(attributes)
+            .chain(forwarded)
             .filter(|(_, paths)| lacks(paths))
             .map(|(what, paths)| format!("{what} ({paths})"))
             .collect()

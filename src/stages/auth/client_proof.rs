@@ -215,6 +215,7 @@ impl KnownClient<'_> {
                 user: None,
                 networks: None,
                 attributes: ClaimedAttributes::default(),
+                forwarded: Box::default(),
                 granted,
                 revocation_keys: Vec::new(),
                 issued: self.issued,

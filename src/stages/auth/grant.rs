@@ -100,7 +100,14 @@ impl Authentication {
             return Err(invalid("the subject token is not of an issuer whose tokens this client may exchange"));
         };
         let mut holder = None;
-        let mut underway = Underway { request, cache, holder: &mut holder, attempt: None, again: false };
+        let mut underway = Underway {
+            request,
+            locations: &self.rules.locations,
+            cache,
+            holder: &mut holder,
+            attempt: None,
+            again: false,
+        };
         let known = Box::pin(self.verify(token, &mut underway)).await;
         let (caller, times, _) = known.map_err(|refusal| match refusal.reason() {
             Reason::IdentityUnavailable | Reason::Overloaded | Reason::LimitsUnavailable => refusal,

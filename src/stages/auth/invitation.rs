@@ -90,6 +90,7 @@ impl Authentication {
                 issued: Some(invitation.created.as_second()),
                 confirmation: Confirmation::default(),
                 usage: None,
+                forwarded: Box::default(),
             },
         )
     }

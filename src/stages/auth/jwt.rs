@@ -116,6 +116,7 @@ mod tests {
             role_claim: None,
             scopes_and_roles: ScopesAndRoles::Union,
             attributes: Box::default(),
+            forward_claims: Box::default(),
             default_plan: None,
         };
         change(&mut settings);

@@ -24,11 +24,13 @@ pub(crate) mod claims;
 pub(crate) mod client;
 pub(crate) mod client_proof;
 mod credential;
+mod cross_site;
 pub(crate) mod directory;
 pub(crate) mod dpop;
 pub(crate) mod failed_attempts;
 pub(crate) mod fetch;
 pub(crate) mod forwarded_certificate;
+mod forwarded_claims;
 pub(crate) mod grant;
 pub(crate) mod introspection;
 pub(crate) mod invitation;
@@ -37,7 +39,9 @@ pub(crate) mod key_location;
 pub(crate) mod key_rotation;
 pub(crate) mod key_set;
 pub(crate) mod key_source;
+pub(crate) mod locations;
 mod own_keys;
+pub(crate) mod pairs;
 pub(crate) mod remote_key_set;
 pub(crate) mod required_claim;
 mod rules;
@@ -53,7 +57,7 @@ use http::header::HeaderValue;
 use jiff::Timestamp;
 
 use self::attributes::ClaimedAttributes;
-use self::cache::{CredentialSource, TokenCache};
+use self::cache::{SentAs, TokenCache};
 use self::caller::Verified;
 pub(crate) use self::caller::{Caller, Consumer, CredentialKind};
 use self::claims::{Confirmation, Times, refuse};
@@ -64,6 +68,7 @@ use self::introspection::IntrospectionClient;
 use self::key_location::RemoteKeys;
 use self::key_set::KeySet;
 use self::key_source::KeySources;
+use self::locations::{CredentialLocations, TokenLocation};
 use self::own_keys::OwnKeys;
 use self::remote_key_set::RemoteKeySet;
 pub(crate) use self::rules::Rules;
@@ -119,6 +124,8 @@ pub(crate) struct Authenticated {
 /// The authentication of one request, while it is under way.
 struct Underway<'a, 'r> {
     request: &'r Request<'r>,
+    /// Where its credential may be.
+    locations: &'r CredentialLocations,
     cache: &'r TokenCache,
     /// Whose credential was sent, once that is known.
     holder: &'r mut Option<Arc<Caller>>,
@@ -185,13 +192,15 @@ impl Authentication {
         self.dpop.next_nonce(now)
     }
 
-    /// Authenticates a request. If it is refused, `holder` is the caller whose credential that was, as far as that is known.
+    /// Authenticates a request whose credential is in one of these places. If it is refused, `holder` is the caller whose credential
+    /// that was, as far as that is known.
     ///
     /// Waits only for introspection, for a key set that must be fetched because a token names an unknown key, for the
     /// store where a DPoP proof must be claimed, and for what becomes of other attempts of the same address.
     pub(crate) async fn authenticate(
         &self,
         request: &Request<'_>,
+        locations: &CredentialLocations,
         cache: &TokenCache,
         holder: &mut Option<Arc<Caller>>,
     ) -> Result<Authenticated, Refusal> {
@@ -199,7 +208,7 @@ impl Authentication {
         if let Some(failures) = failures {
             failures.permit(&self.ledger, request.client(), request.tick)?;
         }
-        let mut underway = Underway { request, cache, holder, attempt: None, again: false };
+        let mut underway = Underway { request, locations, cache, holder, attempt: None, again: false };
         let known = self.identify(&mut underway).await;
         let failed = known.as_ref().err().is_some_and(failed_attempts::is_failure);
         match (underway.attempt, failures) {
@@ -208,7 +217,10 @@ impl Authentication {
             (None, Some(failures)) if failed => failures.note(&self.ledger, request.client(), request.tick),
             (None, _) => {}
         }
-        known
+        known.map_err(|refusal| match locations.challenges() {
+            None => refusal,
+            Some(challenges) => refusal.challenges(challenges),
+        })
     }
 
     /// Makes an attempt to show a credential, for an address that has not failed too often. A failure counts.
@@ -229,18 +241,28 @@ impl Authentication {
 
     /// Decides whether a request that was authenticated, and still goes on, would be now. Its proof of possession is not asked for
     /// again, and neither a success nor a failure counts as an attempt.
-    pub(crate) async fn again(&self, request: &Request<'_>, cache: &TokenCache) -> Result<Authenticated, Refusal> {
+    pub(crate) async fn again(
+        &self,
+        request: &Request<'_>,
+        locations: &CredentialLocations,
+        cache: &TokenCache,
+    ) -> Result<Authenticated, Refusal> {
         let mut holder = None;
-        let mut underway = Underway { request, cache, holder: &mut holder, attempt: None, again: true };
+        let mut underway = Underway { request, locations, cache, holder: &mut holder, attempt: None, again: true };
         self.identify(&mut underway).await
     }
 
     async fn identify<'a>(&'a self, underway: &mut Underway<'a, '_>) -> Result<Authenticated, Refusal> {
         self.store_available()?;
-        let request = underway.request;
-        let (caller, scheme) = match credential::find(request.headers, &self.rules.key_header)? {
-            Credential::Token(scheme, token) => (self.bearer(token, underway).await?, Some((scheme, token))),
-            Credential::Key(key) => (self.key(key, underway)?, None),
+        let (request, locations) = (underway.request, underway.locations);
+        let (caller, scheme) = match credential::find(locations, request.headers, request.received_query)? {
+            Credential::Token { scheme, text, location } => {
+                if matches!(location, TokenLocation::Cookie(_)) && !underway.again {
+                    cross_site::permit(request, &locations.cookie_origins)?;
+                }
+                (self.bearer(text, underway).await?, Some((scheme, text)))
+            }
+            Credential::Key(key) => (self.key(&key, underway)?, None),
             Credential::None => return self.by_certificate(underway),
         };
         *underway.holder = Some(Arc::clone(&caller));
@@ -250,7 +272,7 @@ impl Authentication {
             // Boxed: rare; it would be part of every request's future.
             Box::pin(self.confirm(&caller, scheme, request)).await?;
         }
-        let certificate = match request.certificate() {
+        let certificate = match request.certificate().filter(|_| locations.certificate) {
             Some(shown) => self.certificate_beside(shown, &caller, request.now())?,
             None => false,
         };
@@ -284,7 +306,7 @@ impl Authentication {
     /// The caller that sends this API key.
     fn key(&self, key: &[u8], underway: &mut Underway<'_, '_>) -> Result<Arc<Caller>, Refusal> {
         let (cache, now) = (underway.cache, underway.request.now());
-        let (caller, times) = match cache.get(key, CredentialSource::KeyHeader, now) {
+        let (caller, times) = match cache.get(key, SentAs::Key, now) {
             Some(known) => known,
             None => {
                 let epoch = cache.epoch();
@@ -301,9 +323,9 @@ impl Authentication {
 
     /// Authenticates a request by its client certificate, when it has no other credential.
     fn by_certificate(&self, underway: &mut Underway<'_, '_>) -> Result<Authenticated, Refusal> {
-        const MISSING: &str = "send a token (`Authorization: Bearer …`) or an API key";
-        let request = underway.request;
-        let shown = request.certificate().ok_or_else(|| credential::missing(MISSING))?;
+        let (request, locations) = (underway.request, underway.locations);
+        let shown = request.certificate().filter(|_| locations.certificate);
+        let shown = shown.ok_or_else(|| credential::missing(format!("send {}", locations.wanted())))?;
         let valid = certificate::check(shown, &self.rules.trusts, request.now());
         // Its chain was verified when the connection was opened: whose it is does not depend on whether it is still valid.
         let caller = self.certified(shown, underway);
@@ -316,7 +338,7 @@ impl Authentication {
     /// The caller whose client certificate this is.
     fn certified(&self, shown: &ClientCertificate, underway: &Underway<'_, '_>) -> Result<Arc<Caller>, Refusal> {
         let (cache, now) = (underway.cache, underway.request.now());
-        if let Some((caller, _)) = cache.get(&shown.thumbprint, CredentialSource::Handshake, now) {
+        if let Some((caller, _)) = cache.get(&shown.thumbprint, SentAs::Certificate, now) {
             return Ok(caller);
         }
         let epoch = cache.epoch();
@@ -330,6 +352,7 @@ impl Authentication {
                 user: None,
                 networks: None,
                 attributes: ClaimedAttributes::default(),
+                forwarded: Box::default(),
                 granted: consumer.ceiling().map(<[_]>::to_vec).unwrap_or_default(),
                 revocation_keys: vec![RevocationKey::certificate(&shown.thumbprint)],
                 issued: Some(shown.not_before),

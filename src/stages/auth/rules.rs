@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use http::header::HeaderName;
-
 use super::api_key::ApiKeys;
 use super::certificate::Trusts;
 use super::client::Clients;
@@ -13,6 +11,7 @@ use super::failed_attempts::Failures;
 use super::introspection::Introspection;
 use super::jwt::Issuer;
 use super::key_location::RemoteKeys;
+use super::locations::CredentialLocations;
 
 /// How callers are authenticated.
 #[derive(Debug)]
@@ -27,8 +26,8 @@ pub(crate) struct Rules {
     pub(crate) clients: Clients,
     /// API keys of the policy.
     pub(crate) keys: ApiKeys,
-    /// The header that carries an API key.
-    pub(crate) key_header: HeaderName,
+    /// Where credentials are, as APIs that say nothing else take them.
+    pub(crate) locations: CredentialLocations,
     /// Which identity belongs to which consumer.
     pub(crate) directory: Directory,
     /// The authorities that sign client certificates, by listener.

@@ -43,6 +43,6 @@ pub(super) fn check_networks<'n>(
 ) -> Result<(), Refusal> {
     networks.find(|networks| !request.is_from(networks)).map_or(Ok(()), |networks| {
         let detail = "this credential may not be used from your network; ask the API's owner";
-        Err(refuse(Reason::NetworkNotAllowed, detail).cause(request.is_not_in(networks)))
+        Err(refuse(Reason::NetworkNotAllowed, request.network_detail(detail)).cause(request.is_not_in(networks)))
     })
 }

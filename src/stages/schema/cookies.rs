@@ -49,7 +49,7 @@ pub(super) fn values<'a>(cookies: &[Cookie<'a>], name: &str) -> Result<Vec<&'a s
 }
 
 /// Whether some servers read both names as one: they decode names, or replace dots.
-fn is_read_alike(name: &str, other: &str) -> bool {
+pub(crate) fn is_read_alike(name: &str, other: &str) -> bool {
     let plain = |name: &str| percent_decode_str(name).decode_utf8_lossy().replace(['.', ' '], "_");
     (name.contains(['%', '.']) || other.contains(['%', '.'])) && plain(name) == plain(other)
 }

@@ -5,7 +5,7 @@
 //! unauthenticated caller can make us read a body.
 
 pub(crate) mod content;
-mod cookies;
+pub(crate) mod cookies;
 mod cost;
 mod draft;
 mod ecma_regex;

@@ -38,6 +38,11 @@ pub(crate) fn query_value<'q>(query: &'q str, name: &str, headers: &HeaderMap) -
     }
 }
 
+/// Whether some servers read both names of parameters, decoded, as one.
+pub(crate) fn are_one_name(one: &str, other: &str) -> bool {
+    folded(one) == folded(other)
+}
+
 /// A name as the most lenient servers compare it.
 fn folded(name: &str) -> String {
     let name = name.split(['[', '\0']).next().unwrap_or_default();

@@ -81,7 +81,7 @@ pub(crate) fn permit_client(networks: Option<&Networks>, request: &Request<'_>) 
         None => Ok(()),
         Some(networks) => {
             let detail = "this operation cannot be called from your network; ask the API's owner";
-            let refusal = Refusal::new(Stage::Scope, Reason::NetworkNotAllowed, detail);
+            let refusal = Refusal::new(Stage::Scope, Reason::NetworkNotAllowed, request.network_detail(detail));
             Err(refusal.cause(request.is_not_in(networks)))
         }
     }
@@ -148,7 +148,7 @@ impl Requirement {
     }
 
     /// Also requires, if given, a token issued at most this many seconds ago.
-    pub(crate) fn max_age(self, max_age: Option<i64>) -> Self {
+    pub(crate) fn issued_within(self, max_age: Option<i64>) -> Self {
         Self { max_age, ..self }
     }
 
@@ -373,7 +373,8 @@ mod tests {
             (None, Some(60), true, false),
             (None, None, false, true),
         ] {
-            let requirement = Requirement::new(Vec::new(), None).proof_of_possession(proofs.clone()).max_age(max_age);
+            let requirement =
+                Requirement::new(Vec::new(), None).proof_of_possession(proofs.clone()).issued_within(max_age);
             let authenticated =
                 Authenticated { caller: Arc::new(Caller::sample("acme", &[])), certificate, unusual: None };
             let got = requirement

@@ -101,6 +101,11 @@ impl Condition {
         &self.named
     }
 
+    /// What it is compared with.
+    pub(crate) fn owned(&self) -> &Owned {
+        &self.owned
+    }
+
     /// As written: `path.tenant`.
     pub(crate) fn name(&self) -> &str {
         &self.name

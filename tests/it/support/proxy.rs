@@ -26,6 +26,7 @@ pub struct Policy {
     upstream: Vec<String>,
     api: Vec<String>,
     issuers: Vec<String>,
+    auth: Vec<String>,
     plans: Vec<String>,
     routes: Vec<String>,
     described: Option<String>,
@@ -77,6 +78,12 @@ impl Policy {
         let iss = if settings.contains("issuer:") { String::new() } else { format!("issuer: \"{ISS}\", ") };
         let audience = if settings.contains("audience:") { "" } else { "audience: [orders-api], " };
         self.issuers.push(format!("{name}: {{ {iss}{audience}{settings} }}"));
+        self
+    }
+
+    /// One more key under `auth`.
+    pub fn auth(mut self, line: &str) -> Self {
+        self.auth.push(line.to_owned());
         self
     }
 
@@ -172,9 +179,13 @@ impl Policy {
             text.push_str(&format!("  - {listener}\n"));
         }
         text.push_str(&format!("admin: {{ address: \"127.0.0.1:0\", token: {ADMIN_TOKEN} }}\n"));
-        if !self.issuers.is_empty() {
-            text.push_str(&format!("auth:\n  issuers:\n{}", list(&self.issuers, "    ")));
+        if !self.issuers.is_empty() || !self.auth.is_empty() {
+            text.push_str("auth:\n");
         }
+        if !self.issuers.is_empty() {
+            text.push_str(&format!("  issuers:\n{}", list(&self.issuers, "    ")));
+        }
+        text.push_str(&list(&self.auth, "  "));
         text.push_str("plans:\n");
         if !self.plans.iter().any(|plan| plan.starts_with("free:")) {
             text.push_str("  free: { rate: 100000/s }\n");

@@ -1,6 +1,7 @@
 //! `apis`: each with its servers, its routes, and the OpenAPI description that they may come from.
 
 mod cors;
+mod credentials;
 mod definitions;
 mod extension_names;
 mod header_changes;
@@ -36,6 +37,7 @@ use crate::policy::source::Place;
 use crate::policy::tree::At;
 use crate::policy::units::Size;
 use crate::policy::{Api, Reporting, Route, Server};
+use crate::stages::auth::locations::CredentialLocations;
 
 /// Largest body that no schema checks, unless `limits.body_size` says otherwise.
 const MAX_BODY: u64 = 10 * 1024 * 1024;
@@ -60,7 +62,12 @@ impl Apis {
 }
 
 /// `apis`.
-pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Apis {
+pub(super) fn compile(
+    context: &mut Context<'_>,
+    document: &Document,
+    locations: &CredentialLocations,
+    at: At<'_>,
+) -> Apis {
     let defaults = Defaults {
         body: document.limits.body_size.map_or(MAX_BODY, |Size(bytes)| bytes),
         deadline: limits::request_body(context, document, at),
@@ -69,11 +76,8 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
     let schemas = Schemas::load(context, &catalog, document, at);
     let mut apis = Apis { schemas, ..Apis::default() };
     if document.apis.is_empty() {
-        context.missing(
-            at.key("apis"),
-            "there is no API",
-            "write `apis:` with a name, its `upstream` and its `routes`",
-        );
+        let help = "write `apis:` with a name, its `upstream` and its `routes`";
+        context.missing(at.key("apis"), "there is no API", help);
     }
     for (name, written) in &document.apis {
         let at = at.key("apis").key(name);
@@ -88,6 +92,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         }
         let (of_requests, of_responses) = (at.key("headers").key("request"), at.key("headers").key("response"));
         let document::ApiHeaders { request, response } = &written.headers;
+        let cors = written.cors.as_ref().map(|cors| cors::compile(context, cors, name, at.key("cors")));
         let api = Arc::new(Api {
             index: apis.apis.len(),
             name: name.as_str().into(),
@@ -97,21 +102,33 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
             request_headers: header_changes::of_requests(context, &request.set, &request.remove, of_requests),
             response_headers: header_changes::of_responses(context, &response.set, &response.remove, of_responses),
             strip: mapping::strip(context, written.strip.as_deref(), at.key("strip")),
-            cors: written.cors.as_ref().map(|cors| cors::compile(context, cors, name, at.key("cors"))),
+            credentials: credentials::compile(
+                context,
+                document,
+                locations,
+                (written, cors.as_ref()),
+                at.key("authenticate_by"),
+            ),
+            cors,
         });
         apis.apis.push(Arc::clone(&api));
         let reporting = modes::compile(context, Reporting::default(), written.mode.as_ref(), at.key("mode"));
         let scope = ApiScope { document, api: &api, reporting, defaults: &defaults };
         let before = apis.routes.len();
         routes(context, &mut apis, &scope, described.flatten().as_ref(), &written.routes, at);
-        let routes = apis.routes.iter().skip(before).map(|route| &**route);
-        header_changes::check_validated(context, &api, routes, of_requests);
-        let routes = apis.routes.iter().cloned().zip(apis.places.iter().cloned()).skip(before);
-        let routes: Vec<_> = routes.collect();
-        ownership::warn_of_unbound(context, &routes);
-        ownership::check_forwarded(context, document, &api, &routes);
+        check(context, document, &apis, (&api, before), of_requests);
     }
     apis
+}
+
+/// Checks an API and its routes, those from this position, against each other.
+fn check(context: &mut Context<'_>, document: &Document, apis: &Apis, (api, from): (&Api, usize), of_requests: At<'_>) {
+    let routes = apis.routes.iter().skip(from).map(|route| &**route);
+    header_changes::check_validated(context, api, routes, of_requests);
+    let routes: Vec<_> = apis.routes.iter().cloned().zip(apis.places.iter().cloned()).skip(from).collect();
+    ownership::warn_of_unbound(context, &routes);
+    ownership::check_forwarded(context, document, api, &routes);
+    credentials::check_routes(context, api, &routes);
 }
 
 fn hosts(context: &mut Context<'_>, written: &[String], at: At<'_>) -> Vec<Box<str>> {
@@ -161,9 +178,7 @@ fn routes(
         }
         let merged = match described.zip(operation) {
             None => Some(MergedRoute::written(name, own, at)),
-            Some((described, operation)) => {
-                described.merge(context, scope.document, operation, Some(own), pattern.as_ref(), at)
-            }
+            Some((described, operation)) => described.merge(context, scope, operation, Some(own), pattern.as_ref(), at),
         };
         add(context, apis, scope, pattern, merged);
     }
@@ -174,8 +189,7 @@ fn routes(
             close(apis, scope, pattern.as_ref().map(Closed::of).as_ref(), &why);
             continue;
         }
-        let merged =
-            described.and_then(|one| one.merge(context, scope.document, operation, None, pattern.as_ref(), at));
+        let merged = described.and_then(|one| one.merge(context, scope, operation, None, pattern.as_ref(), at));
         add(context, apis, scope, pattern, merged);
     }
     for closed in described.into_iter().flat_map(Described::closed) {

@@ -10,19 +10,20 @@ use serde_json::Value;
 use super::definitions::{Compiled, DefinitionsCompiler};
 use super::extension_names::{self, UnknownName};
 use super::merged_route::MergedRoute;
+use super::route::ApiScope;
 use super::shown;
 use crate::policy::catalog::Catalog;
-use crate::policy::compile::auth::KEY_HEADER;
 use crate::policy::compile::context::Context;
 use crate::policy::compile::contracts::{DescribedRequest, MAX_CHECKED_BODY};
 use crate::policy::compile::names::check_scopes;
 use crate::policy::document::{self, Document, Mode};
-use crate::policy::openapi::{self, Alternative, ClosedOperation, Description, Extensions, Handling};
+use crate::policy::openapi::{self, Alternative, ClosedOperation, DescribedKey, Description, Extensions, Handling};
 use crate::policy::openapi::{Location, Name, Operation, Options, Security};
 use crate::policy::router::{PathName, Pattern};
 use crate::policy::source::Place;
 use crate::policy::tree::At;
 use crate::policy::units::Size;
+use crate::stages::auth::locations::{CredentialLocations, KeyLocation};
 use crate::stages::schema::content::{Content, Contents};
 use crate::stages::schema::fields::Field;
 use crate::stages::schema::form::{Form, Multipart};
@@ -189,15 +190,15 @@ impl Described {
     pub(super) fn merge<'a>(
         &self,
         context: &mut Context<'_>,
-        document: &Document,
+        scope: &ApiScope<'_>,
         operation: &'a Operation,
         own: Option<&document::Route>,
         pattern: Option<&Pattern>,
         at: At<'a>,
     ) -> Option<MergedRoute<'a>> {
-        let settings = self.settings(context, document, operation, (own, pattern));
+        let settings = self.settings(context, scope.document, operation, (own, pattern));
         let alternatives = match (&settings.scopes, settings.public) {
-            (None, None | Some(false)) => Some(self.ways(context, document, operation, at)?),
+            (None, None | Some(false)) => Some(self.ways(context, scope.api.credentials(), operation, at)?),
             _ => None,
         };
         Some(MergedRoute {
@@ -211,7 +212,7 @@ impl Described {
                 own => self.response(operation, own.as_ref().and_then(|own| own.max_size)),
             },
             mask: &operation.mask,
-            shown: document.self_service.as_ref().map(|_| shown::described(&self.description, operation)),
+            shown: scope.document.self_service.as_ref().map(|_| shown::described(&self.description, operation)),
             reports_responses: self.answers == Answers::Report,
             settings: Cow::Owned(settings),
         })
@@ -281,24 +282,14 @@ impl Described {
     fn ways(
         &self,
         context: &mut Context<'_>,
-        document: &Document,
+        locations: &CredentialLocations,
         operation: &Operation,
         at: At<'_>,
     ) -> Option<Vec<scope::Alternative>> {
         let route = &operation.route;
         match (&operation.security, &self.scopes) {
             (Security::AnyOf(alternatives), _) => {
-                let header = document.auth.api_keys.header.as_deref().unwrap_or(KEY_HEADER);
-                for other in alternatives.iter().filter_map(|alternative| alternative.key_header.as_deref()) {
-                    if !other.eq_ignore_ascii_case(header) {
-                        context
-                            .warning(
-                                at,
-                                format!("the description expects API keys in `{other}`, this policy in `{header}`"),
-                            )
-                            .help(format!("write `auth: {{ api_keys: {{ header: {other} }} }}`"));
-                    }
-                }
+                alternatives.iter().for_each(|one| warn_of_places(context, locations, one, at));
                 Some(ways(alternatives))
             }
             (Security::Open, Some(scopes)) => {
@@ -424,6 +415,35 @@ impl Described {
     }
 }
 
+/// Warns if the policy takes the credential of an alternative elsewhere than the description says.
+fn warn_of_places(context: &mut Context<'_>, locations: &CredentialLocations, written: &Alternative, at: At<'_>) {
+    if let Some(cookie) = written.cookie.as_deref().filter(|cookie| !locations.cookies().any(|known| known == *cookie))
+    {
+        let message = format!("the description expects tokens in the cookie `{cookie}`, where this policy takes none");
+        let help = format!("write `auth: {{ tokens: {{ from: [authorization, {{ cookie: {cookie} }}] }} }}`");
+        context.warning(at, message).help(help);
+    }
+    let Some(described) = &written.key else { return };
+    let (expected, is_same) = match (described, &locations.key) {
+        (DescribedKey::Header(name), Some(KeyLocation::Header(own))) => {
+            (format!("`{name}`"), name.eq_ignore_ascii_case(own.as_str()))
+        }
+        (DescribedKey::Header(name), _) => (format!("`{name}`"), false),
+        (DescribedKey::Query(name), own) => {
+            (format!("the query parameter `{name}`"), *own == Some(KeyLocation::Query(name.as_str().into())))
+        }
+    };
+    let taken = match &locations.key {
+        _ if is_same => return,
+        Some(KeyLocation::Header(name)) => format!("this policy in `{name}`"),
+        Some(other) => format!("this policy in {other}"),
+        None => "this API takes none (`authenticate_by`)".to_owned(),
+    };
+    context
+        .warning(at, format!("the description expects API keys in {expected}, {taken}"))
+        .help(format!("write `auth: {{ api_keys: {{ {described} }} }}`"));
+}
+
 /// Converts alternatives for the scope stage. If they require different scopes, each is for its own kind of credential: a
 /// token without scopes must not pass as an API key.
 fn ways(alternatives: &[Alternative]) -> Vec<scope::Alternative> {
@@ -431,7 +451,7 @@ fn ways(alternatives: &[Alternative]) -> Vec<scope::Alternative> {
     let way = |alternative: &Alternative| scope::Alternative {
         scopes: alternative.scopes.iter().map(|scope| scope.as_str().into()).collect(),
         // Beside a certificate, too: the certificate alone is a credential.
-        by: match (&alternative.key_header, alternative.bearer) {
+        by: match (&alternative.key, alternative.bearer) {
             (Some(_), _) if differ || alternative.certificate => Some(By::Key),
             (None, true) if differ || alternative.certificate => Some(By::Token),
             _ => None,
@@ -458,7 +478,8 @@ mod tests {
             scopes: Vec::new(),
             certificate,
             bearer,
-            key_header: key.then(|| "x-key".to_owned()),
+            cookie: None,
+            key: key.then(|| DescribedKey::Header("x-key".to_owned())),
         };
         for (written, expected) in [
             (scheme(true, false, true), Some(By::Key)),

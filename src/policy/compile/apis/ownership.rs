@@ -7,15 +7,16 @@ use http::HeaderName;
 use http::header::{AUTHORIZATION, COOKIE};
 
 use crate::policy::compile::attributes;
-use crate::policy::compile::auth::KEY_HEADER;
 use crate::policy::compile::context::Context;
 use crate::policy::diagnostic::did_you_mean;
 use crate::policy::document::{self, Document};
-use crate::policy::header_changes::reserved_in_requests;
+use crate::policy::header_changes::{reserved_in_requests, with_hyphens};
+use crate::policy::request_fields::{is_ours, is_said_by_proxies};
 use crate::policy::router::{PathName, Pattern};
 use crate::policy::source::Place;
 use crate::policy::tree::At;
 use crate::policy::{Access, Api, Route};
+use crate::stages::auth::locations::KeyLocation;
 use crate::stages::scope::ownership::{Condition, Named, Owned};
 
 const HELP: &str = "write it as `path.tenant: caller.tenant`; before the colon is `path.`, `query.` or `header.` and a name, after it \
@@ -140,17 +141,23 @@ pub(super) fn check_forwarded(
     api: &Api,
     routes: &[(Arc<Route>, Place)],
 ) {
-    let key_header = document.auth.api_keys.header.as_deref().unwrap_or(KEY_HEADER);
     let drops = |name: &str, pattern: &str| match pattern.to_ascii_lowercase().strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
         None => name.eq_ignore_ascii_case(pattern),
     };
-    let is_credential = |name: &str| !api.upstream().forward_credentials && name.eq_ignore_ascii_case(key_header);
     for (route, place) in routes {
         for name in route.compared_headers() {
             let dropped = document.headers.drop.iter().find(|pattern| drops(name.as_str(), pattern));
-            let (why, help) = if is_credential(name.as_str()) {
-                ("it is the header of API keys".to_owned(), "compare another header".to_owned())
+            let plain = with_hyphens(name.as_str());
+            let (why, help) = if is_ours(&plain) {
+                ("only the proxy says that".to_owned(), "compare another header".to_owned())
+            } else if is_said_by_proxies(&plain, false) && !api.kept_headers().contains(name) {
+                let help = "compare a header of its own, such as `x-tenant`, or a name in the path";
+                ("only proxies say that, so it is dropped from what callers send".to_owned(), help.to_owned())
+            } else if !api.upstream().forward_credentials && api.credentials().has_header(name) {
+                let of_keys = api.credentials().key == Some(KeyLocation::Header(name.clone()));
+                let what = if of_keys { "API keys" } else { "tokens" };
+                (format!("it is the header of {what}"), "compare another header".to_owned())
             } else if let Some(pattern) = dropped.filter(|_| !api.kept_headers().contains(name)) {
                 let help = format!("keep it at this API: `headers: {{ request: {{ keep: [{name}] }} }}`");
                 (format!("`headers.drop` has `{pattern}`"), help)
@@ -159,6 +166,14 @@ pub(super) fn check_forwarded(
             };
             let message = format!("`{}` compares `{name}`, which the API does not get: {why}", route.name());
             context.problems.error(place.clone(), message).help(help);
+        }
+        let compared = ownership(route).unwrap_or_default().iter().map(Condition::named);
+        for name in compared.filter_map(|named| if let Named::Query(name) = named { Some(name) } else { None }) {
+            if api.credentials().parameter() == Some(name) {
+                let message =
+                    format!("`{}` compares the query parameter `{name}`, which carries API keys", route.name());
+                context.problems.error(place.clone(), message).help("compare another parameter");
+            }
         }
     }
 }

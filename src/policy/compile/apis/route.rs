@@ -152,7 +152,7 @@ fn scoped(
     let owned = ownership::compile(context, document, route, names, at);
     let proofs = proofs_of_possession(context, route, at.key("proof_of_possession"));
     let max_age = route.max_age.map(|most| context.seconds(at.key("max_age"), most));
-    Access::Scoped(requirement.owned(owned).proof_of_possession(proofs).max_age(max_age))
+    Access::Scoped(requirement.owned(owned).proof_of_possession(proofs).issued_within(max_age))
 }
 
 fn proofs_of_possession(

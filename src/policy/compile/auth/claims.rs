@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use http::HeaderName;
+
 use crate::policy::compile::attributes;
 use crate::policy::compile::context::Context;
+use crate::policy::compile::forward_claims;
 use crate::policy::document::{ClaimNames, RequiredValues};
 use crate::policy::tree::At;
 use crate::stages::auth::claim_path::{ClaimPath, ClaimPaths};
@@ -18,13 +21,17 @@ pub(super) struct Claims {
     pub(super) scope: ClaimPaths,
     pub(super) role: Option<ClaimPaths>,
     pub(super) scopes_and_roles: ScopesAndRoles,
+    pub(super) attributes: Box<[(Box<str>, ClaimPaths)]>,
+    pub(super) forwarded: Box<[(HeaderName, ClaimPaths)]>,
 }
 
-/// `consumer_claim`, `user_claim`, `scope_claim` and `role_claim`, with their defaults, and `scopes_and_roles`.
+/// `consumer_claim`, `user_claim`, `scope_claim` and `role_claim`, with their defaults; `scopes_and_roles`, `attributes` and
+/// `forward_claims`.
 pub(super) fn compile(
     context: &mut Context<'_>,
     [consumer, user, scope, role]: [&Option<ClaimNames>; 4],
     scopes_and_roles: Option<&str>,
+    (named, forwarded): (&BTreeMap<String, ClaimNames>, &BTreeMap<String, ClaimNames>),
     at: At<'_>,
 ) -> Claims {
     let consumer = claim(context, consumer.as_ref(), at.key("consumer_claim"));
@@ -36,6 +43,8 @@ pub(super) fn compile(
         scope: scope.unwrap_or_else(|| ClaimPaths::of_names(&SCOPE_CLAIMS)),
         scopes_and_roles: how_combined(context, scopes_and_roles, role.is_some(), at),
         role: claim(context, role.as_ref(), at.key("role_claim")),
+        attributes: attributes(context, named, at.key("attributes")),
+        forwarded: forward(context, forwarded, at.key("forward_claims")),
     }
 }
 
@@ -95,7 +104,7 @@ pub(super) fn required(
 }
 
 /// `attributes` of an issuer or an introspection endpoint, each with the claims that have it.
-pub(super) fn attributes(
+fn attributes(
     context: &mut Context<'_>,
     written: &BTreeMap<String, ClaimNames>,
     at: At<'_>,
@@ -107,6 +116,17 @@ pub(super) fn attributes(
         all.extend(claim(context, Some(names), at).map(|paths| (name.as_str().into(), paths)));
     }
     all.into()
+}
+
+/// `forward_claims` of an issuer or an introspection endpoint: headers, each with the claims that have its value.
+fn forward(
+    context: &mut Context<'_>,
+    written: &BTreeMap<String, ClaimNames>,
+    at: At<'_>,
+) -> Box<[(HeaderName, ClaimPaths)]> {
+    let names = forward_claims::header_names(context, written, at);
+    let with_claims = |(name, text): (HeaderName, &str)| Some((name, claim(context, written.get(text), at.key(text))?));
+    names.into_iter().filter_map(with_claims).collect()
 }
 
 /// The claims of a setting, in the order they are tried.

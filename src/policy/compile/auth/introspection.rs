@@ -61,15 +61,12 @@ fn endpoint(
     }
     let concurrent = concurrent(context, written.concurrent, at.key("concurrent"));
     let written_claims = [&written.consumer_claim, &written.user_claim, &written.scope_claim, &written.role_claim];
-    let claims = claims::compile(context, written_claims, written.scopes_and_roles.as_deref(), at);
-    let attributes = claims::attributes(context, &written.attributes, at.key("attributes"));
+    let others = (&written.attributes, &written.forward_claims);
+    let claims = claims::compile(context, written_claims, written.scopes_and_roles.as_deref(), others, at);
     let authentication = client_authentication(context, written, at);
     let (Some(endpoint), Some(client_id)) = (&written.endpoint, &written.client_id) else {
-        context.missing(
-            at,
-            "introspection needs `endpoint` and `client_id`",
-            "write the URL, and the client ID of the proxy",
-        );
+        let help = "write the URL, and the client ID of the proxy";
+        context.missing(at, "introspection needs `endpoint` and `client_id`", help);
         return None;
     };
     let endpoint = safe_url(context, endpoint, at.key("endpoint"))?.uri().clone();
@@ -90,7 +87,8 @@ fn endpoint(
         scope_claim: claims.scope,
         role_claim: claims.role,
         scopes_and_roles: claims.scopes_and_roles,
-        attributes,
+        attributes: claims.attributes,
+        forward_claims: claims.forwarded,
         default_plan,
     };
     let mut compiled =

@@ -101,9 +101,8 @@ fn settings(
     if skew > MAX_CLOCK_SKEW {
         context.error(at.key("clock_skew"), "a clock skew of more than 5m would keep expired tokens alive");
     }
-    let default_plan = written.default_plan.as_ref();
-    let default_plan =
-        default_plan.and_then(|plan| plans::named(context, document, plans, plan, at.key("default_plan")));
+    let plan = written.default_plan.as_ref();
+    let default_plan = plan.and_then(|plan| plans::named(context, document, plans, plan, at.key("default_plan")));
     let names = written.consumer_claim.iter().flat_map(|ClaimNames(names)| names);
     for (position, _) in names.enumerate().filter(|(_, name)| matches!(name.as_str(), "iss" | "/iss")) {
         context
@@ -112,13 +111,13 @@ fn settings(
     }
     let document::Issuer { consumer_claim, user_claim, scope_claim, role_claim, .. } = written;
     let written_claims = [consumer_claim, user_claim, scope_claim, role_claim];
-    let claims = claims::compile(context, written_claims, written.scopes_and_roles.as_deref(), at);
+    let others = (&written.attributes, &written.forward_claims);
+    let claims = claims::compile(context, written_claims, written.scopes_and_roles.as_deref(), others, at);
     if written.user_claim.is_none() && plans.values().any(|plan| plan.limits_users()) {
         context.problems.note(at.key_place(), "`sub` identifies users, and `per_user` limits each of them").help(
             "if clients without a user have a `sub` of their own, set `user_claim` to a claim that only users have",
         );
     }
-    let attributes = claims::attributes(context, &written.attributes, at.key("attributes"));
     let max_lifetime = max_lifetime(context, name, written, at);
     Some(Settings {
         name: name.into(),
@@ -136,7 +135,8 @@ fn settings(
         scope_claim: claims.scope,
         role_claim: claims.role,
         scopes_and_roles: claims.scopes_and_roles,
-        attributes,
+        attributes: claims.attributes,
+        forward_claims: claims.forwarded,
         default_plan,
     })
 }

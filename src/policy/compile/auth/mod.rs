@@ -5,10 +5,10 @@ mod claims;
 mod introspection;
 mod issuers;
 pub(super) mod keys;
+pub(super) mod locations;
 mod own_issuer;
 mod tenants;
 
-use http::header::{self, HeaderName};
 use jiff::SignedDuration;
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
@@ -24,10 +24,8 @@ use crate::stages::auth::Rules;
 use crate::stages::auth::directory::Directory;
 use crate::stages::auth::dpop;
 use crate::stages::auth::failed_attempts::Failures;
+use crate::stages::auth::locations::CredentialLocations;
 use crate::state::registry::StoreConfig;
-
-/// Default of `auth.api_keys.header`.
-pub(super) const KEY_HEADER: &str = "x-api-key";
 
 /// Default of `auth.dpop.max_age`, in seconds.
 const PROOF_AGE: i64 = 60;
@@ -46,6 +44,7 @@ pub(super) fn compile(
     context: &mut Context<'_>,
     document: &Document,
     listeners: &[Listener],
+    locations: &CredentialLocations,
     at: At<'_>,
 ) -> (Rules, Option<StoreConfig>) {
     for (role, scopes) in &document.roles {
@@ -57,7 +56,6 @@ pub(super) fn compile(
     let own = own_issuer::compile(context, document, &issuers, at);
     issuers.extend(own);
     let introspection = introspection::compile(context, document, &plans, auth.key("introspection"));
-    let key_header = key_header(context, document, at);
     let max_key_age = document.auth.api_keys.max_key_age;
     let max_key_age = max_key_age.map(|Period(most)| SignedDuration::try_from(most).unwrap_or(SignedDuration::MAX));
     let dpop = dpop(context, &document.auth.dpop, auth.key("dpop"));
@@ -77,7 +75,7 @@ pub(super) fn compile(
         introspection,
         clients,
         keys,
-        key_header,
+        locations: locations.clone(),
         directory: Directory::new(identities, listed, roles, plans),
         trusts: trusts.collect(),
         dpop,
@@ -117,19 +115,4 @@ fn failures(context: &mut Context<'_>, written: Option<Rate>, at: At<'_>) -> Opt
 
 fn boxed(scopes: &[String]) -> Box<[Box<str>]> {
     scopes.iter().map(|scope| Box::from(scope.as_str())).collect()
-}
-
-fn key_header(context: &mut Context<'_>, document: &Document, at: At<'_>) -> HeaderName {
-    let at = at.key("auth").key("api_keys").key("header");
-    let Some(text) = &document.auth.api_keys.header else { return HeaderName::from_static(KEY_HEADER) };
-    let taken = [header::AUTHORIZATION, header::HOST, header::COOKIE, header::CONNECTION, header::CONTENT_LENGTH];
-    // Upstreams may read an underscore as a hyphen.
-    let hyphens = text.replace('_', "-").to_ascii_lowercase();
-    match text.parse::<HeaderName>() {
-        Ok(name) if !taken.iter().any(|taken| *taken == *hyphens) => name,
-        _ => {
-            context.error(at, "this header cannot carry API keys").help("use a header of its own, such as `x-api-key`");
-            HeaderName::from_static(KEY_HEADER)
-        }
-    }
 }

@@ -50,6 +50,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, others: &[
         role_claim: None,
         scopes_and_roles: ScopesAndRoles::Union,
         attributes: Box::default(),
+        forward_claims: Box::default(),
         default_plan: None,
     };
     Some(Issuer::new(settings, keys.map_or(KeySource::Own, KeySource::Fixed)))

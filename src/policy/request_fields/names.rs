@@ -2,7 +2,7 @@
 //! compare with.
 
 /// Names and prefixes of names, all in lower case; prefixes have at least three letters.
-pub(super) struct Names {
+pub(crate) struct Names {
     exact: &'static [&'static str],
     prefixes: &'static [&'static str],
     /// The lengths that names in the set may have, one bit each, indexed by the first and the third letter.
@@ -18,7 +18,7 @@ const LONGEST: usize = 63;
 
 impl Names {
     /// Creates the set of all names that are in `exact` or begin with one of `prefixes`.
-    pub(super) const fn new(exact: &'static [&'static str], prefixes: &'static [&'static str]) -> Self {
+    pub(crate) const fn new(exact: &'static [&'static str], prefixes: &'static [&'static str]) -> Self {
         assert!(exact.len() <= u64::BITS as usize, "each name has one bit in `candidates`");
         let (mut lengths, mut candidates) = ([0; LETTERS], [0; LETTERS]);
         let mut at = 0;
@@ -36,7 +36,7 @@ impl Names {
     }
 
     /// Whether this lower-case name is in the set.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         is_possible(&self.lengths, name)
             && (self.has_exactly(name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix)))
     }
@@ -55,12 +55,12 @@ impl Names {
 }
 
 /// Several sets, with one lookup that rules out nearly every name that is in none of them.
-pub(super) struct AnyOf {
+pub(crate) struct AnyOf {
     lengths: [u64; LETTERS],
 }
 
 impl AnyOf {
-    pub(super) const fn new(sets: &[&Names]) -> Self {
+    pub(crate) const fn new(sets: &[&Names]) -> Self {
         let mut lengths = [0; LETTERS];
         let mut set = 0;
         while set < sets.len() {
@@ -75,7 +75,7 @@ impl AnyOf {
     }
 
     /// Whether this lower-case name may be in one of the sets.
-    pub(super) fn may_have(&self, name: &str) -> bool {
+    pub(crate) fn may_have(&self, name: &str) -> bool {
         is_possible(&self.lengths, name)
     }
 }
