@@ -153,6 +153,7 @@ mod tests {
             created: at(NOW - 1000 * HOUR),
             created_by: "admin".into(),
             rotation: None,
+            ends_for_good: false,
         }))
     }
 

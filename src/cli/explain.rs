@@ -316,12 +316,8 @@ impl Explained {
     }
 
     fn json(&self) -> Value {
-        let steps: Vec<Value> = self
-            .trace
-            .steps(self.at)
-            .into_iter()
-            .map(|step| json!({"step": step.name, "outcome": step.outcome.as_str(), "why": step.why}))
-            .collect();
+        let steps = self.trace.steps(self.at).into_iter();
+        let steps = steps.map(|step| json!({"step": step.name, "outcome": step.outcome.as_str(), "why": step.why}));
         let mut object = Map::new();
         let mut say = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
         let trace = &self.trace;
@@ -333,7 +329,7 @@ impl Explained {
             say("hidden", json!(trace.hidden()));
         }
         say("at", json!(self.at.to_string()));
-        say("steps", Value::Array(steps));
+        say("steps", steps.collect());
         say("allowed", json!(trace.refusal().is_none()));
         say("route", json!(trace.route.as_ref().map(|route| route.name().to_string())));
         say("api", json!(trace.route.as_ref().map(|route| route.api().name().to_string())));

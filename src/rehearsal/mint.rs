@@ -159,6 +159,7 @@ impl Mint {
             created: now,
             created_by: "rehearsal".into(),
             rotation: None,
+            ends_for_good: false,
         }
     }
 

@@ -42,14 +42,7 @@ pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) 
     let after = Invitation { claimed: Some(claimed), ..invitation.clone() };
     let swap = (Entry::Invitation(invitation.clone()), Entry::Invitation(after));
     let changes = vec![Change::Swap(Box::new(swap)), Change::Create(Entry::Key(key.clone()))];
-    in_force.registry().change(changes).await.map_err(|error| match error {
-        StoreError::Changed => {
-            let detail =
-                "it was claimed or withdrawn at this moment; if that was not you, tell the API's owner at once";
-            refuse(Stage::Auth, Reason::InvitationEnded, detail)
-        }
-        error => unsaved(&error),
-    })?;
+    // Before it is made: whoever waits for it may leave, and it is made all the same.
     trace.change = Some(Box::new(ChangeRecord {
         action: "invitation_claimed",
         target: format!("{} {} -> {}", invitation.consumer, invitation.id, key.id),
@@ -59,6 +52,20 @@ pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) 
             reason: invitation.note.clone(),
         },
     }));
+    in_force.registry().change_for_caller(changes).await.map_err(|error| {
+        match error {
+            StoreError::Unreachable(_) | StoreError::Unusable(_) => {}
+            _ => trace.change = None,
+        }
+        match error {
+            StoreError::Changed => {
+                let detail =
+                    "it was claimed or withdrawn at this moment; if that was not you, tell the API's owner at once";
+                refuse(Stage::Auth, Reason::InvitationEnded, detail)
+            }
+            error => unsaved(&error),
+        }
+    })?;
     let path = |endpoint| service.config.path_of(endpoint);
     let mut answer = json!({
         "consumer": key.consumer, "plan": invitation.plan, "id": key.id, "key": secret.expose_secret(),
@@ -90,6 +97,7 @@ fn new_key(invitation: &Invitation, now: Timestamp) -> Result<(Key, SecretString
         created: now,
         created_by: format!("invitation {}", invitation.id).into(),
         rotation: None,
+        ends_for_good: false,
     };
     Ok((key, secret))
 }

@@ -24,13 +24,15 @@ pub(super) struct Components {
     names: HashMap<(*const Value, Box<str>), String>,
     waiting: Vec<(ShownSchema, String)>,
     schemas: Map<String, Value>,
+    /// How often a name was wanted by several.
+    wanted: HashMap<String, usize>,
     left: usize,
 }
 
 impl Components {
     /// Begins with these schemas.
     pub(super) fn new(schemas: Map<String, Value>) -> Self {
-        Self { names: HashMap::new(), waiting: Vec::new(), schemas, left: MOST }
+        Self { names: HashMap::new(), waiting: Vec::new(), schemas, wanted: HashMap::new(), left: MOST }
     }
 
     /// A reference to a schema.
@@ -69,9 +71,9 @@ impl Components {
         let plain: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
         let base = if plain.is_empty() { "schema".to_owned() } else { plain };
         let mut name = base.clone();
-        let mut number = 1;
         while self.schemas.contains_key(&name) {
-            number += 1;
+            let number = self.wanted.entry(base.clone()).or_insert(1);
+            *number += 1;
             name = format!("{base}-{number}");
         }
         // The name is taken from now on.
@@ -111,8 +113,19 @@ impl Components {
                 let copy = members.iter().map(|(name, one)| (name.clone(), self.copy(one, document)));
                 Value::Object(copy.collect())
             }
-            ("const" | "enum" | "default" | "examples", value) => value.clone(),
+            ("const" | "enum" | "default" | "examples", value) => self.plain(value),
             (_, value) => self.copy(value, document),
+        }
+    }
+
+    /// Copies what is no schema.
+    fn plain(&mut self, value: &Value) -> Value {
+        self.left = self.left.saturating_sub(1);
+        match value {
+            _ if self.left == 0 => Value::Null,
+            Value::Array(items) => items.iter().map(|item| self.plain(item)).collect(),
+            Value::Object(members) => members.iter().map(|(name, one)| (name.clone(), self.plain(one))).collect(),
+            other => other.clone(),
         }
     }
 
@@ -126,8 +139,11 @@ impl Components {
     /// do.
     fn hide(&mut self, value: &Value, document: &Arc<Value>, paths: &[&[String]], hops: usize) -> Value {
         self.left = self.left.saturating_sub(1);
-        if paths.iter().any(|path| path.is_empty()) || self.left == 0 || hops > MAX_HOPS {
+        if paths.iter().any(|path| path.is_empty()) {
             return hidden();
+        }
+        if self.left == 0 || hops > MAX_HOPS {
+            return left_out();
         }
         let Value::Object(members) = value else { return self.copy(value, document) };
         if paths.is_empty() {
@@ -168,16 +184,21 @@ impl Components {
             ("additionalProperties" | "unevaluatedProperties", schema) => {
                 self.hide(schema, document, &behind(paths, None), hops)
             }
-            ("items", schema) => {
+            ("items" | "prefixItems" | "additionalItems" | "unevaluatedItems", schemas) => {
                 let is_element = |path: &&&[String]| {
                     let first = path.first().map(String::as_str).unwrap_or_default();
                     first == "*" || first.bytes().all(|byte| byte.is_ascii_digit())
                 };
                 let elements: Vec<&[String]> = paths.iter().filter(is_element).copied().collect();
                 let all: Vec<&[String]> = [paths, &behind(&elements, None)].concat();
-                self.hide(schema, document, &all, hops)
+                match schemas {
+                    Value::Array(schemas) => {
+                        schemas.iter().map(|schema| self.hide(schema, document, &all, hops)).collect()
+                    }
+                    schema => self.hide(schema, document, &all, hops),
+                }
             }
-            ("prefixItems" | "allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => {
+            ("allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => {
                 schemas.iter().map(|schema| self.hide(schema, document, paths, hops)).collect()
             }
             ("then" | "else", schema) => self.hide(schema, document, paths, hops),
@@ -188,13 +209,11 @@ impl Components {
                 };
                 names.iter().filter(stays).cloned().collect()
             }
-            // They may say what a hidden value must be.
-            (
-                "if" | "not" | "contains" | "patternProperties" | "propertyNames" | "dependentSchemas" | "const"
-                | "enum" | "default" | "examples",
-                _,
-            ) => return None,
-            (name, member) => self.member(name, member, document),
+            ("type", member) => member.clone(),
+            // They may say what a hidden value must be; as may keywords that are not known here.
+            ("const" | "default" | "example" | "$dynamicRef" | "$recursiveRef", _)
+            | (_, Value::Object(_) | Value::Array(_)) => return None,
+            (_, member) => member.clone(),
         };
         Some((name.to_owned(), hid))
     }

@@ -76,8 +76,9 @@ pub(crate) fn notes(route: &Route, reader: &Reader<'_>) -> Vec<String> {
             notes.push(format!("Only for what is yours, by {}.", names.join(", ")));
         }
     }
-    if let Some(networks) = &route.networks {
-        notes.push(format!("Only from {networks}."));
+    if route.networks.is_some() {
+        // Which ones may be those of other partners.
+        notes.push("Only from certain networks.".to_owned());
     }
     if let Some(limit) = &route.limits.rate {
         notes.push(format!("Limits: {}.", limit.words()));

@@ -25,6 +25,8 @@ use crate::state::registry::{Registry, StoreError};
 /// How long the old key stays valid by default, and at most.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
 const MAX_OVERLAP: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How many keys of a consumer may not have ended for another one to be made.
+const MOST_KEYS: usize = 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,10 +54,7 @@ pub(super) async fn rotate(
     let end = old.expires.map_or(end, |expires| expires.min(end));
     let ending = Key { expires: Some(end), replaced_by: Some(key.id.clone()), ..old.clone() };
     let swap = Change::Swap(Box::new((Entry::Key(old.clone()), Entry::Key(ending))));
-    registry.change(vec![swap, Change::Create(Entry::Key(key.clone()))]).await.map_err(|error| match error {
-        StoreError::Changed => conflict("the key was changed at this moment; see which keys you have, and try again"),
-        error => unsaved(&error),
-    })?;
+    // Before it is made: whoever waits for it may leave, and it is made all the same.
     trace.change = Some(Box::new(ChangeRecord {
         action: "key_rotated",
         target: format!("{} {} -> {}", key.consumer, old.id, key.id),
@@ -65,6 +64,18 @@ pub(super) async fn rotate(
             reason: Some("by its owner".into()),
         },
     }));
+    registry.change_for_caller(vec![swap, Change::Create(Entry::Key(key.clone()))]).await.map_err(|error| {
+        match error {
+            StoreError::Unreachable(_) | StoreError::Unusable(_) => {}
+            _ => trace.change = None,
+        }
+        match error {
+            StoreError::Changed => {
+                conflict("the key was changed at this moment; see which keys you have, and try again")
+            }
+            error => unsaved(&error),
+        }
+    })?;
     let mut answer = json!({
         "consumer": key.consumer, "id": key.id, "key": secret.expose_secret(),
         "expires": key.expires, "scopes": key.scopes, "replaces": old.id,
@@ -111,45 +122,41 @@ fn check(policy: &Policy, registry: &Registry, old: &Key, caller: &Caller, now: 
     let consumer = policy.auth().directory.named(&old.consumer, registry)?;
     let consumer = consumer.ok_or_else(|| conflict("the consumer of this key does not exist any more"))?;
     let known = keys.of_registry(old, consumer);
-    may_replace(policy, registry, &known, caller)?;
+    may_replace(&known, caller)?;
+    if old.ends_for_good {
+        return Err(conflict("the API's owner has set the end of this key; ask for a new one"));
+    }
     match known.state(keys.max_age(), registry, now) {
         "revoked" => return Err(conflict("this key is revoked; ask the API's owner for a new one")),
         "expired" | "too_old" => return Err(conflict("this key has expired; ask the API's owner for a new one")),
         _ => {}
     }
+    let has_ended = |key: &Key| key.expires.is_some_and(|end| end <= now);
+    if registry.keys_of(&old.consumer).iter().filter(|key| !has_ended(key)).count() >= MOST_KEYS {
+        return Err(conflict(format!("there are {MOST_KEYS} keys that have not ended; wait until some have")));
+    }
     match old.replaced_by.as_ref().filter(|next| registry.key_by_id(next).is_some()) {
         Some(next) => Err(conflict(format!(
-            "this key was replaced by `{next}` already; if you do not have that one, replace it while this one is valid"
+            "this key was replaced by `{next}` already; if you do not have that one, ask the API's owner for a new one"
         ))),
         None => Ok(()),
     }
 }
 
-/// A key gives what it may do for as long as it lives. So a caller gets none that may do more than the caller itself, or lives longer:
-/// a token, which ends soon and may be that of one user among many, gets none at all.
-fn may_replace(policy: &Policy, registry: &Registry, old: &KnownKey, caller: &Caller) -> Result<(), Refusal> {
+/// A key gives what it may do for as long as it lives. So a key replaces only itself, and a token, which ends soon and may be that of
+/// one user among many, replaces none; a client certificate is the consumer's own, and replaces those that may do no more than it.
+fn may_replace(old: &KnownKey, caller: &Caller) -> Result<(), Refusal> {
     let stronger = |detail| refuse(Stage::Scope, Reason::StrongerCredentialRequired, detail);
-    let (kind, id) = caller.credential();
-    if !matches!(kind, CredentialKind::ApiKey | CredentialKind::Certificate) {
-        return Err(stronger("keys are replaced with a key or a client certificate, and not with a token"));
-    }
-    if kind == CredentialKind::ApiKey && id == Some(&*old.id) {
-        return Ok(());
-    }
-    let mut able = old.consumer.ceiling().unwrap_or_default().iter();
-    if !able.all(|scope| caller.has(scope) || old.scopes.as_ref().is_some_and(|scopes| !scopes.contains(scope))) {
-        return Err(stronger("that key may do more than yours; replace it with itself"));
-    }
-    if kind == CredentialKind::Certificate {
-        return Ok(());
-    }
-    let used =
-        id.and_then(|id| registry.key_by_id(id)).map(|key| policy.auth().keys.of_registry(&key, old.consumer.clone()));
-    let listed = || policy.auth().keys.listed().find(|key| id == Some(&*key.id)).cloned();
-    match used.or_else(listed).map(|used| used.networks) {
-        Some(None) => Ok(()),
-        Some(networks) if networks == old.networks => Ok(()),
-        _ => Err(stronger("that key is good from other networks than yours; replace it with itself")),
+    let may_all = || {
+        let mut able = old.consumer.ceiling().unwrap_or_default().iter();
+        able.all(|scope| caller.has(scope) || old.scopes.as_ref().is_some_and(|own| !own.contains(scope)))
+    };
+    match caller.credential() {
+        (CredentialKind::ApiKey, Some(id)) if *id == *old.id => Ok(()),
+        (CredentialKind::ApiKey, _) => Err(stronger("a key is replaced with itself, or with a client certificate")),
+        (CredentialKind::Certificate, _) if may_all() => Ok(()),
+        (CredentialKind::Certificate, _) => Err(stronger("that key may do more than you; replace it with itself")),
+        _ => Err(stronger("keys are replaced with a key or a client certificate, and not with a token")),
     }
 }
 

@@ -8,10 +8,12 @@ use std::process::{Command, Output};
 use crate::support::authority;
 
 /// What a help text shows and this test does not run, and why. Its arguments are parsed all the same.
-const HELP_EXCEPTIONS: [(&str, &str); 10] = [
+const HELP_EXCEPTIONS: [(&str, &str); 12] = [
     ("bartizan audit install-template", "needs a policy with an Elasticsearch sink; templates.rs runs it"),
     ("bartizan demo", "runs until it is interrupted; demo.rs runs it"),
     ("bartizan health", "needs a running proxy; health.rs runs it"),
+    ("bartizan replay", "needs records of requests; replay.rs has some"),
+    ("bartizan report unused", "needs records of a week; unused.rs has some"),
     ("bartizan run", "runs until it is interrupted; every other test runs it"),
     ("bartizan man key rotate | man", "needs man"),
     ("--bearer", "needs a token of an issuer that is reachable; explain.rs has one"),
@@ -101,6 +103,7 @@ fn help_folder() -> tempfile::TempDir {
                  tests: [{ name: reads, as: reader, request: GET /v1/orders, expect: allow }]\n";
     let files = [
         ("policy.yaml", POLICY.to_owned()),
+        ("policy.new.yaml", POLICY.to_owned()),
         ("policy.test.yaml", tests.to_owned()),
         ("orders.openapi.yaml", description),
         ("order.json", "{}".to_owned()),

@@ -24,15 +24,16 @@ consumers:
     roles: [writer]
     plan: free
     attributes: {{ tenant: t-17 }}
-    from: [127.0.0.0/8, 203.0.113.0/24]
     identities: [{{ issuer: corp, id: acme-app }}]
     keys: [{{ id: acme-1, sha256: \"{}\" }}, {{ id: narrow, sha256: \"{}\", scopes: [orders:read] }}, {{ id: old, sha256: \"{}\", expires: 2026-01-01T00:00:00Z }}]
-  beta: {{ roles: [reader], plan: free, keys: [{{ id: beta-1, sha256: \"{}\" }}] }}",
+  beta: {{ roles: [reader], plan: free, keys: [{{ id: beta-1, sha256: \"{}\" }}] }}
+  gamma: {{ roles: [reader], plan: free, from: [203.0.113.0/24], keys: [{{ id: gamma-1, sha256: \"{}\" }}] }}",
         store.display(),
         sha256("acme-key"),
         sha256("narrow-key"),
         sha256("old-key"),
         sha256("beta-key"),
+        sha256("gamma-key"),
     );
     let claims = "algorithms: [ES256], max_lifetime: 1h";
     proxy()
@@ -94,11 +95,17 @@ fn call_for_every_reason(client: &mut Client, proxy: &Proxy, issuer: &issuer::Is
     client.get("/search?tenant=t-17").key("acme-key").send().is(200);
     client.get("/search?tenant=t-18").key("acme-key").send().refused(403, "not_yours");
     client.get("/inside").key("acme-key").send().refused(403, "network_not_allowed");
+    client
+        .get("/inside")
+        .header("x-forwarded-for", "172.16.0.1")
+        .key("acme-key")
+        .send()
+        .refused(403, "network_not_allowed");
     client.get("/inside").header("x-forwarded-for", "10.1.2.3").key("beta-key").send().is(200);
     client
         .get("/orders")
         .header("x-forwarded-for", "198.51.100.1")
-        .key("acme-key")
+        .key("gamma-key")
         .send()
         .refused(403, "network_not_allowed");
     client.get("/strong").key("acme-key").send().refused(403, "stronger_credential_required");
@@ -197,7 +204,8 @@ fn a_record_decides_as_it_did_and_only_what_changed_flips() {
         ("expires: 2026-01-01", "expires: 2099-01-01", &["1 acme GET /orders: expired_key → allowed"]),
         (
             "from: [10.0.0.0/8]",
-            "from: [127.0.0.0/8]",
+            "from: [172.16.0.0/12, 127.0.0.0/8]",
+            // The client that no proxy has named is in no network.
             &["1 acme GET /inside: network_not_allowed → allowed", "1 beta GET /inside: allowed → network_not_allowed"],
         ),
         (

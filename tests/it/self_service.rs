@@ -294,7 +294,9 @@ fn callers_replace_their_own_keys_and_no_wider_ones() {
     rotate("listed-1", &acme_key, "").refused(404, "not_found");
     rotate(&bank, &narrow_key, "").refused(403, "stronger_credential_required");
     rotate(&bank, &local_key, "").refused(403, "stronger_credential_required");
-    rotate(&local, &bank_key, "").is(201);
+    // Not even one that may do less: it may live longer, and whoever has this key would have it, too.
+    rotate(&local, &bank_key, "").refused(403, "stronger_credential_required");
+    rotate(&local, &local_key, "").is(201);
     for overlap in ["31d", "-1s", "x"] {
         rotate(&bank, &bank_key, &json!({"overlap": overlap}).to_string()).refused(422, "schema_violation");
     }

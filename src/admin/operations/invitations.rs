@@ -120,7 +120,7 @@ impl Operation<'_> {
             input::Member::Absent => Some(longest.map_or(KEY_LIFETIME, |longest| longest.min(KEY_LIFETIME))),
             input::Member::Null => None,
             input::Member::Value(text) => {
-                let period = text.parse::<Period>().ok().filter(|period| !period.0.is_zero());
+                let period = text.parse::<Period>().ok().filter(|period| period.0.as_secs() > 0);
                 let period = period.and_then(|period| SignedDuration::try_from(period.0).ok());
                 let wrong =
                     || input::wrong("/key_lifetime", "use a duration such as `90d`, or null: it does not expire");

@@ -114,6 +114,7 @@ impl Operation<'_> {
             created: self.now,
             created_by: self.by.into(),
             rotation: None,
+            ends_for_good: false,
         };
         Ok((key, secret))
     }
@@ -145,6 +146,7 @@ impl Operation<'_> {
             scopes,
             from: written.from.or(key.from.clone()),
             not_before: moment(written.not_before, key.not_before, "/not_before")?,
+            ends_for_good: key.ends_for_good || matches!(written.expires, input::Member::Value(_)),
             expires: moment(written.expires, key.expires, "/expires")?,
             note: text(written.note.or(key.note.clone()))?,
             ..Key::clone(&key)

@@ -3,6 +3,8 @@
 //! A name that nothing has is most likely a typing mistake, and "done" would leave a leaked credential in use. So it is
 //! refused, with the nearest name; `force` accepts what is not known here yet.
 
+use std::collections::HashSet;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -65,16 +67,20 @@ impl Operation<'_> {
         let hit: Vec<&Value> = keys.iter().filter(|key| text(key, member).as_deref() == Some(name)).collect();
         let active = hit.iter().filter(|key| text(key, "state").as_deref() == Some("active")).count();
         let uses = hit.iter().filter_map(|key| text(key, "last_used")?.parse::<Timestamp>().ok());
-        // What was put in the place of a leaked key may have been put there by somebody who had it.
-        let successor = match target {
+        // What was put in the place of a leaked key may have been put there by somebody who had it, and so on.
+        let mut next = match target {
             RevocationTarget::Key(_) => hit.first().and_then(|key| text(key, "replaced_by")),
             _ => None,
         };
-        let is_active = |id: &String| {
-            let mut all = keys.iter();
-            all.any(|key| text(key, "id").as_ref() == Some(id) && text(key, "state").as_deref() == Some("active"))
-        };
-        Some(json!({"active_keys": active, "last_used": uses.max(), "successor": successor.filter(is_active)}))
+        let (mut seen, mut successors) = (HashSet::new(), Vec::new());
+        while let Some(id) = next.take().filter(|id| seen.insert(id.clone())) {
+            let Some(key) = keys.iter().find(|key| text(key, "id").as_ref() == Some(&id)) else { break };
+            next = text(key, "replaced_by");
+            if text(key, "state").as_deref() == Some("active") {
+                successors.push(id);
+            }
+        }
+        Some(json!({"active_keys": active, "last_used": uses.max(), "successors": successors}))
     }
 
     /// Refuses a request for a consumer that does not exist.

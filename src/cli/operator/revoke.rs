@@ -208,7 +208,8 @@ pub(super) fn print_revocation(format: Format, response: &Value) {
             Some(at) => output::message(format_args!("this ends {keys}, last used at {at}")),
             None => output::message(format_args!("this ends {keys}, never used as far as is known here")),
         }
-        if let Some(successor) = hit.get("successor").and_then(Value::as_str) {
+        let successors = hit.get("successors").and_then(Value::as_array).into_iter().flatten();
+        for successor in successors.filter_map(Value::as_str) {
             output::message(format_args!(
                 "{successor} has taken its place and stays good; if the key has leaked, revoke that one as well"
             ));

@@ -3,6 +3,7 @@
 //! What it does not have keeps the decision that was made then: whether a signature was good, a limit was used up, a body was valid.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use http::Method;
 
@@ -153,6 +154,13 @@ impl Replayer {
     }
 
     /// The stages in their order, as `chain::admit` has them.
+    /// The client, if its network is known: a proxy may not have named it, and then `client.ip` is that of the proxy.
+    fn client(&self, record: &Record<'_>) -> Option<IpAddr> {
+        let is_hidden = record.cause().is_some_and(|cause| cause.ends_with("does not name the client"));
+        let is_proxy = |client: &IpAddr| self.policy.trusted_proxies().iter().any(|network| network.contains(client));
+        record.client().filter(|client| !is_hidden && !is_proxy(client))
+    }
+
     fn stages(&self, record: &Record<'_>, route: &Route, path: &str, gap: &mut Option<Gap>) -> Settled {
         let reporting = route.reporting;
         if let (Access::Scoped(requirement), None) = (&route.access, route.own) {
@@ -165,8 +173,7 @@ impl Replayer {
                 }
             }
         }
-        let hides_client = hides_client(record);
-        let client = record.client().filter(|_| !hides_client);
+        let client = self.client(record);
         if let Some(networks) = &route.networks
             && !client.is_some_and(|client| networks.contain(client))
         {
@@ -199,7 +206,7 @@ impl Replayer {
                 return refusals(record, Stage::Auth).next().map_or_else(|| Ok(Holder::unknown()), Err);
             }
         };
-        let client = record.client().filter(|_| !hides_client(record));
+        let client = self.client(record);
         if holder.is_good_from(client) { Ok(holder) } else { Err(Reason::NetworkNotAllowed.code()) }
     }
 
@@ -299,11 +306,6 @@ impl Replayer {
 /// Whether a request was answered by `cors`: it has the route that the page asked about, which is of another method.
 fn is_preflight(method: &str, route: &str) -> bool {
     method == "OPTIONS" && !route.starts_with("OPTIONS ")
-}
-
-/// Whether the client was behind a proxy that did not name it: then `client.ip` is that of the proxy, and no network has it.
-fn hides_client(record: &Record<'_>) -> bool {
-    record.cause().is_some_and(|cause| cause.ends_with("does not name the client"))
 }
 
 fn settle(reporting: Reporting, stage: Stage, code: &'static str) -> Settled {

@@ -143,15 +143,7 @@ fn compile_both(
 
 /// Compiles all parts, even if earlier ones have errors.
 fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
-    match document.version {
-        Some(1) => {}
-        Some(_) => {
-            context
-                .error(at.key("version"), "this version of the policy language is unknown")
-                .help("write `version: 1`");
-        }
-        None => context.missing(at.key("version"), "`version` is missing", "write `version: 1`"),
-    }
+    check_version(context, document.version, at.key("version"));
     context.egress = Arc::new(egress::compile(context, &document.egress, at.key("egress")));
     let timeouts = limits::timeouts(context, &document.timeouts, at.key("timeouts"));
     let limits = limits::limits(context, &document.limits, at.key("limits"));
@@ -202,6 +194,16 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         has_store: document.store.is_some(),
         store,
         shared_limits,
+    }
+}
+
+fn check_version(context: &mut Context<'_>, version: Option<u32>, at: At<'_>) {
+    match version {
+        Some(1) => {}
+        Some(_) => {
+            context.error(at, "this version of the policy language is unknown").help("write `version: 1`");
+        }
+        None => context.missing(at, "`version` is missing", "write `version: 1`"),
     }
 }
 

@@ -19,6 +19,8 @@ use crate::stages::schema::{Bounds, Requirement};
 use crate::stages::scope;
 use crate::state::ledger::LimitId;
 
+/// How often a caller may replace keys: each one is kept for long, and every node learns of it.
+const ROTATIONS: (NonZeroU32, Duration) = (NonZeroU32::new(20).unwrap(), Duration::from_secs(3600));
 /// Default of `rate`.
 const RATE: (NonZeroU32, Duration) = (NonZeroU32::new(60).unwrap(), Duration::from_secs(60));
 /// Largest body of a request.
@@ -94,8 +96,9 @@ fn endpoints(
     hosts.dedup();
     let api = Arc::new(Api::own(apis.apis.len(), API, Box::default(), locations.clone()));
     apis.apis.push(Arc::clone(&api));
-    let (count, per) = written.rate.map_or(RATE, |Rate { count, per }| (count, per));
+    let rate = written.rate.map_or(RATE, |Rate { count, per }| (count, per));
     for (endpoint, method, _) in SelfEndpoint::ALL {
+        let (count, per) = if endpoint == SelfEndpoint::RotateKey { ROTATIONS } else { rate };
         let name = format!("{method} {}", service.path_of(endpoint));
         let Ok(pattern) = Pattern::parse(&name) else { continue };
         let limit = Limit::rate(LimitId::route(API, &name), "self_service", count, per, Some(count));

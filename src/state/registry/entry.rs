@@ -143,6 +143,14 @@ pub(crate) struct Key {
     /// Present: it was made on schedule, for a consumer that reads it from a vault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rotation: Option<Rotation>,
+    /// An operator has set its end after it was made: its owner cannot replace it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) ends_for_good: bool,
+}
+
+impl Key {
+    /// How long one is kept after its end that was replaced.
+    const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 }
 
 /// What a key that is made on schedule has besides.
@@ -415,7 +423,10 @@ impl Entry {
             Self::Revocation(revocation) => revocation.expires,
             Self::SigningKey(key) => key.until,
             Self::Invitation(invitation) => invitation.expires.checked_add(Invitation::KEPT).ok(),
-            // Expired keys are kept, so that they can be distinguished from unknown ones.
+            // Expired keys are kept, so that they can be distinguished from unknown ones; for a while, if there is a next one.
+            Self::Key(Key { replaced_by: Some(_), rotation: None, expires: Some(end), .. }) => {
+                end.checked_add(Key::KEPT).ok()
+            }
             Self::Key(_) | Self::Consumer(_) => None,
         };
         end.is_some_and(|end| end <= now)

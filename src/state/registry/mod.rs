@@ -63,13 +63,15 @@ const FLUSH: Duration = Duration::from_secs(10);
 const SWEEP: u32 = 60;
 /// Entries read in one step of that.
 const PAGE: usize = 1000;
+/// How many changes of callers may wait at once.
+const OF_CALLERS: usize = 8;
 /// How long the start waits for a store that cannot be reached, before requests are accepted (and refused).
 const FIRST_LOAD: Duration = Duration::from_secs(3);
 
 /// The registry: keys, invitations, revocations, grants, suspensions and run-time consumers.
 pub(crate) struct Registry {
     config: Option<StoreConfig>,
-    store: OnceLock<Store>,
+    store: OnceLock<Arc<Store>>,
     memory: Arc<Memory>,
     health: Arc<AtomicU8>,
     /// The limits that are counted in the store.
@@ -77,7 +79,9 @@ pub(crate) struct Registry {
     clock: Clock,
     family_limit: FamilyLimit,
     /// One change at a time: memory sees them in the store's order.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
+    /// Changes that callers make for themselves, beside those of operators.
+    of_callers: tokio::sync::Semaphore,
 }
 
 impl std::fmt::Debug for Registry {
@@ -98,7 +102,8 @@ impl Registry {
             counters: OnceLock::new(),
             clock,
             family_limit: FamilyLimit::default(),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
+            of_callers: tokio::sync::Semaphore::new(OF_CALLERS),
         }
     }
 
@@ -133,7 +138,7 @@ impl Registry {
                 });
                 let opened = opened.await.map_err(|error| StoreError::Unusable(error.to_string()))?;
                 // Fails only if the store was opened twice at once, which the store itself prevents.
-                let _ = self.store.set(Store::Embedded(opened?));
+                let _ = self.store.set(Arc::new(Store::Embedded(opened?)));
                 let counters = tokio::task::spawn_blocking(move || Counters::in_folder(&kept, clock)).await;
                 let counters = counters.map_err(|error| StoreError::Unusable(error.to_string()))?;
                 let _ = self.counters.set(counters.map_err(StoreError::Unusable)?);
@@ -151,7 +156,7 @@ impl Registry {
                 );
                 let connected = counters.connected();
                 let _ = self.counters.set(counters);
-                let _ = self.store.set(Store::Redis(Box::new(store)));
+                let _ = self.store.set(Arc::new(Store::Redis(Box::new(store))));
                 let end = tokio::time::Instant::now() + FIRST_LOAD;
                 if tokio::time::timeout_at(end, loaded).await.is_err() {
                     tracing::warn!("the store has not been read yet; requests are answered with 503 until then");
@@ -180,7 +185,7 @@ impl Registry {
 
     /// Tries to write to a store that could not be written.
     async fn probe(&self) {
-        if let Some(Store::Embedded(store)) = self.store.get() {
+        if let Some(Store::Embedded(store)) = self.store.get().map(|store| &**store) {
             let store = store.clone();
             // The store logs when it can be written again.
             let _ = tokio::task::spawn_blocking(move || store.probe()).await;
@@ -205,7 +210,7 @@ impl Registry {
         self.memory.revoked.sweep(now);
         let Some(store) = self.store.get() else { return Ok(()) };
         store.sweep_families(now).await?;
-        for kind in [Kind::Grant, Kind::Suspension, Kind::Revocation, Kind::SigningKey, Kind::Invitation] {
+        for kind in [Kind::Grant, Kind::Suspension, Kind::Revocation, Kind::SigningKey, Kind::Invitation, Kind::Key] {
             let mut after = None;
             loop {
                 let page = store.page(kind, after.take(), PAGE).await?;
@@ -231,15 +236,26 @@ impl Registry {
 
     /// Makes all changes if `holds` returns true once no other change is being made on this node.
     pub(crate) async fn change_if(&self, holds: impl FnOnce() -> bool, changes: Vec<Change>) -> Result<(), StoreError> {
-        let store = self.opened()?;
-        let _one_at_a_time = self.changing.lock().await;
+        let store = Arc::clone(self.opened()?);
+        let one_at_a_time = Arc::clone(&self.changing).lock_owned().await;
         if !holds() {
             return Err(StoreError::Exists);
         }
-        for change in store.apply(changes).await? {
-            self.learn(change);
-        }
-        Ok(())
+        let memory = Arc::clone(&self.memory);
+        // In a task of its own: when nobody waits any more, what is stored must be in force all the same.
+        let applied = tokio::spawn(async move {
+            let _one_at_a_time = one_at_a_time;
+            store.apply(changes).await?.into_iter().for_each(|change| memory.apply(change));
+            Ok(())
+        });
+        applied.await.unwrap_or_else(|error| Err(StoreError::Unreachable(error.to_string())))
+    }
+
+    /// The same for what a caller changes for itself. Few of them wait at once, so that operators never wait for many.
+    pub(crate) async fn change_for_caller(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let busy = || StoreError::Unreachable("other callers change what is theirs at this moment".to_owned());
+        let _turn = self.of_callers.try_acquire().map_err(|_| busy())?;
+        self.change(changes).await
     }
 
     /// Puts a change in force that is stored already, or need not be stored.
@@ -380,7 +396,7 @@ impl Registry {
     ///
     /// Errors: nodes share a store, and it cannot be reached now.
     pub(crate) async fn claim(&self, what: &str, lifetime: Duration) -> Result<bool, StoreError> {
-        match (self.store.get(), self.health()) {
+        match (self.store.get().map(|store| &**store), self.health()) {
             (None | Some(Store::Embedded(_)), _) => Ok(true),
             (Some(Store::Redis(store)), Health::Ready) => store.claims().claim(what, lifetime).await,
             // The store is known to be unreachable, so fail without waiting.
@@ -409,7 +425,7 @@ impl Registry {
         self.opened()?.swap_family(before, after, now).await
     }
 
-    fn opened(&self) -> Result<&Store, StoreError> {
+    fn opened(&self) -> Result<&Arc<Store>, StoreError> {
         self.store.get().ok_or_else(|| match self.config {
             None => StoreError::None,
             Some(_) => StoreError::Unreachable("it is not open yet".to_owned()),
@@ -423,7 +439,7 @@ impl Registry {
 
     /// Loads when keys were last used on other nodes.
     pub(crate) async fn refresh_uses(&self) -> Result<(), StoreError> {
-        if let Some(Store::Redis(store)) = self.store.get() {
+        if let Some(Store::Redis(store)) = self.store.get().map(|store| &**store) {
             for (key, last) in store.uses().await? {
                 self.memory.learn_use(&key, last);
             }

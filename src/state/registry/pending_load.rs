@@ -139,6 +139,7 @@ mod tests {
             created,
             created_by,
             rotation: None,
+            ends_for_good: false,
         })
     }
 

@@ -279,6 +279,7 @@ impl<V: KeyVault> Rotator<'_, V> {
             created: now,
             created_by: asked.map_or(SCHEDULE.into(), |asked| asked.by.clone()),
             rotation: Some(Rotation { of: rotation.id.clone(), number, delivered: None, asked: None, ended: false }),
+            ends_for_good: false,
         };
         // Of another node's, the last one stays: that node may deliver it at this moment.
         let kept = usize::from(self.registry.is_shared());

@@ -350,6 +350,7 @@ async fn a_key_that_an_operator_wrote_there_ends_like_one_of_ours() {
         created: at(-100),
         created_by: "ops".into(),
         rotation: None,
+        ends_for_good: false,
     };
     node.puts(made.clone()).await;
     node.puts(Key { id: "other".into(), sha256: [7; 32], ..made }).await;
