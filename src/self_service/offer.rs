@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::exchange::Request;
 use crate::exchange::networks::Networks;
 use crate::policy::{Access, Policy, Route};
+use crate::stages::auth::cache::SentAs;
 use crate::stages::auth::{Caller, CredentialKind};
 
 /// Somebody who may call some routes.
@@ -39,7 +40,10 @@ impl<'a> Reader<'a> {
     fn may_call(&self, route: &Route) -> bool {
         let is_open = match &route.access {
             Access::Public => true,
-            Access::Scoped(requirement) => requirement.is_open_to(self.consumer, |scope| self.has(scope), self.kind),
+            Access::Scoped(requirement) => {
+                route.api().credentials().takes(SentAs::of(self.kind))
+                    && requirement.is_open_to(self.consumer, |scope| self.has(scope), self.kind)
+            }
         };
         let Some((host, address)) = self.place else { return is_open };
         let contains = |networks: &Networks| address.is_some_and(|address| networks.contain(address));

@@ -12,6 +12,8 @@ use crate::policy::self_service::{SelfEndpoint, SelfService};
 use crate::policy::shown::ShownParameter;
 use crate::policy::{Access, Policy, Route};
 use crate::stages::auth::Caller;
+use crate::stages::auth::cache::SentAs;
+use crate::stages::auth::locations::TokenLocation;
 use crate::stages::scope::{Alternative, By};
 
 /// Answers `GET openapi.json`.
@@ -52,7 +54,7 @@ fn document(policy: &Policy, config: &SelfService, reader: &Reader<'_>, server: 
         "components": {
             "securitySchemes": {
                 "key": KeyUse::of(policy).scheme(),
-                "token": {"type": "http", "scheme": "bearer"},
+                "token": token_scheme(policy),
             },
             "responses": {"refused": {
                 "description": "The request was refused; `code` and `detail` say why, and `errors` where",
@@ -151,12 +153,22 @@ fn responses(route: &Route, reader: &Reader<'_>, components: &mut Components) ->
     Value::Object(responses)
 }
 
+/// How tokens are sent.
+fn token_scheme(policy: &Policy) -> Value {
+    match policy.auth().locations.tokens.first() {
+        Some(TokenLocation::Cookie(name)) => json!({"type": "apiKey", "in": "cookie", "name": name}),
+        Some(TokenLocation::Header(name)) => json!({"type": "apiKey", "in": "header", "name": name.as_str()}),
+        Some(TokenLocation::Authorization) | None => json!({"type": "http", "scheme": "bearer"}),
+    }
+}
+
 /// Who may call a route, one way per alternative: OpenAPI writes scopes beside the scheme.
 fn security(route: &Route) -> Value {
     let Access::Scoped(requirement) = &route.access else { return json!([]) };
+    let taken = route.api().credentials();
     let ways = requirement.alternatives().iter().flat_map(|Alternative { scopes, by, .. }| {
-        let token = (*by != Some(By::Key)).then(|| json!({"token": scopes}));
-        let key = (*by != Some(By::Token)).then(|| json!({"key": scopes}));
+        let token = (*by != Some(By::Key) && taken.takes(SentAs::Token)).then(|| json!({"token": scopes}));
+        let key = (*by != Some(By::Token) && taken.takes(SentAs::Key)).then(|| json!({"key": scopes}));
         [key, token].into_iter().flatten()
     });
     ways.collect()

@@ -153,3 +153,24 @@ fn nothing_is_opened_unless_all_sides_agree() {
     }
     proxy.done();
 }
+
+/// Browsers send cookies with the WebSockets of any page.
+#[test]
+fn a_page_of_another_site_opens_nothing_with_the_cookie_of_its_visitor() {
+    let (upstream, issuer) = (sockets().start(), issuer());
+    let policy = before(&upstream, &issuer, SOCKET).yaml();
+    let policy = policy.replace("auth:\n", "auth:\n  tokens: { from: [{ cookie: session }] }\n");
+    let proxy = proxy().text(&policy).start();
+    let cookie = format!("session={}", token(&issuer));
+    let (version, cookie) = (("sec-websocket-version", "13"), ("cookie", &*cookie));
+    let origins = [(None, 403), (Some("https://evil.example"), 403), (Some("http://a.example"), 200)];
+    proxy.owes(2 * origins.len());
+    for (origin, status) in origins {
+        over_http2(&proxy, async |mut sender: Sender| {
+            let fields: Vec<_> = [version, cookie].into_iter().chain(origin.map(|origin| ("origin", origin))).collect();
+            let answer = asks(&mut sender, "/feed", "websocket", &fields).await;
+            assert_eq!(answer.status(), status, "{origin:?}");
+        });
+    }
+    proxy.done();
+}

@@ -33,7 +33,8 @@ pub(crate) enum SentAs {
 }
 
 impl SentAs {
-    fn of(kind: CredentialKind) -> Self {
+    /// What a credential of this kind is sent as.
+    pub(crate) fn of(kind: CredentialKind) -> Self {
         match kind {
             CredentialKind::Jwt | CredentialKind::Introspected => Self::Token,
             CredentialKind::ApiKey => Self::Key,

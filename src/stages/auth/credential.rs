@@ -226,7 +226,9 @@ mod tests {
             (&[("cookie", "session")], "missing_credentials"),
             // It is no token, and is refused as such.
             (&[("cookie", "session=\"t\"")], "token \"t\""),
-            (&[("cookie", "Session=t; xsession=t")], "none"),
+            (&[("cookie", "xsession=t; sessionx=t")], "none"),
+            (&[("cookie", "session=t; Session=u")], "malformed_request"),
+            (&[("cookie", "SESSION=t")], "malformed_request"),
             (&[("cookie", "sessio%6E=t")], "malformed_request"),
             (&[("cookie", "session=t; session=t")], "malformed_request"),
             (&[("cookie", "session=t"), ("cookie", "session=u")], "malformed_request"),

@@ -5,7 +5,7 @@
 //! visitors: browsers say that in `Sec-Fetch-Site` (W3C Fetch Metadata) and `Origin` (RFC 6454 §7), which no page can write. Requests
 //! that say neither are refused: a client that is no browser can send its token in another place, or `Origin`.
 
-use http::header::{HeaderName, ORIGIN, UPGRADE};
+use http::header::{HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::claims::refuse;
@@ -18,8 +18,10 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// pages may.
 pub(super) fn permit(request: &Request<'_>, allowed: &[Box<str>]) -> Result<(), Refusal> {
     let method = request.exchange.method.as_ref();
-    // A WebSocket is opened with GET, and then everything is sent on it (RFC 6455 §10.2).
-    let only_reads = method.is_some_and(Method::is_safe) && !request.headers.contains_key(UPGRADE);
+    // A WebSocket is opened with GET, and then everything is sent on it (RFC 6455 §10.2). Over HTTP/2, nothing else is in the request
+    // that asks for one (RFC 8441); pages cannot write this field.
+    let opens_websocket = [UPGRADE, SEC_WEBSOCKET_KEY].iter().any(|name| request.headers.contains_key(name));
+    let only_reads = method.is_some_and(Method::is_safe) && !opens_websocket;
     if only_reads || is_of_own_page(request.headers, (request.scheme, request.authority), allowed) {
         return Ok(());
     }
@@ -60,6 +62,8 @@ mod tests {
             (Method::HEAD, &[("sec-fetch-site", "cross-site")], true),
             (Method::GET, &[("upgrade", "websocket")], false),
             (Method::GET, &[("upgrade", "websocket"), ("origin", "http://api.example")], true),
+            (Method::GET, &[("sec-websocket-key", "x"), ("origin", "https://evil.example")], false),
+            (Method::GET, &[("sec-websocket-key", "x"), ("origin", "http://api.example")], true),
             (Method::GET, &[("upgrade", "websocket"), ("origin", "https://evil.example")], false),
             (Method::POST, &[], false),
             (Method::DELETE, &[], false),

@@ -43,7 +43,10 @@ fn has_cookie_name<'a>(cookie: &'a [u8], wanted: &str) -> Option<Pair<'a>> {
     if name == wanted.as_bytes() {
         return Some(Pair { is_exact: true, value });
     }
-    let is_alike = str::from_utf8(name).is_ok_and(|name| cookies::is_read_alike(name, wanted));
+    // Some servers ignore case, and take what follows a bracket for a part of the value.
+    let plain = name.split(|byte| *byte == b'[').next().unwrap_or_default();
+    let is_alike = plain.eq_ignore_ascii_case(wanted.as_bytes())
+        || str::from_utf8(name).is_ok_and(|name| cookies::is_read_alike(name, wanted));
     is_alike.then_some(Pair { is_exact: false, value })
 }
 
@@ -112,7 +115,8 @@ mod tests {
             ("x=\"1; session=a\"; y=2", &["a\""], "x=\"1; y=2"),
             ("se%73sion=a; x=1", &["!a"], "x=1"),
             ("session=a=b", &["a=b"], ""),
-            ("Session=a; xsession=b; sessionx=c", &[], "Session=a; xsession=b; sessionx=c"),
+            ("Session=a; session[0]=b; xsession=c", &["!a", "!b"], "xsession=c"),
+            ("xsession=b; sessionx=c", &[], "xsession=b; sessionx=c"),
             // What has no credential stays as it came.
             ("x=1;y=2;", &[], "x=1;y=2;"),
             ("", &[], ""),
