@@ -13,6 +13,7 @@ mod man;
 mod operator;
 mod output;
 mod persona;
+mod ready;
 mod request_defaults;
 mod run;
 mod schema;
@@ -56,6 +57,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Run tests against a policy and report failures
     Test(test::Arguments),
+    /// Go through the launch checklist of a policy, with evidence for each item
+    Ready(ready::Arguments),
     /// Create, rotate, list and revoke API keys
     Key(operator::key::Arguments),
     /// List and rotate the signing keys of the token service
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Ready(arguments) => ready::run(&arguments),
         Command::Key(arguments) => operator::key::run(&arguments),
         Command::SigningKey(arguments) => operator::signing_key::run(&arguments),
         Command::Revoke(arguments) => operator::revoke::run(&arguments),

@@ -56,6 +56,7 @@ pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) 
             scopes: key.scopes.clone().unwrap_or_default(),
             until: key.expires,
             reason: invitation.note.clone(),
+            drill: None,
         },
     }));
     let path = |endpoint| service.config.path_of(endpoint);

@@ -24,7 +24,7 @@ pub(super) struct Input {
 ///
 /// # Errors
 /// A folder cannot be read, or holds no such file.
-pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+pub(in crate::cli) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {

@@ -1,11 +1,11 @@
 //! `bartizan audit`: reads records, and prepares where they go.
 
 mod export;
-mod input;
+pub(super) mod input;
 mod install_template;
 mod progress;
 mod tail;
-mod verify;
+pub(super) mod verify;
 
 use clap::Subcommand;
 

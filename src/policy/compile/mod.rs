@@ -28,6 +28,7 @@ mod names;
 mod networks;
 mod own_addresses;
 mod plans;
+mod powerful_scopes;
 mod schemas;
 mod secrets;
 mod self_service;
@@ -50,12 +51,14 @@ use self::secrets::Access;
 pub(crate) use self::stand_ins::StandIns;
 use super::Policy;
 use super::api::ApiFacts;
+use super::auth_digest;
 use super::diagnostic::Problems;
 use super::document::Document;
 use super::load::{self, Opened};
 use super::secret_uses::PolicyVault;
 use super::source::{PolicyText, environment};
 use super::tree::At;
+use super::written::WrittenPolicy;
 use crate::exchange::networks::Networks;
 use crate::secrets::vault::Vaults;
 
@@ -64,6 +67,11 @@ use crate::secrets::vault::Vaults;
 /// It may ask the vault, but uses nothing up that a daemon needs.
 pub(crate) fn compile(path: &Path) -> (Option<Policy>, Problems) {
     compile_with(load::open(path, environment()), Access::Once, None)
+}
+
+/// The same, with the policy as written, for commands that judge what it says.
+pub(crate) fn compile_written(path: &Path) -> (Option<(Policy, WrittenPolicy)>, Problems) {
+    written_with(load::open(path, environment()), Access::Once, None)
 }
 
 /// The same for a daemon, with its vaults. With `text`, that of a policy of this file, the file itself is not read.
@@ -88,6 +96,15 @@ fn compile_with(
     access: Access<'_>,
     stand_ins: Option<&dyn StandIns>,
 ) -> (Option<Policy>, Problems) {
+    let (policy, problems) = written_with(opened, access, stand_ins);
+    (policy.map(|(policy, _)| policy), problems)
+}
+
+fn written_with(
+    opened: Result<Opened, Problems>,
+    access: Access<'_>,
+    stand_ins: Option<&dyn StandIns>,
+) -> (Option<(Policy, WrittenPolicy)>, Problems) {
     let mut opened = match opened {
         Ok(opened) => opened,
         Err(problems) => return (None, problems),
@@ -110,7 +127,8 @@ fn compile_with(
     if document.strict == Some(true) {
         context.problems.make_strict();
     }
-    (Some(policy).filter(|_| !context.problems.has_errors()), context.problems)
+    let written = WrittenPolicy { document, tree };
+    (Some((policy, written)).filter(|_| !context.problems.has_errors()), context.problems)
 }
 
 /// Compiles all parts, even if earlier ones have errors.
@@ -142,11 +160,13 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
     let parts = (&*apis.apis, &*apis.routes);
     let headers = headers::compile(context, document, &rules.key_header, parts, at.key("headers"));
+    powerful_scopes::check(context, document, &apis.routes, at.key("powerful_scopes"));
     lint::check(context, document, apis.routes.iter().map(|route| &**route), apis.catalog(), at);
     let traces = telemetry::compile(context, &document.telemetry, &headers, at.key("telemetry"));
 
     Policy {
         digest: context.sources.digest().into(),
+        auth_digest: auth_digest::of(at).into(),
         fingerprint: context.sources.fingerprint(),
         inputs: context.sources.inputs(),
         text: None,
