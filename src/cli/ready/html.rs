@@ -12,12 +12,12 @@ use super::report::Report;
 
 /// Light or dark as the reader's system is; on paper, no item is split.
 const STYLE: &str = "\
-:root{color-scheme:light dark;--passed:light-dark(#1a7f37,#3fb950);--failed:light-dark(#cf222e,#ff7b72);--open:light-dark(#9a6700,#d29922)}\
+:root{color-scheme:light dark;--passed:light-dark(#1a7f37,#3fb950);--failed:light-dark(#cf222e,#ff7b72);--open:light-dark(#9a6700,#d29922);--quiet:light-dark(#59636e,#9198a1)}\
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
-code{font:14px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}h1{margin-bottom:.25rem}\
+code{font:14px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}h1{margin-bottom:.25rem}h1 code,h2 code{font-size:inherit}\
 section{border-top:1px solid #8884;padding:.75rem 0;display:grid;grid-template-columns:8.5rem 1fr;gap:0 1rem;break-inside:avoid}\
 h2{font-size:1rem;margin:0}p,ul{margin:0;grid-column:2}ul{padding-left:1.2rem;margin-top:.25rem}\
-.status{font-weight:600;grid-column:1;color:#888}.passed{color:var(--passed)}.failed{color:var(--failed)}\
+.status{font-weight:600;grid-column:1;color:var(--quiet)}.passed{color:var(--passed)}.failed{color:var(--failed)}\
 .not_looked_at{color:var(--open)}.verdict{font-size:1.25rem;font-weight:600}\
 @media(max-width:40rem){section{grid-template-columns:1fr}p,ul{grid-column:1}}";
 
@@ -52,18 +52,33 @@ fn section(page: &mut String, item: &Item) {
         "<section><span class=\"status {}\">{}</span><h2>{}</h2><p>{}</p>",
         status.as_str(),
         status.words(),
-        escaped(asks),
-        escaped(evidence)
+        prose(asks),
+        prose(evidence)
     );
     if !findings.is_empty() {
         page.push_str("<ul>");
         for Finding { message, help, line } in findings {
             let line = line.as_ref().map(|line| format!("<code>{}</code>: ", escaped(&line.to_string())));
-            let _ = write!(page, "<li>{}{}; {}</li>", line.unwrap_or_default(), escaped(message), escaped(help));
+            let _ = write!(page, "<li>{}{}; {}</li>", line.unwrap_or_default(), prose(message), prose(help));
         }
         page.push_str("</ul>");
     }
     page.push_str("</section>\n");
+}
+
+/// A sentence for HTML, in which what is between two backticks is code.
+fn prose(text: &str) -> String {
+    let text = escaped(text);
+    let parts: Vec<&str> = text.split('`').collect();
+    // One that has no pair stays as it is.
+    if parts.len().is_multiple_of(2) {
+        return text;
+    }
+    let code = |(position, part): (usize, &&str)| match position % 2 {
+        0 => (*part).to_owned(),
+        _ => format!("<code>{part}</code>"),
+    };
+    parts.iter().enumerate().map(code).collect()
 }
 
 /// A text for HTML, in elements and in attributes.
@@ -80,4 +95,22 @@ fn escaped(text: &str) -> String {
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_are_escaped_before_their_code_is_marked() {
+        for (text, expected) in [
+            ("write `only`", "write <code>only</code>"),
+            ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+            ("the scope `<b>` & 'c'", "the scope <code>&lt;b&gt;</code> &amp; &#39;c&#39;"),
+            ("a lone ` stays", "a lone ` stays"),
+            ("", ""),
+        ] {
+            assert_eq!(prose(text), expected);
+        }
+    }
 }

@@ -76,7 +76,10 @@ fn made(arguments: &Arguments) -> Result<u8, u8> {
             (drills::read(&arguments.record, &arguments.public_key, &policy), node::ask(&arguments.daemon, &policy))
         }
     };
-    let (document, at, now) = (&written.document, written.at(), Timestamp::now());
+    let now = Timestamp::now();
+    // Nobody reads fractions of a second.
+    let now = now.round(jiff::Unit::Second).unwrap_or(now);
+    let (document, at) = (&written.document, written.at());
     let items = checks::all(&Facts { policy: &policy, document, at, tests, record, node, now });
     let (file, digest) = (file.display().to_string(), policy.digest().to_string());
     let report = Report { file, digest, at: now, offline: arguments.offline, items };

@@ -79,7 +79,8 @@ pub(super) fn keys(facts: &Facts<'_>) -> Item {
     if keys + clients == 0 && document.store.is_none() {
         return KEYS.not_applicable("the policy has no keys and no clients");
     }
-    let evidence = format!("{} and {} in the policy", counted(keys, "key"), counted(clients, "client"));
+    let limited = if is_bounded { "; `max_key_age` limits every key" } else { "" };
+    let evidence = format!("{} and {} in the policy{limited}", counted(keys, "key"), counted(clients, "client"));
     KEYS.judged(evidence, findings)
 }
 
