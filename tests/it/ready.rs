@@ -147,6 +147,22 @@ fn what_was_not_looked_at_is_in_the_way_unless_that_is_meant() {
 }
 
 #[test]
+fn a_powerful_scope_that_no_route_requires_is_an_error() {
+    let folder = case("clean");
+    let path = folder.path().join("policy.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("powerful_scopes: [orders:refund]", "powerful_scopes: [orders:refnud]"))
+        .unwrap();
+    let (code, out, err) = ready(folder.path(), &["--offline"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+    assert!(err.contains("there is no scope that a route requires, called `orders:refnud`"), "{err}");
+    assert!(err.contains("did you mean `orders:refund`?"), "{err}");
+    std::fs::write(&path, text.replace("max_age: 5m, ", "")).unwrap();
+    let (_, report) = reported(folder.path(), &["--offline"]);
+    assert_eq!(findings(&report).len(), 1, "a route that deletes is powerful without a list: {report}");
+}
+
+#[test]
 fn the_page_stands_alone_and_escapes_what_other_teams_write() {
     let folder = case("clean");
     let path = folder.path().join("policy.yaml");

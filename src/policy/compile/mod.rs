@@ -160,7 +160,6 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
     plans::admit_routes(context, &rules.directory, &apis.routes, at.key("plans"));
     let parts = (&*apis.apis, &*apis.routes);
     let headers = headers::compile(context, document, &rules.key_header, parts, at.key("headers"));
-    powerful_scopes::check(context, document, &apis.routes, at.key("powerful_scopes"));
     lint::check(context, document, apis.routes.iter().map(|route| &**route), apis.catalog(), at);
     let traces = telemetry::compile(context, &document.telemetry, &headers, at.key("telemetry"));
 

@@ -27,6 +27,7 @@ use super::context::Context;
 use super::contracts::Defaults;
 use super::headers;
 use super::limits;
+use super::powerful_scopes;
 use super::schemas::Schemas;
 use crate::policy::catalog::Catalog;
 use crate::policy::document::{self, Document};
@@ -111,6 +112,7 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, at: At<'_>
         ownership::warn_of_unbound(context, &routes);
         ownership::check_forwarded(context, document, &api, &routes);
     }
+    powerful_scopes::check(context, document, &apis.routes, at.key("powerful_scopes"));
     apis
 }
 
