@@ -60,5 +60,6 @@ pub(crate) use self::record::{
     SCOPES_PROBED, SignalFacts, UNUSED_KEY_USED, UpstreamFields, WEBSOCKET_OPENED, readable, visible,
 };
 pub(crate) use self::recorder::Recorder;
+pub(crate) use self::rotation::record_files;
 pub(crate) use self::trail::Trail;
 pub(crate) use self::verify::{Break, LineRead, Lines, Terms, Verified, Verifier};

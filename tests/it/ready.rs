@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::client::operator;
 use crate::support::proxy::ADMIN_TOKEN;
 use crate::support::*;
 
@@ -242,4 +243,40 @@ fn a_drill_leaves_evidence_until_authentication_changes() {
     std::fs::write(folder.path().join("policy.yaml"), policy.replace("90d", "91d")).unwrap();
     let (failed, why) = status(&[]);
     assert_eq!((failed.as_str(), why.contains("has changed since the drill")), ("failed", true), "{why}");
+}
+
+#[test]
+fn what_operators_have_added_is_looked_at_on_the_node() {
+    let upstream = upstream().start();
+    let proxy = proxy()
+        .before(&upstream)
+        .plan("paid: { rate: 5/s, quota: 1000/day }")
+        .with("store: state/\nroles: { reader: [orders:read] }\nconsumers: { acme: { roles: [reader], plan: paid } }")
+        .route("GET /x", "scopes: [orders:read]")
+        .start();
+    let create = |path: &str, body: Value| {
+        let answer = operator(&proxy).request("POST", path).bearer(ADMIN_TOKEN).body(body.to_string()).send();
+        assert_eq!(answer.status, 201, "{path}");
+    };
+    create("/v1/consumers", json!({"name": "late", "roles": ["reader"]}));
+    create("/v1/consumers", json!({"name": "later", "roles": ["reader"], "plan": "free"}));
+    create("/v1/consumers/late/keys", json!({"id": "late-1", "expires": null}));
+    create("/v1/consumers/late/keys", json!({"id": "late-2", "expires": "30d"}));
+    let admin = format!("http://{}", proxy.admin());
+    let node = ["--admin", &admin, "--admin-token", ADMIN_TOKEN];
+    let here = proxy.file("policy.yaml").parent().unwrap().to_path_buf();
+    let (_, report) = reported(&here, &node);
+    let messages = |name: &str| item(&report, name)["findings"].to_string();
+    assert!(messages("plans").contains("the consumer `late`, which operators have added, has no plan"), "{report}");
+    assert!(messages("plans").contains("the plan `free` has no quota, and the consumer `later` has it"), "{report}");
+    assert!(messages("keys").contains("the key `late-1`, which operators have made, has no end"), "{report}");
+    assert!(!messages("keys").contains("late-2"), "{report}");
+    assert_eq!(item(&report, "running_policy")["status"], "passed", "{report}");
+    // What is in the file is not what is in force.
+    let policy = std::fs::read_to_string(here.join("policy.yaml")).unwrap();
+    std::fs::write(here.join("policy.yaml"), policy.replace("1000/day", "2000/day")).unwrap();
+    let (_, report) = reported(&here, &node);
+    assert!(item(&report, "running_policy").to_string().contains("another policy in force"), "{report}");
+    let (_, report) = reported(&here, &["--admin", &admin, "--admin-token", "wrong"]);
+    assert_eq!(item(&report, "running_policy")["status"], "not_looked_at", "{report}");
 }

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::audit::{PublicKey, REVOCATION_DRILL_FAILED, REVOCATION_DRILLED, SinkConfig, Terms, Verifier, visible};
+use crate::audit::{
+    PublicKey, REVOCATION_DRILL_FAILED, REVOCATION_DRILLED, SinkConfig, Terms, Verifier, record_files, visible,
+};
 use crate::cli::audit::input;
 use crate::cli::audit::verify::{Ended, key, verify};
+use crate::error_text;
 use crate::policy::Policy;
 
 /// What a record shows.
@@ -46,11 +49,7 @@ pub(super) struct Drill {
 /// # Errors
 /// Why no record was looked at.
 pub(super) fn read(given: &[PathBuf], keys: &[PathBuf], policy: &Policy) -> Result<RecordFacts, String> {
-    let own = policy.audit().sinks.iter().filter_map(|sink| match sink {
-        SinkConfig::File { path, .. } => Some(path.clone()).filter(|path| path.is_file()),
-        _ => None,
-    });
-    let paths: Vec<PathBuf> = if given.is_empty() { own.collect() } else { given.to_vec() };
+    let paths = if given.is_empty() { own_files(policy)? } else { given.to_vec() };
     if paths.is_empty() {
         return Err("no file of records is here; give those of the nodes with --record".to_owned());
     }
@@ -79,6 +78,19 @@ pub(super) fn read(given: &[PathBuf], keys: &[PathBuf], policy: &Policy) -> Resu
     });
     let lines = usize::try_from(verified.lines).unwrap_or(usize::MAX);
     Ok(RecordFacts { files: files.len(), lines, has_key, broken: None, drills: drills.collect() })
+}
+
+/// The files of the first of the policy's sinks that has some: all have the same lines.
+fn own_files(policy: &Policy) -> Result<Vec<PathBuf>, String> {
+    for sink in &policy.audit().sinks {
+        let SinkConfig::File { path, .. } = sink else { continue };
+        let failed = |error| format!("{}: {}", path.display(), error_text::system(&error));
+        let files = record_files(path).map_err(failed)?;
+        if !files.is_empty() {
+            return Ok(files);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The drill that a line is about, and the line's stream and sequence.

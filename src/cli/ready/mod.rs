@@ -85,7 +85,7 @@ fn made(arguments: &Arguments) -> Result<u8, u8> {
     let report = Report { file, digest, at: now, offline: arguments.offline, items };
     match arguments.format {
         Format::Json => output::print(&format!("{:#}\n", report.json())),
-        Format::Text => output::print(&report.text()),
+        Format::Text => output::print(&report.text(output::colour(&std::io::stdout()))),
     };
     if let Some(path) = &arguments.html {
         let cannot = |error| format!("{} cannot be written: {}", path.display(), error_text::system(&error));

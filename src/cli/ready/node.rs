@@ -30,7 +30,8 @@ pub(super) fn ask(daemon: &DaemonArguments, policy: &Policy) -> Result<NodeFacts
     let text = |item: &Value, name: &str| item.get(name).and_then(Value::as_str).map(str::to_owned);
     let is_made = |item: &&Value| item.get("source").is_some_and(|source| source == "store");
     let added = consumers.iter().filter(is_made).filter_map(|one| Some((text(one, "name")?, text(one, "plan"))));
-    let endless = keys.iter().filter(is_made).filter(|key| text(key, "expires").is_none());
+    let is_of_use = |key: &&Value| matches!(text(key, "state").as_deref(), Some("active" | "not_yet"));
+    let endless = keys.iter().filter(is_made).filter(is_of_use).filter(|key| text(key, "expires").is_none());
     Ok(NodeFacts {
         digest: text(&shown, "digest").ok_or("the node did not say which policy it has in force")?,
         consumers: added.collect(),

@@ -1,9 +1,21 @@
 //! The checklist as text and as JSON.
 
+use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
 use super::item::{Finding, Item, Status};
 use crate::audit::visible;
+
+/// How the status of an item looks on a terminal.
+fn style(status: Status) -> Style {
+    let colour = match status {
+        Status::Passed => AnsiColor::Green,
+        Status::Failed => AnsiColor::Red,
+        Status::NotLookedAt => AnsiColor::Yellow,
+        Status::NotApplicable => return Style::new().dimmed(),
+    };
+    Style::new().fg_color(Some(colour.into()))
+}
 
 /// The whole checklist.
 pub(super) struct Report {
@@ -48,12 +60,13 @@ impl Report {
         counted.map(|(status, count)| format!("{count} {}", status.words())).collect::<Vec<_>>().join(", ")
     }
 
-    /// For people.
-    pub(super) fn text(&self) -> String {
+    /// For people. `colour`: whether they see it on a terminal.
+    pub(super) fn text(&self, colour: bool) -> String {
         let mut text = String::new();
         for item in &self.items {
             let Item { asks, status, evidence, findings, .. } = item;
-            text.push_str(&format!("{:<15} {asks} ({})\n", status.words(), visible(evidence)));
+            let style = if colour { style(*status) } else { Style::new() };
+            text.push_str(&format!("{style}{:<15}{style:#} {asks} ({})\n", status.words(), visible(evidence)));
             for Finding { message, help, line } in findings {
                 let line = line.as_ref().map(|line| format!("{line}: ")).unwrap_or_default();
                 text.push_str(&format!("                {}\n", visible(&format!("{line}{message}; {help}"))));

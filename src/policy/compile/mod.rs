@@ -131,8 +131,8 @@ fn written_with(
     (Some((policy, written)).filter(|_| !context.problems.has_errors()), context.problems)
 }
 
-/// Compiles all parts, even if earlier ones have errors.
-fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
+/// `version`.
+fn version(context: &mut Context<'_>, document: &Document, at: At<'_>) {
     match document.version {
         Some(1) => {}
         Some(_) => {
@@ -142,6 +142,11 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
         }
         None => context.missing(at.key("version"), "`version` is missing", "write `version: 1`"),
     }
+}
+
+/// Compiles all parts, even if earlier ones have errors.
+fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
+    version(context, document, at);
     context.egress = Arc::new(egress::compile(context, &document.egress, at.key("egress")));
     let timeouts = limits::timeouts(context, &document.timeouts, at.key("timeouts"));
     let limits = limits::limits(context, &document.limits, at.key("limits"));
