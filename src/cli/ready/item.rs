@@ -51,7 +51,7 @@ pub(super) struct Finding {
 }
 
 /// A place in a file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LinePlace {
     pub(super) file: String,
     /// From 1.
@@ -105,8 +105,9 @@ pub(super) struct Item {
 pub(super) struct Check(pub(super) &'static str, pub(super) &'static str);
 
 impl Check {
-    /// Failed if there are findings, passed otherwise.
-    pub(super) fn judged(self, evidence: impl Into<String>, findings: Vec<Finding>) -> Item {
+    /// Failed if there are findings, passed otherwise. They are in the order of their lines.
+    pub(super) fn judged(self, evidence: impl Into<String>, mut findings: Vec<Finding>) -> Item {
+        findings.sort_by(|one, other| one.line.cmp(&other.line));
         let status = if findings.is_empty() { Status::Passed } else { Status::Failed };
         Item { findings, ..self.item(status, evidence) }
     }
