@@ -280,3 +280,29 @@ fn what_operators_have_added_is_looked_at_on_the_node() {
     let (_, report) = reported(&here, &["--admin", &admin, "--admin-token", "wrong"]);
     assert_eq!(item(&report, "running_policy")["status"], "not_looked_at", "{report}");
 }
+
+#[test]
+fn a_drill_that_was_too_slow_is_not_recorded_as_passed() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).with("store: state/").open("GET /x").start();
+    let drills =
+        |body: Value| operator(&proxy).request("POST", "/v1/drills").bearer(ADMIN_TOKEN).body(body.to_string()).send();
+    for (passed, after, action) in [
+        (true, json!(10), "revocation_drilled"),
+        (true, json!(11), "revocation_drill_failed"),
+        (true, Value::Null, "revocation_drill_failed"),
+        (false, json!(1), "revocation_drill_failed"),
+    ] {
+        let answer = drills(json!({"passed": passed, "nodes": 2, "within_ms": 10, "refused_after_ms": after}));
+        assert_eq!((answer.status, &answer.json()["action"]), (200, &action.into()), "{passed} {after}");
+        assert_eq!(answer.json()["recorded"], true);
+    }
+    for (nodes, within) in [(0, 10), (1_000_001, 10), (1, 1_000_001)] {
+        let answer = drills(json!({"passed": true, "nodes": nodes, "within_ms": within}));
+        assert!((400..500).contains(&answer.status), "{nodes} {within}: {}", answer.status);
+    }
+    eventually("all four are on record", || {
+        let recorded = proxy.records().into_iter().filter(|record| record["bartizan"]["drill"]["nodes"] == 2);
+        (recorded.filter(|record| record["bartizan"]["target"] == "revocation").count() == 4).then_some(())
+    });
+}

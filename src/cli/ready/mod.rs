@@ -43,7 +43,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     public_key: Vec<PathBuf>,
     /// Ask no node and read no record; what they would show does not count
-    #[arg(long, conflicts_with_all = ["record", "admin"])]
+    // Not in conflict with --admin: that may be in the environment.
+    #[arg(long, conflicts_with = "record")]
     offline: bool,
     /// Output format of the results
     #[arg(long, value_enum, default_value = "text")]
