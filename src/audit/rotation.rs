@@ -265,7 +265,7 @@ mod tests {
     fn the_files_of_a_record_are_in_the_order_of_their_lines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
-        assert_eq!(record_files(&path).unwrap(), [PathBuf::new(); 0]);
+        assert!(record_files(&path).unwrap().is_empty());
         let (first, second) = ("audit-20261127T103000.123Z.jsonl.gz", "audit-20261127T113000.123Z.jsonl");
         let copied = "audit-20261127T103000.123Z.jsonl";
         for name in ["audit.jsonl", second, copied, first, "audit-old.jsonl", "other.jsonl"] {
