@@ -74,6 +74,7 @@ pub(super) enum Action {
     Revoke,
     GetRevocation,
     UndoRevocation,
+    RecordDrill,
     ListSigningKeys,
     RotateSigningKey,
     ListUpstreams,
@@ -93,7 +94,7 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 }
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
-static ENDPOINTS: [Endpoint; 47] = [
+static ENDPOINTS: [Endpoint; 48] = [
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
     public("/metrics", Page::GetMetrics),
@@ -137,6 +138,7 @@ static ENDPOINTS: [Endpoint; 47] = [
     on("POST", "/v1/revocations", Rights::Operate, Action::Revoke),
     on("GET", "/v1/revocations/{id}", Rights::Read, Action::GetRevocation),
     on("DELETE", "/v1/revocations/{id}", Rights::Operate, Action::UndoRevocation),
+    on("POST", "/v1/drills", Rights::Operate, Action::RecordDrill),
     on("GET", "/v1/signing-keys", Rights::Read, Action::ListSigningKeys),
     on("POST", "/v1/signing-keys/rotate", Rights::Operate, Action::RotateSigningKey),
     on("GET", "/v1/upstreams", Rights::Read, Action::ListUpstreams),

@@ -129,6 +129,21 @@ pub(super) struct SigningKeyRotation {
     pub(super) reason: Option<Box<str>>,
 }
 
+/// The result of a revocation drill.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drill {
+    /// Whether every node refused the credential in time, and kept refusing it.
+    pub(super) passed: bool,
+    /// Number of nodes.
+    pub(super) nodes: u32,
+    /// How soon they had to refuse it, in milliseconds.
+    pub(super) within_ms: u32,
+    /// When the last of them did, in milliseconds; absent: one did not.
+    #[serde(default)]
+    pub(super) refused_after_ms: Option<u32>,
+}
+
 /// Taking a server out of use.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -34,7 +34,7 @@ pub(crate) fn record_delivered_key(
         None => ("key_created", format!("{consumer} {}", key.id), None),
     };
     let (scopes, reason) = (key.scopes.clone().unwrap_or_default(), Some(format!("delivered to {deliver}").into()));
-    let details = Change { scopes, until, reason };
+    let details = Change { scopes, until, reason, drill: None };
     record(recorder, in_force, &key.created_by, ChangeRecord { action, target, details });
 }
 

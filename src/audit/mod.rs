@@ -55,10 +55,12 @@ pub(crate) use self::config::{
 pub(crate) use self::filter::Filter;
 pub(crate) use self::ocsf::ocsf;
 pub(crate) use self::record::{
-    ALERTS, ARRAY_MAX, CLIENT_DISCONNECTED, CLIENT_STALLED, Change, ChangeRecord, FIELDS, KEY_ROTATION_FAILED,
-    LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REQUEST, Record, SCOPES_PROBED, SignalFacts, TEXT_MAX,
-    UNUSED_KEY_USED, UpstreamFields, WEBSOCKET_OPENED, readable, visible,
+    ALERTS, ARRAY_MAX, CLIENT_DISCONNECTED, CLIENT_STALLED, Change, ChangeRecord, DrillFacts, FIELDS,
+    KEY_ROTATION_FAILED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REQUEST, REVOCATION_DRILL_FAILED,
+    REVOCATION_DRILLED, Record, SCOPES_PROBED, SignalFacts, TEXT_MAX, UNUSED_KEY_USED, UpstreamFields,
+    WEBSOCKET_OPENED, readable, visible,
 };
 pub(crate) use self::recorder::Recorder;
+pub(crate) use self::rotation::record_files;
 pub(crate) use self::trail::Trail;
 pub(crate) use self::verify::{Break, LineRead, Lines, Terms, Verified, Verifier};

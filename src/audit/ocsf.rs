@@ -158,8 +158,8 @@ fn actor(record: &Value) -> Value {
 
 /// What the schema has no place for.
 fn unmapped(record: &Value) -> Value {
-    const NAMES: [&str; 9] =
-        ["stage", "mode", "would_refuse", "plan", "limit", "scopes", "violations", "upstream", "change"];
+    const NAMES: [&str; 10] =
+        ["stage", "mode", "would_refuse", "plan", "limit", "scopes", "violations", "upstream", "change", "drill"];
     let ours = record.get("bartizan");
     NAMES.iter().filter_map(|name| Some(((*name).to_owned(), ours?.get(name)?.clone()))).collect::<Map<_, _>>().into()
 }

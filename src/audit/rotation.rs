@@ -85,6 +85,26 @@ impl Rotation {
     }
 }
 
+/// A file of records and those that were rotated out of it, in the order of their lines; none that is not there.
+///
+/// # Errors
+/// Its folder cannot be read.
+pub(crate) fn record_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let names = Names::of(path);
+    let mut all = names.rotated(GZ)?;
+    // Compression that was interrupted leaves a file beside its compressed copy.
+    let is_copied = |plain: &PathBuf| {
+        let mut copy = plain.as_os_str().to_owned();
+        copy.push(GZ);
+        all.iter().any(|compressed| compressed.as_os_str() == copy)
+    };
+    let plain: Vec<_> = names.rotated("")?.into_iter().filter(|plain| !is_copied(plain)).collect();
+    all.extend(plain);
+    all.sort();
+    all.extend(Some(path.to_owned()).filter(|path| path.is_file()));
+    Ok(all)
+}
+
 /// The names of a file and the rotated ones.
 struct Names {
     folder: PathBuf,
@@ -239,6 +259,21 @@ mod tests {
         ] {
             assert_eq!(Rotation::new(settings(size, every)).is_due(file, start, now), due, "{size:?} {every:?} {file}");
         }
+    }
+
+    #[test]
+    fn the_files_of_a_record_are_in_the_order_of_their_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        assert!(record_files(&path).unwrap().is_empty());
+        let (first, second) = ("audit-20261127T103000.123Z.jsonl.gz", "audit-20261127T113000.123Z.jsonl");
+        let copied = "audit-20261127T103000.123Z.jsonl";
+        for name in ["audit.jsonl", second, copied, first, "audit-old.jsonl", "other.jsonl"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let found = record_files(&path).unwrap();
+        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, [first, second, "audit.jsonl"]);
     }
 
     #[test]

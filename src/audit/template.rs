@@ -10,12 +10,15 @@ use super::record::FIELDS;
 pub(crate) const NAME: &str = "bartizan-record";
 
 /// Fields that are numbers; those that end with `.bytes` are as well.
-const NUMBERS: [&str; 9] = [
+const NUMBERS: [&str; 12] = [
     "client.port",
     "http.response.status_code",
     "event.duration",
     "event.sequence",
     "bartizan.limit.used_percent",
+    "bartizan.drill.nodes",
+    "bartizan.drill.within",
+    "bartizan.drill.refused_after",
     "bartizan.upstream.duration",
     "bartizan.dropped",
     "bartizan.chain.after",

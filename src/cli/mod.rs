@@ -14,6 +14,7 @@ mod man;
 mod operator;
 mod output;
 mod persona;
+mod ready;
 mod records;
 mod replay;
 mod report;
@@ -66,6 +67,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Report what the policy grants and nobody used
     Report(report::Arguments),
+    /// Go through the launch checklist of a policy, with evidence for each item
+    Ready(ready::Arguments),
     /// Create, rotate, list and revoke API keys
     Key(operator::key::Arguments),
     /// List and rotate the signing keys of the token service
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Ready(arguments) => ready::run(&arguments),
         Command::Key(arguments) => operator::key::run(&arguments),
         Command::SigningKey(arguments) => operator::signing_key::run(&arguments),
         Command::Revoke(arguments) => operator::revoke::run(&arguments),

@@ -242,6 +242,15 @@ impl Route {
         })
     }
 
+    /// The scopes of all its alternatives; none if it is public.
+    pub(crate) fn all_scopes(&self) -> impl Iterator<Item = &str> {
+        let alternatives = match &self.access {
+            Access::Public => &[],
+            Access::Scoped(requirement) => requirement.alternatives(),
+        };
+        alternatives.iter().flat_map(|alternative| alternative.scopes.iter().map(|scope| &**scope))
+    }
+
     /// The scopes that it requires; none if it is public.
     pub(crate) fn required_scopes(&self) -> &[Box<str>] {
         match &self.access {

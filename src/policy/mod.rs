@@ -4,6 +4,7 @@
 //! A policy is immutable and shared by pointer. A request keeps the one it began with, even if another is loaded meanwhile.
 
 mod api;
+mod auth_digest;
 pub(crate) mod catalog;
 pub(crate) mod compile;
 pub(crate) mod cors;
@@ -40,6 +41,7 @@ pub(crate) mod upstream;
 pub(crate) mod validity;
 mod vault_answers;
 pub(crate) mod watch;
+pub(crate) mod written;
 pub(crate) mod yaml;
 mod yaml_error;
 pub(crate) mod yaml_file;
@@ -86,6 +88,8 @@ pub(crate) const ENCODED_SLASH: &str = "%2F";
 pub(crate) struct Policy {
     /// Identifies the policy in records; covers no secret.
     digest: Arc<str>,
+    /// Identifies what it says about authentication and revocation.
+    auth_digest: Arc<str>,
     /// Changes if anything that was read changes; covers secrets, and is never shown.
     fingerprint: String,
     /// The files and environment variables that it was read from.
@@ -253,6 +257,11 @@ impl Policy {
     /// SHA-256 of the policy file and the files it names, without secrets, in hexadecimal.
     pub(crate) fn digest(&self) -> &Arc<str> {
         &self.digest
+    }
+
+    /// SHA-256 of what the policy says about authentication and revocation, in hexadecimal: a drill is evidence for it.
+    pub(crate) fn auth_digest(&self) -> &Arc<str> {
+        &self.auth_digest
     }
 
     /// Whether both were compiled from the same bytes, secrets included.

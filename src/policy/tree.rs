@@ -399,6 +399,11 @@ impl<'a> At<'a> {
         }
     }
 
+    /// Moves to another node of the tree: the value of `key`, or an element of a list.
+    pub(super) fn to(self, id: NodeId, key: Option<NodeId>) -> Self {
+        Self { id, key, absent: false, ..self }
+    }
+
     /// Follows a JSON pointer (RFC 6901) from here; absent if it leads nowhere.
     pub(crate) fn pointer(self, pointer: &str) -> Self {
         pointer.split('/').skip(1).fold(self, |at, step| {

@@ -50,6 +50,7 @@ pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) 
             scopes: key.scopes.clone().unwrap_or_default(),
             until: key.expires,
             reason: invitation.note.clone(),
+            drill: None,
         },
     }));
     in_force.registry().change_for_caller(changes).await.map_err(|error| {

@@ -62,6 +62,7 @@ pub(super) async fn rotate(
             scopes: key.scopes.clone().unwrap_or_default(),
             until: key.expires,
             reason: Some("by its owner".into()),
+            drill: None,
         },
     }));
     registry.change_for_caller(vec![swap, Change::Create(Entry::Key(key.clone()))]).await.map_err(|error| {

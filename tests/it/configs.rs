@@ -91,6 +91,11 @@ fn needs(example: &str) -> Needs {
             };
             files(schemas.map(read).collect())
         }
+        "launch" => {
+            let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAWU1t2i+roKdjpuI1u26Bw0jGZ3+APMr3iMhsBb2Oon\n-----END PRIVATE KEY-----\n";
+            let schema = std::fs::read_to_string(repository().join("examples/launch/order.json")).unwrap();
+            files(vec![token(), file("audit.pem", key.to_owned()), file("order.json", schema)])
+        }
         "invitation" | "partner-key" => files(vec![token()]),
         "token-service" => {
             let digest = |client: &str| file(&format!("{client}.sha256"), DIGEST.to_owned());

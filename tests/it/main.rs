@@ -88,6 +88,7 @@ mod proxy_headers;
 mod proxy_protocol;
 mod quotas;
 mod readers;
+mod ready;
 mod record;
 mod redis_servers;
 mod refused_credentials;

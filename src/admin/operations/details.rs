@@ -7,24 +7,27 @@ use crate::state::registry::revocation_key::RevocationTarget;
 /// A key, and what is given with it.
 pub(super) fn key(key: &Key) -> (String, Change) {
     let scopes = key.scopes.clone().unwrap_or_default();
-    (format!("{} {}", key.consumer, key.id), Change { scopes, until: key.expires, reason: key.note.clone() })
+    (
+        format!("{} {}", key.consumer, key.id),
+        Change { scopes, until: key.expires, reason: key.note.clone(), drill: None },
+    )
 }
 
 /// An invitation, and what can be claimed until when.
 pub(super) fn invitation(invitation: &Invitation) -> (String, Change) {
     let (scopes, reason) = (invitation.scopes.clone().unwrap_or_default(), invitation.note.clone());
     let target = format!("{} {}", invitation.consumer, invitation.id);
-    (target, Change { scopes, until: Some(invitation.expires), reason })
+    (target, Change { scopes, until: Some(invitation.expires), reason, drill: None })
 }
 
 /// The scopes that a grant gives, until when, and why.
 pub(super) fn grant(grant: &Grant) -> Change {
-    Change { scopes: grant.scopes.clone(), until: Some(grant.until), reason: grant.reason.clone() }
+    Change { scopes: grant.scopes.clone(), until: Some(grant.until), reason: grant.reason.clone(), drill: None }
 }
 
 /// Until when a consumer is suspended, and why.
 pub(super) fn suspension(suspension: &Suspension) -> Change {
-    Change { scopes: Vec::new(), until: suspension.until, reason: suspension.reason.clone() }
+    Change { scopes: Vec::new(), until: suspension.until, reason: suspension.reason.clone(), drill: None }
 }
 
 /// What a revocation names, until when, and why.
@@ -44,5 +47,5 @@ pub(super) fn revocation(revocation: &Revocation) -> (String, Change) {
         Some(at) => format!("{target}, issued before {at}"),
         None => target,
     };
-    (target, Change { scopes: Vec::new(), until: revocation.expires, reason: revocation.reason.clone() })
+    (target, Change { scopes: Vec::new(), until: revocation.expires, reason: revocation.reason.clone(), drill: None })
 }

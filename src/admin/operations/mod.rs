@@ -15,10 +15,12 @@
 //! | `GET /v1/signing-keys`, `POST …/rotate` | the keys of the token service |
 //! | `GET /v1/upstreams`, `POST …/drain` | the addresses of upstream servers |
 //! | `GET, POST /v1/revocations`, `GET, DELETE /v1/revocations/{id}` | in force by the time of the response |
+//! | `POST /v1/drills` | leaves the result of a drill in the record |
 //!
 //! Lists are sorted by id: `?limit=` (1 to 1000, default 100) and `?after=`, the last id of the previous page.
 
 mod details;
+mod drills;
 mod invitations;
 mod keys;
 mod known;
@@ -163,6 +165,7 @@ impl Operation<'_> {
                 };
                 self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", &target).await
             }
+            (Action::RecordDrill, _) => self.record_drill(),
             (Action::ListSigningKeys, _) => self.signing_keys(),
             (Action::RotateSigningKey, _) => self.rotate_signing_key().await,
             (Action::ListUpstreams, _) => self.upstreams(),

@@ -1,6 +1,7 @@
 //! The fields of an audit record.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
@@ -246,6 +247,27 @@ pub(crate) struct Change {
     pub(crate) until: Option<Timestamp>,
     /// The operator's reason.
     pub(crate) reason: Option<Box<str>>,
+    /// Present: it is the result of a drill, and nothing was changed.
+    pub(crate) drill: Option<DrillFacts>,
+}
+
+/// `event.action` of a revocation drill that showed that every node refuses what is revoked.
+pub(crate) const REVOCATION_DRILLED: &str = "revocation_drilled";
+
+/// `event.action` of a revocation drill that did not show that.
+pub(crate) const REVOCATION_DRILL_FAILED: &str = "revocation_drill_failed";
+
+/// What a drill of operators showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DrillFacts {
+    /// Digest of what the policy in force says about authentication.
+    pub(crate) auth: Arc<str>,
+    /// Number of nodes.
+    pub(crate) nodes: u32,
+    /// How soon they had to refuse the credential.
+    pub(crate) within: Duration,
+    /// When the last of them did; absent: one did not.
+    pub(crate) refused_after: Option<Duration>,
 }
 
 /// A change, for the record.

@@ -1,7 +1,7 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 79] = [
+pub(crate) const FIELDS: [(&str, &str); 83] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("client.ip", "Address of the client, behind trusted proxies"),
@@ -35,6 +35,10 @@ pub(crate) const FIELDS: [(&str, &str); 79] = [
     ("bartizan.change.scopes", "The scopes that an operator gave"),
     ("bartizan.change.until", "When what an operator gave or took ends"),
     ("bartizan.change.reason", "The operator's reason"),
+    ("bartizan.drill.auth", "Digest of what the policy says about authentication: the drill is evidence for this one"),
+    ("bartizan.drill.nodes", "How many nodes took part in a drill"),
+    ("bartizan.drill.within", "Nanoseconds within which they had to refuse a revoked credential"),
+    ("bartizan.drill.refused_after", "Nanoseconds until the last of them did; absent: one did not"),
     ("bartizan.stage", "The stage that refused the request"),
     ("bartizan.cause", "What happened, for operators; the caller is not told"),
     ("bartizan.mode", "`report` if a stage of the route only reports"),
@@ -77,7 +81,7 @@ pub(crate) const FIELDS: [(&str, &str); 79] = [
     ("event.type", "`access` with `allowed`, `denied` or `error`; otherwise `info`"),
     (
         "event.action",
-        "`request`; what an operator did: `admin_read`, `operator_refused`, a change; what a caller changed for itself: `invitation_claimed`, `key_rotated`; an alert: `quota_used`, `new_network`, `unused_key_used`, `scopes_probed`, `key_rotation_failed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
+        "`request`; what an operator did: `admin_read`, `operator_refused`, `revocation_drilled`, `revocation_drill_failed`, a change; what a caller changed for itself: `invitation_claimed`, `key_rotated`; an alert: `quota_used`, `new_network`, `unused_key_used`, `scopes_probed`, `key_rotation_failed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
     ),
     (
         "event.reason",
@@ -99,7 +103,7 @@ mod tests {
 
     use super::super::UpstreamFields;
     use super::super::clock::Clock;
-    use super::super::fields::{Change, LimitFacts, Record, SignalFacts};
+    use super::super::fields::{Change, DrillFacts, LimitFacts, Record, SignalFacts};
     use super::super::mark::{CheckpointFacts, Follows, KEY_CHANGED, Mark, MarkKind};
     use super::super::tests::{line, sample};
     use super::super::write::write_mark;
@@ -126,8 +130,14 @@ mod tests {
         let reported = [Refusal::new(Stage::Scope, Reason::InsufficientScope, "ask for it")];
         let violation =
             Violation { keyword: Some("type".into()), schema: Some("/type".into()), ..Violation::new("", "") };
-        let change =
-            Change { scopes: words.to_vec(), until: Some(Timestamp::UNIX_EPOCH), reason: Some("month end".into()) };
+        let within = Duration::from_secs(1);
+        let drill = DrillFacts { auth: "0".into(), nodes: 2, within, refused_after: Some(within) };
+        let change = Change {
+            scopes: words.to_vec(),
+            until: Some(Timestamp::UNIX_EPOCH),
+            reason: Some("month end".into()),
+            drill: Some(drill),
+        };
         let record = Record {
             reason: Some("schema_violation"),
             request: Some("1"),

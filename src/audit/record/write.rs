@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::clock::Clock;
-use super::fields::{ALERTS, Change, LimitFacts, Outcome, REQUEST, Record, SignalFacts, UpstreamFields};
+use super::fields::{ALERTS, Change, DrillFacts, LimitFacts, Outcome, REQUEST, Record, SignalFacts, UpstreamFields};
 use super::mark::{CheckpointFacts, Follows, Mark, MarkKind};
 use super::text::{TEXT_MAX, cut, is_hidden, is_plain};
 use crate::audit::chain::MARK;
@@ -170,6 +170,23 @@ fn http(line: &mut Line<'_>, record: &Record<'_>) {
     });
 }
 
+/// What an operator changed, or what a drill showed.
+fn change(line: &mut Line<'_>, Change { scopes, until, reason, drill }: &Change) {
+    line.object(key!("change"), |line| {
+        line.texts(key!("scopes"), scopes);
+        line.word(key!("until"), until.map(|until| until.to_string()).as_deref());
+        line.text(key!("reason"), reason.as_deref());
+    });
+    if let Some(DrillFacts { auth, nodes, within, refused_after }) = drill {
+        line.object(key!("drill"), |line| {
+            line.word(key!("auth"), Some(auth));
+            line.number(key!("nodes"), Some(*nodes));
+            line.number(key!("within"), Some(nanoseconds(*within)));
+            line.number(key!("refused_after"), refused_after.map(nanoseconds));
+        });
+    }
+}
+
 /// The members of `bartizan`.
 fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
     line.text(
@@ -180,12 +197,8 @@ fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
     line.text(key!("api"), record.api);
     line.text(key!("route"), record.route);
     line.text(key!("target"), record.target.map(str::as_bytes));
-    if let Some(Change { scopes, until, reason }) = record.change {
-        line.object(key!("change"), |line| {
-            line.texts(key!("scopes"), scopes);
-            line.word(key!("until"), until.map(|until| until.to_string()).as_deref());
-            line.text(key!("reason"), reason.as_deref());
-        });
+    if let Some(made) = record.change {
+        change(line, made);
     }
     line.word(key!("stage"), record.stage);
     line.text(key!("cause"), record.cause);

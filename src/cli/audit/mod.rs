@@ -5,7 +5,7 @@ pub(super) mod input;
 mod install_template;
 pub(super) mod progress;
 mod tail;
-mod verify;
+pub(super) mod verify;
 
 use clap::Subcommand;
 

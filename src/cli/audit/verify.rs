@@ -41,17 +41,19 @@ pub(super) struct Arguments {
 }
 
 /// Where a break is, and what surrounds it.
-struct Place {
-    file: String,
-    line: u64,
+pub(in crate::cli) struct Place {
+    pub(in crate::cli) file: String,
+    pub(in crate::cli) line: u64,
     before: Vec<u8>,
     broken: Vec<u8>,
     after: Vec<u8>,
 }
 
 /// How it ended.
-enum Ended {
+pub(in crate::cli) enum Ended {
+    /// Every line is as it was written; with notes about the files.
     Whole(Verified, Vec<String>),
+    /// A line is not, or something is missing.
     Broken(Break, Option<Place>),
 }
 
@@ -71,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     };
     let Arguments { expect, complete, partial, .. } = arguments;
     let terms = Terms { keys, expect: expect.clone(), complete: *complete, partial: *partial };
-    match verify(&files, Verifier::new(terms)) {
+    match verify(&files, Verifier::new(terms), |_| ()) {
         Ok(Ended::Whole(verified, notes)) => {
             whole(arguments, &verified, &notes);
             DONE
@@ -87,13 +89,22 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     }
 }
 
-fn key(path: &PathBuf) -> Result<PublicKey, String> {
+/// Reads a public key; an error names the file.
+pub(in crate::cli) fn key(path: &PathBuf) -> Result<PublicKey, String> {
     let failed = |why: String| format!("{}: {why}", path.display());
     let pem = std::fs::read_to_string(path).map_err(|error| failed(error_text::system(&error)))?;
     PublicKey::from_pem(&pem).map_err(failed)
 }
 
-fn verify(files: &[PathBuf], mut verifier: Verifier) -> Result<Ended, String> {
+/// Verifies the lines of these files, and calls `each` with every one that is in its place.
+///
+/// # Errors
+/// A file cannot be read.
+pub(in crate::cli) fn verify(
+    files: &[PathBuf],
+    mut verifier: Verifier,
+    mut each: impl FnMut(&[u8]),
+) -> Result<Ended, String> {
     let read = Arc::new(AtomicU64::new(0));
     let mut progress = Progress::new(input::size(files));
     let (mut notes, mut seen) = (Vec::new(), 0_u64);
@@ -126,6 +137,7 @@ fn verify(files: &[PathBuf], mut verifier: Verifier) -> Result<Ended, String> {
                 };
                 return Ok(Ended::Broken(broken, Some(place)));
             }
+            each(line);
             std::mem::swap(&mut before, &mut last);
             last.clear();
             last.extend_from_slice(line);

@@ -110,22 +110,8 @@ impl DaemonArguments {
         let store = policy.store();
         let embedded = matches!(store, Some(StoreConfig::Embedded { .. }));
         let none = store.is_none();
-        let mut denied = None;
-        for place in policy.admin().into_iter().flat_map(|admin| &admin.places) {
-            let tls = policy.admin().is_some_and(|admin| admin.tls.is_some());
-            let address = AdminAddress::of_policy(place, tls);
-            let connected = async { tokio::time::timeout(TIMEOUT, address.probe()).await };
-            match runtime.block_on(connected) {
-                Ok(Ok(())) => return self.with_token(address, &policy),
-                Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
-                    denied = Some(format!("{address}: {}", error_text::system(&error)));
-                }
-                _ => {}
-            }
-        }
-        // A daemon is running, and this user may not connect to it: do not bypass it.
-        if let Some(denied) = denied {
-            return Err(fail(FAILED, &denied));
+        if let Some(address) = answering(&policy, runtime).map_err(|denied| fail(FAILED, &denied))? {
+            return self.with_token(address, &policy);
         }
         if none {
             return Err(fail(FAILED, "the policy has no `store`, so changes cannot be kept; add `store: state/`"));
@@ -135,6 +121,31 @@ impl DaemonArguments {
         }
         let trail = Arc::new(Trail::silent());
         Ok(Backend::Store(Box::new(InForce::attach(policy, trail, &Runtime::new(Instant::now()), None))))
+    }
+
+    /// Returns the daemon at `--admin`, or else that of the policy.
+    ///
+    /// # Errors
+    /// Why there is none to ask. It has been printed if the arguments are wrong.
+    pub(super) fn running(&self, policy: &Policy) -> Result<Operator, String> {
+        const SEEN: &str = "the arguments for the admin listener are wrong";
+        if self.admin.is_some() {
+            return self.open().map_err(|_| SEEN.to_owned());
+        }
+        let runtime = runtime().map_err(|_| "this process cannot make calls".to_owned())?;
+        match answering(policy, &runtime)? {
+            Some(address) => {
+                let backend = self.with_token(address, policy).map_err(|_| SEEN.to_owned())?;
+                Ok(Operator { runtime, backend })
+            }
+            None if policy.admin().is_none() => Err("the policy has no `admin`; give --admin".to_owned()),
+            None => Err("no daemon answers at the policy's `admin` address; start one, or give --admin".to_owned()),
+        }
+    }
+
+    /// The policy file, if one is given.
+    pub(super) fn policy(&self) -> Option<&std::path::Path> {
+        self.policy.as_deref()
     }
 
     fn with_token(&self, address: AdminAddress, policy: &Policy) -> Result<Backend, u8> {
@@ -161,6 +172,27 @@ impl DaemonArguments {
     }
 }
 
+/// The first admin listener of the policy that answers, if one does.
+///
+/// # Errors
+/// A daemon is running, and this user may not connect to it: do not bypass it.
+fn answering(policy: &Policy, runtime: &LocalRuntime) -> Result<Option<AdminAddress>, String> {
+    let mut denied = None;
+    for place in policy.admin().into_iter().flat_map(|admin| &admin.places) {
+        let tls = policy.admin().is_some_and(|admin| admin.tls.is_some());
+        let address = AdminAddress::of_policy(place, tls);
+        let connected = async { tokio::time::timeout(TIMEOUT, address.probe()).await };
+        match runtime.block_on(connected) {
+            Ok(Ok(())) => return Ok(Some(address)),
+            Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+                denied = Some(format!("{address}: {}", error_text::system(&error)));
+            }
+            _ => {}
+        }
+    }
+    denied.map_or(Ok(None), Err)
+}
+
 /// A runtime for the calls of one command.
 fn runtime() -> Result<LocalRuntime, u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
@@ -169,7 +201,7 @@ fn runtime() -> Result<LocalRuntime, u8> {
 
 impl Operator {
     /// Sends a request and returns the body of a successful response. Prints problems and returns them as exit codes.
-    fn send(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Value, u8> {
+    pub(super) fn send(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Value, u8> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let received = match &self.backend {
             Backend::Store(in_force) => self.runtime.block_on(admin::without_daemon(in_force, method, target, &bytes)),
@@ -194,7 +226,7 @@ impl Operator {
     }
 
     /// Returns all items of a list, page by page.
-    fn list(&self, path: &str) -> Result<Vec<Value>, u8> {
+    pub(super) fn list(&self, path: &str) -> Result<Vec<Value>, u8> {
         let mut items = Vec::new();
         let mut after = String::new();
         loop {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::policy::{Policy, Route};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::rehearsal::trace::RehearsalTrace;
+use crate::stages::mask::Mask;
 
 /// What tests have covered so far. Routes are named `API · METHOD /path`.
 #[derive(Default)]
@@ -15,6 +16,8 @@ pub(super) struct Coverage {
     broken: BTreeSet<String>,
     kept: BTreeSet<String>,
     consumers: BTreeSet<String>,
+    /// Scopes that opened a route to a caller, or showed it what a mask hides.
+    used: BTreeSet<String>,
 }
 
 /// What no test covers.
@@ -45,6 +48,11 @@ impl Coverage {
         let Some(route) = &trace.route else { return };
         let name = name(route);
         // A stage that only reports makes the same decision.
+        if let (Some(caller), None) = (trace.caller(), trace.refusal()) {
+            let mask = route.response.iter().filter_map(|response| response.mask()).flat_map(Mask::scopes);
+            let scopes = route.all_scopes().chain(mask).filter(|scope| caller.has(scope));
+            self.used.extend(scopes.map(str::to_owned));
+        }
         let refusals = || trace.would_refuse().iter().chain(trace.refusal());
         if refusals().any(|refusal| refusal.reason() == Reason::InsufficientScope) {
             let granted = trace.caller().map(|caller| caller.granted()).unwrap_or_default();
@@ -61,6 +69,11 @@ impl Coverage {
             self.kept.insert(name.clone());
         }
         self.routes.insert(name);
+    }
+
+    /// The scopes that opened a route to a caller, or showed it what a mask hides.
+    pub(super) fn used(self) -> BTreeSet<String> {
+        self.used
     }
 
     /// Returns what no test of the policy covers.

@@ -2,9 +2,10 @@
 //! sockets or a network.
 //!
 //! `file` is the format of test files, `plan` resolves one against its policy, `run` executes it, `coverage` finds what
-//! no test covers, and `report` and `junit` print the results.
+//! no test covers, and `report` and `junit` print the results. `evidence` is what the tests of a policy show, for `bartizan ready`.
 
 mod coverage;
+pub(super) mod evidence;
 mod file;
 mod junit;
 mod plan;

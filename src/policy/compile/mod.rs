@@ -29,6 +29,7 @@ mod names;
 mod networks;
 mod own_addresses;
 mod plans;
+mod powerful_scopes;
 mod schemas;
 mod secrets;
 mod self_service;
@@ -51,12 +52,14 @@ use self::secrets::Access;
 pub(crate) use self::stand_ins::StandIns;
 use super::Policy;
 use super::api::ApiFacts;
+use super::auth_digest;
 use super::diagnostic::Problems;
 use super::document::Document;
 use super::load::{self, Opened};
 use super::secret_uses::PolicyVault;
 use super::source::{PolicyText, environment};
 use super::tree::{At, Tree};
+use super::written::WrittenPolicy;
 use crate::exchange::networks::Networks;
 use crate::secrets::vault::Vaults;
 
@@ -65,6 +68,11 @@ use crate::secrets::vault::Vaults;
 /// It may ask the vault, but uses nothing up that a daemon needs.
 pub(crate) fn compile(path: &Path) -> (Option<Policy>, Problems) {
     compile_with(load::open(path, environment()), Access::Once, None)
+}
+
+/// The same, with the policy as written, for commands that judge what it says.
+pub(crate) fn compile_written(path: &Path) -> (Option<(Policy, WrittenPolicy)>, Problems) {
+    written_with(load::open(path, environment()), Access::Once, None)
 }
 
 /// The same for a daemon, with its vaults. With `text`, that of a policy of this file, the file itself is not read.
@@ -81,8 +89,8 @@ pub(crate) fn for_daemon(path: &Path, text: Option<PolicyText>, vaults: &Vaults)
 /// # Errors
 /// The policy has errors.
 pub(crate) fn with_tree(path: &Path) -> Result<(Policy, Tree), Problems> {
-    let (compiled, problems) = compile_both(load::open(path, environment()), Access::Once, None);
-    compiled.ok_or(problems)
+    let (compiled, problems) = written_with(load::open(path, environment()), Access::Once, None);
+    compiled.map(|(policy, written)| (policy, written.tree)).ok_or(problems)
 }
 
 /// The same with a text in place of the file's. What it includes is read.
@@ -90,8 +98,8 @@ pub(crate) fn with_tree(path: &Path) -> Result<(Policy, Tree), Problems> {
 /// # Errors
 /// The policy has errors.
 pub(crate) fn with_tree_of(path: &Path, text: &str) -> Result<(Policy, Tree), Problems> {
-    let (compiled, problems) = compile_both(load::open_edited(path, text, environment()), Access::Once, None);
-    compiled.ok_or(problems)
+    let (compiled, problems) = written_with(load::open_edited(path, text, environment()), Access::Once, None);
+    compiled.map(|(policy, written)| (policy, written.tree)).ok_or(problems)
 }
 
 /// The same, with stand-ins for the outside world: for rehearsals, never for serving.
@@ -107,15 +115,15 @@ fn compile_with(
     access: Access<'_>,
     stand_ins: Option<&dyn StandIns>,
 ) -> (Option<Policy>, Problems) {
-    let (compiled, problems) = compile_both(opened, access, stand_ins);
-    (compiled.map(|(policy, _)| policy), problems)
+    let (policy, problems) = written_with(opened, access, stand_ins);
+    (policy.map(|(policy, _)| policy), problems)
 }
 
-fn compile_both(
+fn written_with(
     opened: Result<Opened, Problems>,
     access: Access<'_>,
     stand_ins: Option<&dyn StandIns>,
-) -> (Option<(Policy, Tree)>, Problems) {
+) -> (Option<(Policy, WrittenPolicy)>, Problems) {
     let mut opened = match opened {
         Ok(opened) => opened,
         Err(problems) => return (None, problems),
@@ -138,7 +146,8 @@ fn compile_both(
     if document.strict == Some(true) {
         context.problems.make_strict();
     }
-    (Some((policy, tree)).filter(|_| !context.problems.has_errors()), context.problems)
+    let written = WrittenPolicy { document, tree };
+    (Some((policy, written)).filter(|_| !context.problems.has_errors()), context.problems)
 }
 
 /// Compiles all parts, even if earlier ones have errors.
@@ -169,6 +178,7 @@ fn whole(context: &mut Context<'_>, document: &Document, at: At<'_>) -> Policy {
 
     Policy {
         digest: context.sources.digest().into(),
+        auth_digest: auth_digest::of(at).into(),
         fingerprint: context.sources.fingerprint(),
         inputs: context.sources.inputs(),
         text: None,

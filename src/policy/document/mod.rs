@@ -104,6 +104,9 @@ pub(crate) struct Document {
     pub(crate) self_service: Option<SelfService>,
     /// Roles: a name and its scopes.
     pub(crate) roles: BTreeMap<String, Vec<String>>,
+    /// Scopes that do most harm in the wrong hands. `bartizan ready` wants `only`, `proof_of_possession` or `max_age` at the routes
+    /// that require one of them. Default: none; routes of the method DELETE are powerful anyway.
+    pub(crate) powerful_scopes: Vec<String>,
     /// Plans: a name and its rate limits.
     pub(crate) plans: BTreeMap<String, Plan>,
     /// Consumers: a name, and which credentials and permissions the consumer has.

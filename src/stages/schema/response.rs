@@ -109,6 +109,11 @@ impl Requirement {
         self.mask.as_ref()
     }
 
+    /// Whether it says what responses of any status are, and not only what is hidden of them.
+    pub(crate) fn has_contract(&self) -> bool {
+        !self.statuses.is_empty()
+    }
+
     /// Whether any response is checked, or has to be read to hide something.
     pub(crate) fn is_checked(&self) -> bool {
         self.mask.is_some() || self.statuses.iter().any(|(_, contents)| contents.is_checked())

@@ -1,7 +1,8 @@
 //! `bartizan drill`: verifies on running nodes that revocation works.
 //!
 //! `drill revocation` revokes a credential that every node accepts, and sends requests back to back to every node until
-//! the credential is refused. The drill undoes its changes whatever the result; what it cannot undo expires.
+//! the credential is refused. The drill undoes its changes whatever the result; what it cannot undo expires. The result stays in
+//! the audit record.
 
 mod nodes;
 
@@ -53,6 +54,7 @@ enum DrillCommand {
 #[command(after_help = "Example: bartizan drill revocation --policy policy.yaml --consumer acme --path /v1/orders \\
            --node https://10.1.0.7:8443 --node https://10.1.0.8:8443 --ca tls/ca.pem --within 500ms
 The requests are real: choose a route that the credential may use and that changes nothing.
+The record of the node at --admin keeps the result as evidence, for `bartizan ready`.
 Refused requests count as failed attempts of this machine's address (`auth.failed_attempts`).
 Exit codes: 0 every node refused the credential in time and kept refusing it, 1 otherwise.")]
 struct Revocation {
@@ -128,6 +130,7 @@ fn revocation(arguments: &Revocation) -> Result<u8, u8> {
     });
     let watched = drill.verify(&credential, &prober).unwrap_or_default();
     drill.undo(&credential, &prober);
+    drill.record(&watched);
     Ok(drill.verdict(&credential, &watched))
 }
 
@@ -312,9 +315,35 @@ impl Drill<'_> {
         self.step(name, began, outcome)
     }
 
+    /// Leaves the result in the record of the node that was asked to revoke, also that of a drill that failed.
+    fn record(&mut self, watched: &[Watched]) {
+        let began = Instant::now();
+        let passed = self.passed(watched);
+        let last = watched.iter().map(|one| one.refused_after).reduce(|last, one| last.zip(one).map(|(a, b)| a.max(b)));
+        let whole = |time: Duration| time.as_nanos().div_ceil(1_000_000);
+        let body = json!({
+            "passed": passed,
+            "nodes": self.arguments.nodes.len(),
+            "within_ms": whole(self.arguments.within.0),
+            "refused_after_ms": last.flatten().map(whole),
+        });
+        let outcome = match self.operator.send(&Method::POST, "/v1/drills", Some(&body)) {
+            Ok(answer) if answer.get("recorded") == Some(&Value::Bool(true)) => {
+                Ok("in the record, for `bartizan ready`".to_owned())
+            }
+            Ok(_) => Ok("this node keeps no record, so there is no evidence of this drill".to_owned()),
+            Err(_) => Err("failed; there is no evidence of this drill".to_owned()),
+        };
+        self.step("evidence", began, outcome);
+    }
+
+    fn passed(&self, watched: &[Watched]) -> bool {
+        !watched.is_empty() && self.steps.iter().all(|step| step.good)
+    }
+
     /// Prints the result and returns the exit code.
     fn verdict(&self, credential: &TestCredential, watched: &[Watched]) -> u8 {
-        let passed = !watched.is_empty() && self.steps.iter().all(|step| step.good);
+        let passed = self.passed(watched);
         let verdict = if passed { "passed" } else { "failed" };
         let nodes: Vec<Value> = watched
             .iter()

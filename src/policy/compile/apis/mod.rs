@@ -28,6 +28,7 @@ use super::context::Context;
 use super::contracts::Defaults;
 use super::headers;
 use super::limits;
+use super::powerful_scopes;
 use super::schemas::Schemas;
 use crate::policy::catalog::Catalog;
 use crate::policy::document::{self, Document};
@@ -118,6 +119,7 @@ pub(super) fn compile(
         routes(context, &mut apis, &scope, described.flatten().as_ref(), &written.routes, at);
         check(context, document, &apis, (&api, before), of_requests);
     }
+    powerful_scopes::check(context, document, &apis.routes, at.key("powerful_scopes"));
     apis
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::finding::{Finding, Lint};
+use crate::policy::Route;
 use crate::policy::document::{Consumer, Document};
 use crate::policy::source::{Place, quote};
 use crate::policy::tree::At;
-use crate::policy::{Access, Route};
 use crate::stages::mask::Mask;
 
 /// Shortest scope that may be a misspelt one.
@@ -23,7 +23,7 @@ pub(super) fn check(document: &Document, routes: &[&Route], at: At<'_>) -> Vec<F
     }
     let mut asked: BTreeMap<&str, (&Route, Place)> = BTreeMap::new();
     for route in routes {
-        for scope in required(route) {
+        for scope in route.all_scopes() {
             asked.entry(scope).or_insert_with(|| (route, place(document, route, scope, at)));
         }
     }
@@ -86,15 +86,6 @@ fn misspelt(scope: &str, (route, place): &(&Route, Place), granted: &BTreeMap<&s
     let message = format!("no role has the scope {}, which a mask of {} names", quote(scope), quote(route.name()));
     let (about, help) = (scope.to_owned(), format!("did you mean {}?", quote(meant)));
     Some(Finding { lint: Lint::UngrantedScope, about, place: place.clone(), message, help })
-}
-
-/// The scopes that a route requires, of all alternatives.
-fn required(route: &Route) -> impl Iterator<Item = &str> {
-    let alternatives = match &route.access {
-        Access::Public => &[],
-        Access::Scoped(requirement) => requirement.alternatives(),
-    };
-    alternatives.iter().flat_map(|alternative| alternative.scopes.iter().map(|scope| &**scope))
 }
 
 /// Where a route asks for a scope: in the policy, or in the description of its API.
