@@ -96,9 +96,8 @@ const list = (items) => (items?.length ? items.join(", ") : "–");
 function announce(text) {
   const place = $("announcement");
   place.textContent = text;
-  place.hidden = false;
   clearTimeout(announce.timer);
-  announce.timer = setTimeout(() => { place.hidden = true; }, 5000);
+  announce.timer = setTimeout(() => { place.textContent = ""; }, 5000);
 }
 
 /** A table. `columns`: `title`, `cell` (what stands in it), `class`. Where it is narrow, rows are cards, hence the roles. */
@@ -140,12 +139,14 @@ async function signIn(token) {
   if (!/^[\x21-\x7e]+$/.test(token)) return signOut("This is not an admin token: it has characters that none has.");
   session.token = token;
   session.number += 1;
+  const { number } = session;
   try {
     const { name, rights } = await api("GET", "/v1/operator");
     session.operates = rights === "operate";
     $("operator").replaceChildren(el("span", { class: "name" }, name), ...(session.operates ? [] : [" ", badge("", "read only")]));
   } catch (error) {
-    return signOut(error.message);
+    // Another attempt may have begun meanwhile.
+    return number === session.number ? signOut(error.message) : undefined;
   }
   $("sign-in").hidden = true;
   $("app").hidden = false;

@@ -24,7 +24,12 @@ function dismiss() {
 
 $("dialog-close").addEventListener("click", dismiss);
 // What it showed, which may be a secret, does not stay in the document.
-$("dialog").addEventListener("close", () => { act = null; $("dialog-body").replaceChildren(); });
+$("dialog").addEventListener("close", () => {
+  act = null;
+  $("dialog-body").replaceChildren();
+  // The button that opened it may be gone, with a row that was drawn again.
+  if (document.activeElement === document.body) $("main").focus();
+});
 
 $("dialog-form").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -71,20 +76,20 @@ function ask({ title, text, inputs = [], verb, danger, typed, does }) {
 /** Shows what is there only once. */
 function reveal({ title, text, secret, sheet }) {
   const value = el("code", { class: "secret", id: "secret", tabindex: "0" }, secret);
-  const copy = el("button", { type: "button", click: () => copies(value) }, "Copy");
+  const copy = el("button", { type: "button", click: ({ target }) => copies(value, target) }, "Copy");
   const more = sheet ? [el("h3", {}, "For the partner"), el("pre", { tabindex: "0" }, sheet)] : [];
   open({ title, body: [el("p", {}, text), value, copy, ...more], close: "Done" });
   act = null;
 }
 
-async function copies(element) {
+async function copies(element, button) {
   try {
     await navigator.clipboard.writeText(element.textContent);
-    announce("Copied.");
+    button.textContent = "Copied";
   } catch {
     // Without TLS, or where the browser forbids it.
     getSelection().selectAllChildren(element);
-    announce("Selected; copy it with the keyboard.");
+    button.textContent = "Selected; copy it with the keyboard";
   }
 }
 

@@ -28,11 +28,11 @@ const sum = (counts) => counts.reduce((all, one) => all + one.count, 0);
 const pulse = { now: null, ready: null, rates: [], last: null };
 
 async function look() {
+  const get = (path) => fetch(path, { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(10_000) });
   try {
-    const [metrics, ready] = await Promise.all(["/metrics", "/readyz"].map((path) =>
-      fetch(path, { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(10_000) })));
-    pulse.now = counters(await metrics.text());
-    pulse.ready = await ready.json();
+    pulse.ready = await (await get("/readyz")).json();
+    if (!session.token) return;
+    pulse.now = counters(await (await get("/metrics")).text());
     const at = performance.now();
     const all = sum(pulse.now.requests);
     const refused = sum(pulse.now.requests.filter(({ code }) => isRefusal(code)));

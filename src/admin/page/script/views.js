@@ -18,10 +18,14 @@ function loaded(title, path, columns, empty, { items = (answer) => answer.items,
   const more = el("button", { type: "button", class: "more", hidden: true, click: () => next() }, "Show more");
   let all = [];
   let after = null;
+  const refresh = button("Refresh", () => load());
   const draw = () => {
+    const held = shown.root.contains(document.activeElement);
     const text = filter?.value.trim().toLowerCase();
     shown.show(text ? all.filter((item) => JSON.stringify(item).toLowerCase().includes(text)) : all);
     shown.root.lastElementChild.textContent = text ? "Nothing matches the filter." : empty;
+    // The focus would be lost with the row that had it.
+    if (held) refresh.focus();
   };
   const get = async (address) => {
     try {
@@ -45,7 +49,7 @@ function loaded(title, path, columns, empty, { items = (answer) => answer.items,
   const load = async () => take(await get(path), []);
   const next = async () => take(await get(`${path}${path.includes("?") ? "&" : "?"}after=${part(after)}`), all);
   filter?.addEventListener("input", draw);
-  const root = panel(title, el("div", {}, problem, shown.root, more), filter, ...tools, button("Refresh", load));
+  const root = panel(title, el("div", {}, problem, shown.root, more), filter, ...tools, refresh);
   load();
   return { root, load };
 }
@@ -185,7 +189,11 @@ function liveView(place, signal) {
 // --- consumers and keys ---
 
 function consumersView(place) {
-  const state = ({ suspension }) => (suspension ? badge("warn", "suspended") : badge("good", "active"));
+  const state = ({ suspension }) => {
+    if (!suspension) return badge("good", "active");
+    const until = suspension.until ? [" until ", time(suspension.until)] : [];
+    return el("span", {}, badge("warn", "suspended"), until, suspension.reason && el("div", { class: "quiet" }, suspension.reason));
+  };
   const consumers = loaded("Consumers", "/v1/consumers?limit=500", [
     { title: "Name", cell: ({ name }) => el("strong", {}, name) },
     { title: "State", cell: state },
@@ -427,7 +435,7 @@ async function beat() {
   setTimeout(beat, EVERY);
 }
 
-/** A link may bring a token, as that of `bartizan demo` does. It is taken out of the address and the history at once. */
+/** A link may bring a token, like that of `bartizan demo` does. It is taken out of the address and the history at once. */
 function tokenOfAddress() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (token !== null) history.replaceState(null, "", location.pathname);
@@ -445,8 +453,9 @@ function start() {
   $("sign-out").addEventListener("click", () => signOut());
   addEventListener("hashchange", () => {
     const token = tokenOfAddress();
-    if (token !== null) signIn(token);
-    else show();
+    // A link cannot change who is signed in.
+    if (token === null) show();
+    else if (!session.token) signIn(token);
   });
   beat();
   const token = tokenOfAddress();
