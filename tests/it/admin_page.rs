@@ -213,6 +213,60 @@ fn a_key_is_rotated_and_revoked_and_seen_refused() {
 }
 
 #[test]
+fn a_partner_is_invited_and_findings_and_limits_are_shown() {
+    if !has("chromium") {
+        return skipped("there is no chromium");
+    }
+    let upstream = upstream().start();
+    let proxy = policy(&upstream)
+        .with("self_service: { path: /.bartizan }")
+        .plan("free: { rate: 7/h, burst: 7 }")
+        .route("GET /reported", "scopes: [orders:read], mode: report")
+        .start();
+    let (key, mut client) = (new_key(&proxy, "acme-1"), client(&proxy));
+    client.get("/reported").send().is(200);
+    client.get("/x").send().refused(401, "missing_credentials");
+    client.get("/x").key(&key).send().is(200);
+    let browser = Browser::opens("about:blank");
+    let mut tab = browser.tab();
+    signs_in(&mut tab, &proxy);
+    tab.value("location.hash = 'consumers'");
+    clicks(&mut tab, "acme", "Invite");
+    confirms(&mut tab, "Invite acme");
+    tab.waits("document.getElementById('secret')?.textContent.startsWith('bzi_')");
+    let code = tab.value("document.getElementById('secret').textContent");
+    let claimed =
+        client.post("/.bartizan/invitations/claim", json!({ "code": code }).to_string()).send().is(201).json();
+    client.get("/x").key(claimed["key"].as_str().unwrap()).send().is(200);
+    tab.presses("Escape");
+
+    let has_row = |texts: &[&str]| {
+        let texts = json!(texts);
+        format!(
+            "[...document.querySelectorAll('tbody tr')].some((row) => {texts}.every((text) => row.textContent.includes(text)))"
+        )
+    };
+    tab.value("location.hash = 'findings'");
+    tab.waits(&has_row(&["GET /reported", "missing_credentials", "1"]));
+    tab.waits(&has_row(&["GET /x", "missing_credentials", "1"]));
+    tab.value("location.hash = 'limits'");
+    tab.waits(&has_row(&["acme", "free", "2 of 7"]));
+    tab.value("location.hash = 'system'");
+    tab.waits(&has_row(&["audit.jsonl"]));
+    tab.waits(&has_row(&[&upstream.url(), "available"]));
+    // The smallest telephones: nothing is beside the screen.
+    let narrow = json!({ "width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": true });
+    tab.call("Emulation.setDeviceMetricsOverride", narrow);
+    for view in ["overview", "live", "consumers", "keys", "limits", "findings", "system"] {
+        tab.value(&format!("location.hash = '{view}'"));
+        tab.waits("!document.getElementById('main').innerText.includes('Loading …')");
+        assert_eq!(tab.value("document.documentElement.scrollWidth <= innerWidth"), true, "{view}");
+    }
+    drop(browser);
+    proxy.done();
+}
+
+#[test]
 fn the_live_view_stays_small_however_many_requests_come() {
     if !has("chromium") {
         return skipped("there is no chromium");

@@ -19,8 +19,6 @@ use http::header::{
 };
 use http_body_util::Full;
 
-use super::Answer;
-
 /// The document; its style and its script are put in their places once.
 const DOCUMENT: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");
@@ -62,8 +60,8 @@ fn source(text: &str) -> String {
 }
 
 /// Returns the page.
-pub(super) fn answer() -> Answer {
-    let mut answer = Response::new(Full::new(PAGE.document.clone()).into());
+pub(super) fn answer() -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(PAGE.document.clone()));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, PAGE.policy.clone());
     for (name, value) in [

@@ -86,7 +86,7 @@ function resume(consumer, reload) {
 function revokeConsumer(consumer, reload) {
   ask({
     title: `Revoke all credentials of ${consumer}?`,
-    text: "Every key and token of this consumer is refused from now on, and those it will get. To stop it for a while, suspend it.",
+    text: "Every key and token of this consumer is refused from now on, and those it will get, until you undo the revocation. To stop it for a while, suspend it.",
     inputs: [REASON], typed: consumer,
     verb: "Revoke all", danger: true,
     does: async (values) => {

@@ -191,7 +191,7 @@ function liveView(place, signal) {
 function consumersView(place) {
   const state = ({ suspension }) => {
     if (!suspension) return badge("good", "active");
-    const until = suspension.until ? [" until ", time(suspension.until)] : [];
+    const until = suspension.until ? [" ends ", time(suspension.until)] : [];
     return el("span", {}, badge("warn", "suspended"), until, suspension.reason && el("div", { class: "quiet" }, suspension.reason));
   };
   const consumers = loaded("Consumers", "/v1/consumers?limit=500", [
