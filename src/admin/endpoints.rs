@@ -26,7 +26,7 @@ enum Handler {
 /// What the listener answers itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Page {
-    GetPage,
+    GetDocument,
     GetHealth,
     GetReadiness,
     GetMetrics,
@@ -97,7 +97,7 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
 static ENDPOINTS: [Endpoint; 50] = [
-    public("/", Page::GetPage),
+    public("/", Page::GetDocument),
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
     public("/metrics", Page::GetMetrics),

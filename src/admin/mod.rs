@@ -188,7 +188,7 @@ impl Admin {
             let operator = endpoint.rights.map(may).transpose()?.unwrap_or_default();
             reported.by = operator.name.clone();
             return match page {
-                Page::GetPage => Ok(page::answer().map(AnswerBody::from)),
+                Page::GetDocument => Ok(page::answer().map(AnswerBody::from)),
                 Page::GetOperator => Ok(json_answer(StatusCode::OK, &view::operator(&operator.name, operator.rights))),
                 Page::GetHealth => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
                 Page::GetReadiness => self.ready(parts.uri.query()),

@@ -83,7 +83,8 @@ impl Tab {
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.last += 1;
-        let mut command = json!({ "id": self.last, "method": method, "params": parameters });
+        let mut command = json!({ "id": self.last, "method": method });
+        command["params"] = parameters;
         if let Some(session) = &self.session {
             command["sessionId"] = session.as_str().into();
         }
