@@ -28,7 +28,7 @@ $("dialog").addEventListener("close", () => {
   act = null;
   $("dialog-body").replaceChildren();
   // The button that opened it may be gone, with a row that was drawn again.
-  if (document.activeElement === document.body) $("main").focus();
+  if ([document.body, null].includes(document.activeElement) || $("dialog").contains(document.activeElement)) $("main").focus();
 });
 
 $("dialog-form").addEventListener("submit", async (event) => {

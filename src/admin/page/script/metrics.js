@@ -1,6 +1,9 @@
 // What `/metrics` says, read each few seconds: it needs no token, and leaves no record.
 
 const EVERY = 3000;
+/** Of policies with many thousands of routes, it is long. */
+const LONG = 1 << 20;
+const EVERY_LONG = 15_000;
 const SAMPLES = 60;
 
 /** Counters of routes, and what was in flight, from the text format of Prometheus. */
@@ -25,14 +28,16 @@ const isRefusal = (code) => !/^\dxx$/.test(code ?? "");
 const sum = (counts) => counts.reduce((all, one) => all + one.count, 0);
 
 /** What was last read, and the rates of the last few minutes. */
-const pulse = { now: null, ready: null, rates: [], last: null };
+const pulse = { now: null, ready: null, rates: [], last: null, every: EVERY };
 
 async function look() {
   const get = (path) => fetch(path, { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(10_000) });
   try {
     pulse.ready = await (await get("/readyz")).json();
     if (!session.token) return;
-    pulse.now = counters(await (await get("/metrics")).text());
+    const text = await (await get("/metrics")).text();
+    pulse.every = text.length > LONG ? EVERY_LONG : EVERY;
+    pulse.now = counters(text);
     const at = performance.now();
     const all = sum(pulse.now.requests);
     const refused = sum(pulse.now.requests.filter(({ code }) => isRefusal(code)));

@@ -57,7 +57,7 @@ function loaded(title, path, columns, empty, { items = (answer) => answer.items,
 // --- overview ---
 
 function overview(place, signal) {
-  const cards = ["requests/s", "refused since start", "in flight", "report-mode findings"].map((name) => {
+  const cards = ["requests/s", "refused in the last minutes", "in flight", "report-mode findings"].map((name) => {
     const number = el("div", { class: "number" }, "–");
     return { number, root: el("div", { class: "card" }, number, el("div", { class: "quiet" }, name)) };
   });
@@ -80,15 +80,14 @@ function overview(place, signal) {
   const draw = () => {
     if (!pulse.now) return;
     const rate = pulse.rates.at(-1);
-    const total = sum(pulse.now.requests);
     const refusals = new Map();
     for (const { code, count: number } of pulse.now.requests) {
       if (isRefusal(code)) refusals.set(code, (refusals.get(code) ?? 0) + number);
     }
-    const refused = [...refusals.values()].reduce((all, number) => all + number, 0);
+    const total = (name) => pulse.rates.reduce((all, one) => all + one[name], 0);
     const values = [
       rate ? rate.all.toFixed(1) : "–",
-      total ? `${((100 * refused) / total).toFixed(1)} %` : "–",
+      total("all") ? `${((100 * total("refused")) / total("all")).toFixed(1)} %` : "–",
       count(pulse.now.inFlight),
       count(sum(pulse.now.findings)),
     ];
@@ -432,7 +431,7 @@ async function beat() {
     $("state").className = `badge ${kind}`;
     $("door-state").replaceChildren(badge(kind, text));
   }
-  setTimeout(beat, EVERY);
+  setTimeout(beat, pulse.every);
 }
 
 /** A link may bring a token, like that of `bartizan demo` does. It is taken out of the address and the history at once. */
