@@ -26,14 +26,17 @@ enum Handler {
 /// What the listener answers itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Page {
+    GetDocument,
     GetHealth,
     GetReadiness,
     GetMetrics,
     GetOpenApi,
+    GetOperator,
     GetPolicy,
     ReloadPolicy,
     ListIssuers,
     ListSecrets,
+    ListSinks,
     FollowAudit,
 }
 
@@ -94,15 +97,18 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 }
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
-static ENDPOINTS: [Endpoint; 48] = [
+static ENDPOINTS: [Endpoint; 51] = [
+    public("/", Page::GetDocument),
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
     public("/metrics", Page::GetMetrics),
     page("GET", "/v1/openapi.json", Rights::Read, Page::GetOpenApi),
+    page("GET", "/v1/operator", Rights::Read, Page::GetOperator),
     page("GET", "/v1/policy", Rights::Read, Page::GetPolicy),
     page("POST", "/v1/policy/reload", Rights::Operate, Page::ReloadPolicy),
     page("GET", "/v1/issuers", Rights::Read, Page::ListIssuers),
     page("GET", "/v1/secrets", Rights::Read, Page::ListSecrets),
+    page("GET", "/v1/sinks", Rights::Read, Page::ListSinks),
     page("GET", "/v1/audit", Rights::Read, Page::FollowAudit),
     on("GET", "/v1/consumers", Rights::Read, Action::ListConsumers),
     on("POST", "/v1/consumers", Rights::Operate, Action::AddConsumer),

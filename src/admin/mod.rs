@@ -3,9 +3,11 @@
 //!
 //! | endpoint | needs | answers |
 //! |---|---|---|
+//! | `GET /` | - | a page for browsers, which shows what the operator's token may see ([`page`]) |
 //! | `GET /healthz` | - | the process is alive |
 //! | `GET /readyz` | - | 200 when it can serve most of what the policy opens, otherwise 503; and what is degraded |
 //! | `GET /metrics` | - | metrics, as Prometheus text or, if the client accepts it, OpenMetrics |
+//! | `GET /v1/operator` | read | the name and the rights of the token that was sent |
 //! | `GET /v1/policy` | read | the policy in force: digest, APIs, routes |
 //! | `GET /v1/audit` | read | records as they are written: server-sent events, filtered by the query |
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
@@ -13,6 +15,7 @@
 //! | `GET /v1/issuers` | read | the issuers and introspection endpoints, and the state of their keys |
 //! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…`, `/v1/signing-keys…`, `/v1/upstreams…` | read, operate | see [`operations`] |
 //! | `GET /v1/secrets` | read | the secrets and certificates of the policy in force: where from, how old, what is wrong |
+//! | `GET /v1/sinks` | read | where records go, how many wait, and what is wrong |
 //!
 //! HEAD is answered wherever GET is. Without a token in the policy, the endpoints that need one are closed. Every request
 //! below `/v1/` leaves an audit record, allowed or refused; an address that sends unknown tokens has to wait.
@@ -29,6 +32,7 @@ mod live_records;
 mod metrics_format;
 mod operations;
 mod operator_record;
+mod page;
 mod process;
 mod readiness;
 mod schedule_record;
@@ -116,6 +120,18 @@ struct Admin {
     strangers: Semaphore,
 }
 
+/// The owner of an admin token. By default nobody, where no token is needed.
+struct Operator {
+    name: Box<str>,
+    rights: Rights,
+}
+
+impl Default for Operator {
+    fn default() -> Self {
+        Self { name: Box::default(), rights: Rights::Read }
+    }
+}
+
 type Answer = Response<AnswerBody>;
 
 impl Admin {
@@ -169,8 +185,11 @@ impl Admin {
             if *method != endpoint.method {
                 return Err(other_method(endpoint.method));
             }
-            reported.by = endpoint.rights.map(may).transpose()?.unwrap_or_default();
+            let operator = endpoint.rights.map(may).transpose()?.unwrap_or_default();
+            reported.by = operator.name.clone();
             return match page {
+                Page::GetDocument => Ok(page::answer().map(AnswerBody::from)),
+                Page::GetOperator => Ok(json_answer(StatusCode::OK, &view::operator(&operator.name, operator.rights))),
                 Page::GetHealth => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
                 Page::GetReadiness => self.ready(parts.uri.query()),
                 Page::GetMetrics => Ok(self.metrics(&parts.headers)),
@@ -179,6 +198,7 @@ impl Admin {
                 Page::ReloadPolicy => self.reload(reported).await,
                 Page::ListIssuers => Ok(self.issuers()),
                 Page::ListSecrets => Ok(self.secrets()),
+                Page::ListSinks => Ok(self.sinks()),
                 Page::FollowAudit => live_records::follow(&self.shared, parts.uri.query(), connection),
             };
         }
@@ -186,7 +206,7 @@ impl Admin {
             return Err(Refusal::new(Stage::Request, Reason::NoRoute, "the admin listener has no such endpoint"));
         }
         // Authorize before the path is looked up: only operators may learn what exists.
-        reported.by = may(endpoints::registry_rights(method))?;
+        reported.by = may(endpoints::registry_rights(method))?.name;
         let body = whole(body).await?;
         reported.request_bytes = body.len() as u64;
         let in_force = self.shared.in_force.current();
@@ -197,7 +217,7 @@ impl Admin {
         Ok(json_answer(status, &body))
     }
 
-    /// Returns the name of the admin token that was sent, if it grants these rights. Digests are compared, so that the
+    /// Returns whose admin token was sent, and what it may do, if it grants these rights. Digests are compared, so that the
     /// time taken reveals neither length nor content. An address that has sent too many unknown ones learns nothing about
     /// the next.
     fn authorize(
@@ -206,7 +226,7 @@ impl Admin {
         exchange: &Exchange,
         headers: &HeaderMap,
         rights: Rights,
-    ) -> Result<Box<str>, Refusal> {
+    ) -> Result<Operator, Refusal> {
         let refuse = |reason, detail: &'static str| Err(Refusal::new(Stage::Auth, reason, detail));
         let (address, tick) = (peer.address.ip(), self.ledger.tick(exchange.begun));
         let in_force = self.shared.in_force.current();
@@ -239,7 +259,7 @@ impl Admin {
                 "this admin token is stale: the vault has not given it for longer than `secrets.vault.stale_for`",
             ),
             Some(token) if token.rights < rights => refuse(Reason::InsufficientRight, "this admin token is read-only"),
-            Some(token) => Ok(token.name.clone()),
+            Some(token) => Ok(Operator { name: token.name.clone(), rights: token.rights }),
         }
     }
 
@@ -258,6 +278,10 @@ impl Admin {
     fn secrets(&self) -> Answer {
         let items = secrets::listed(&self.shared.in_force.current());
         json_answer(StatusCode::OK, &json!({"items": secrets::view(&items, Timestamp::now())}))
+    }
+
+    fn sinks(&self) -> Answer {
+        json_answer(StatusCode::OK, &view::sinks(&self.shared.in_force.current().trail))
     }
 
     fn metrics(&self, headers: &HeaderMap) -> Answer {

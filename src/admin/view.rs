@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::policy::{Access, Policy};
+use crate::audit::Trail;
+use crate::policy::{Access, Policy, Rights};
 use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::stages::auth::{Authentication, Consumer as Listed, api_key};
@@ -46,6 +47,26 @@ pub(super) fn policy(policy: &Policy) -> Value {
 fn compared(requirement: &Requirement) -> Value {
     let conditions = requirement.ownership().unwrap_or_default().iter();
     conditions.map(|one| (one.name().to_owned(), Value::from(one.value()))).collect()
+}
+
+/// An operator, as the page shows it.
+pub(super) fn operator(name: &str, rights: Rights) -> Value {
+    let rights = match rights {
+        Rights::Read => "read",
+        Rights::Operate => "operate",
+    };
+    json!({"name": name, "rights": rights})
+}
+
+/// Where records go. `lag`: the age of the oldest record that waits, in seconds.
+pub(super) fn sinks(trail: &Trail) -> Value {
+    let sinks = trail.stats().into_iter().map(|sink| {
+        json!({
+            "sink": sink.sink, "records": sink.records_written, "bytes": sink.bytes_written, "waiting": sink.waiting,
+            "lag": sink.lag.as_secs(), "failures": sink.failures, "rejected": sink.rejected, "error": sink.error,
+        })
+    });
+    json!({"items": sinks.collect::<Vec<_>>(), "spooled_bytes": trail.spooled(), "dropped": trail.dropped()})
 }
 
 /// The state of the store.

@@ -1,7 +1,6 @@
 //! A page in a real browser calls an API of another origin.
 
-use std::process::{Child, Command, Stdio};
-
+use crate::support::chromium::Browser;
 use crate::support::*;
 
 /// What the page does: each call, and what of the response it can read. It sends the results to its own server.
@@ -41,29 +40,6 @@ const call = async (headers) => {
 })();
 </script>"#;
 
-/// Ends with the test.
-struct Browser(Child);
-
-impl Browser {
-    fn opens(url: &str, profile: &std::path::Path) -> Self {
-        let mut command = Command::new("chromium");
-        // Without a sandbox, which root cannot have: the pages are our own.
-        command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
-        command.args(["--disable-extensions", "--disable-background-networking", "--disable-component-update"]);
-        command.args(["--no-proxy-server", "--remote-debugging-port=0"]);
-        command.arg(format!("--user-data-dir={}", profile.display())).arg(url);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().expect("chromium runs"))
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_page_calls_an_api_of_another_origin() {
     if !has("chromium") {
@@ -95,8 +71,7 @@ fn a_page_calls_an_api_of_another_origin() {
     let filled = |page: &str| page.replace("API", &proxy.url("")).replace("READER", &token);
     *pages.lock().unwrap() = (filled(PAGE), filled(OTHER));
 
-    let profile = tempfile::TempDir::new().unwrap();
-    let browser = Browser::opens(&format!("{}/page", site.url()), profile.path());
+    let browser = Browser::opens(&format!("{}/page", site.url()));
     let sent = |path: &str| {
         let body =
             |seen: upstream::Seen| (seen.target() == path).then(|| serde_json::from_slice(&seen.body).ok()).flatten();

@@ -3,8 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
+
+use crate::support::client::Client;
 
 /// For whatever has to come sooner or later.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -101,6 +104,24 @@ fn the_six_lines_do_what_they_say() {
 
     assert_eq!(demo.interrupt(), Some(0));
     assert!(!Path::new(policy).exists(), "the unpacked policy goes away with the demo");
+}
+
+#[test]
+fn the_address_of_the_admin_page_signs_in() {
+    let mut demo = Demo::start();
+    let page = demo.until("Paste these");
+    let link = page.iter().find_map(|line| line.trim().split_once("/#token=")).expect("a link to the page");
+    let address = link.0.strip_prefix("http://").unwrap().parse().unwrap();
+    let mut operator = Client::new(address, Arc::default());
+    let document = operator.get("/").send();
+    assert!(document.status == 200 && document.text().contains("<title>Bartizan</title>"), "{document:?}");
+    let me = operator.get("/v1/operator").bearer(link.1).send().json();
+    assert_eq!(me["rights"], "operate", "{me}");
+    // What the page offers works: there is a store, and a place where invitations are claimed.
+    let key = operator.post("/v1/consumers/shop/keys", "{}").bearer(link.1).send();
+    let invitation = operator.post("/v1/consumers/shop/invitations", "{}").bearer(link.1).send();
+    assert_eq!((key.status, invitation.status), (201, 201), "{} {}", key.text(), invitation.text());
+    assert_eq!(demo.interrupt(), Some(0));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod support;
 
 mod admin;
+mod admin_page;
 mod admin_socket;
 mod admin_tls;
 mod alerts;

@@ -14,6 +14,9 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::rc::Rc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use self::issuer::Issuer;
 use self::orders_api::OrdersApi;
 use self::places::{Places, USUAL, loopback};
@@ -28,7 +31,7 @@ use crate::proxy::downstream::listener::{self, Bound};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan demo
-It prints the addresses and six curl commands to paste into another terminal, then the record of every request.
+It prints the address of the admin page, which signs you in, and six curl commands to paste into another terminal, then the record of every request.
 It uses ports 8080, 9000, 9002 and 9901, and a free port in place of one that is taken.
 Signals: SIGHUP reloads the unpacked policy, Ctrl-C stops.")]
 pub(super) struct Arguments {}
@@ -55,9 +58,10 @@ fn show(log: &Log) -> io::Result<u8> {
     let ports = Ports::take()?;
     let places = ports.places();
     let issuer = Issuer::new(places.issuer)?;
-    let unpacked = Unpacked::new(&places)?;
+    let admin_token = admin_token()?;
+    let unpacked = Unpacked::new(&places, &admin_token)?;
     let colour = colour(&io::stdout());
-    let page = page::page(&places, &issuer, unpacked.file(), colour)?;
+    let page = page::page(&places, &issuer, &admin_token, unpacked.file(), colour)?;
 
     start_services(ports.api.into_socket(), ports.issuer.into_socket(), issuer)?;
     let bound = vec![ports.proxy, ports.admin];
@@ -69,6 +73,13 @@ fn show(log: &Log) -> io::Result<u8> {
         log.start();
     });
     Ok(served.err().unwrap_or(DONE))
+}
+
+/// A random token for the operator. Fails if the system has no randomness.
+fn admin_token() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("cannot create the admin token"))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// Sockets for the four listeners, each on its usual port or, if that is taken, on a free one.

@@ -23,11 +23,17 @@ struct Call {
 }
 
 /// The whole page.
-pub(super) fn page(places: &Places, issuer: &Issuer, policy: &Path, colour: bool) -> io::Result<String> {
+pub(super) fn page(
+    places: &Places,
+    issuer: &Issuer,
+    admin_token: &str,
+    policy: &Path,
+    colour: bool,
+) -> io::Result<String> {
     let calls = calls(places, issuer)?;
     let mut page = String::new();
     // Writing to a `String` does not fail.
-    let _ = write(&mut page, places, policy, &calls, &Styles::new(colour));
+    let _ = write(&mut page, places, admin_token, policy, &calls, &Styles::new(colour));
     Ok(page)
 }
 
@@ -93,7 +99,14 @@ impl Styles {
     }
 }
 
-fn write(page: &mut String, places: &Places, policy: &Path, calls: &[Call], styles: &Styles) -> fmt::Result {
+fn write(
+    page: &mut String,
+    places: &Places,
+    admin_token: &str,
+    policy: &Path,
+    calls: &[Call],
+    styles: &Styles,
+) -> fmt::Result {
     let Styles { bold, dim, place, good, bad } = styles;
     let process = std::process::id();
     writeln!(page, "{bold}Bartizan demo{bold:#}: one process, loopback only, until Ctrl-C\n")?;
@@ -105,7 +118,7 @@ fn write(page: &mut String, places: &Places, policy: &Path, calls: &[Call], styl
             places.issuer,
             "signs any token: `-d client_id=finance -d scope=orders:refund` to /token".to_owned(),
         ),
-        ("admin", places.admin, "/healthz, /readyz, /metrics".to_owned()),
+        ("admin", places.admin, "for operators: a page, an API, /healthz, /readyz, /metrics".to_owned()),
     ] {
         let address = format!("http://{address}");
         writeln!(page, "  {bold}{name:<8}{bold:#}{place}{address:<24}{place:#}{dim}{what}{dim:#}")?;
@@ -117,6 +130,9 @@ fn write(page: &mut String, places: &Places, policy: &Path, calls: &[Call], styl
         "  {:<8}{dim}edit it, then `kill -HUP {process}`: it applies at once if valid; otherwise nothing changes{dim:#}\n",
         ""
     )?;
+    // The part after `#` stays in the browser: it is in no request, and so in no log.
+    writeln!(page, "{bold}Watch it in a browser:{bold:#}\n")?;
+    writeln!(page, "  {place}http://{}/#token={admin_token}{place:#}\n", places.admin)?;
     writeln!(page, "{bold}Paste these into another terminal:{bold:#}\n")?;
     for (number, call) in (1..).zip(calls) {
         let style = if call.expect.starts_with("20") { good } else { bad };
@@ -138,7 +154,7 @@ mod tests {
 
     fn page_of(colour: bool) -> String {
         let issuer = Issuer::new(USUAL.issuer).unwrap();
-        page(&USUAL, &issuer, Path::new("/tmp/p/demo.yaml"), colour).unwrap()
+        page(&USUAL, &issuer, "token", Path::new("/tmp/p/demo.yaml"), colour).unwrap()
     }
 
     #[test]

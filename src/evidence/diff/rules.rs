@@ -69,6 +69,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("workers", Other),
     ("strict", Other),
     ("allow", Other),
+    ("powerful_scopes", Other),
     ("listen", Entries),
     ("listen/*/address", Unordered),
     ("listen/*/redirect", Guard),

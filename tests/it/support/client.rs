@@ -29,6 +29,7 @@ const ALLOWED: &[&str] = &[
     "content-location",
     "content-security-policy",
     "content-type",
+    "cross-origin-opener-policy",
     "cross-origin-resource-policy",
     "date",
     "dpop-nonce",

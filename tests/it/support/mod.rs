@@ -5,6 +5,7 @@
 //! [`eventually`] or on a socket with the deadline below, which is generous and panics.
 
 pub mod certificates;
+pub mod chromium;
 pub mod client;
 pub mod collector;
 pub mod forward_proxy;

@@ -47,10 +47,14 @@ pub fn accept(key: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
 }
 
-/// A frame with a payload below 126 bytes; `masked`, as clients send it.
+/// A frame of up to 64 KiB; `masked`, as clients send it.
 pub fn frame(opcode: u8, payload: &[u8], masked: bool) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    let mut frame = vec![0x80 | opcode, length | if masked { 0x80 } else { 0 }];
+    let length = u16::try_from(payload.len()).unwrap();
+    let mask = if masked { 0x80 } else { 0 };
+    let mut frame = match u8::try_from(length) {
+        Ok(length) if length < 126 => vec![0x80 | opcode, length | mask],
+        _ => [&[0x80 | opcode, 126 | mask], &length.to_be_bytes()[..]].concat(),
+    };
     // Masked with zeros, the payload stays readable.
     frame.extend_from_slice(if masked { &[0; 4] } else { &[] });
     frame.extend_from_slice(payload);
@@ -61,11 +65,15 @@ pub fn frame(opcode: u8, payload: &[u8], masked: bool) -> Vec<u8> {
 pub fn receive(connection: &mut Connection) -> io::Result<Option<(u8, Vec<u8>)>> {
     let Some(first) = connection.byte()? else { return Ok(None) };
     let second = connection.exactly(1)?[0];
-    assert!(second & 0x7F < 126, "longer than a test sends");
+    let length = match second & 0x7F {
+        126 => u16::from_be_bytes(connection.exactly(2)?.try_into().unwrap()).into(),
+        127 => u64::from_be_bytes(connection.exactly(8)?.try_into().unwrap()),
+        short => u64::from(short),
+    };
     if second & 0x80 != 0 {
         assert_eq!(connection.exactly(4)?, [0; 4]);
     }
-    Ok(Some((first & 0x0F, connection.exactly((second & 0x7F).into())?)))
+    Ok(Some((first & 0x0F, connection.exactly(usize::try_from(length).unwrap())?)))
 }
 
 /// Asks for a WebSocket, with these further fields. Returns the head of the answer.
