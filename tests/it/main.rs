@@ -63,6 +63,7 @@ mod introspection;
 mod issuers;
 mod jwt_bcp;
 mod key_rotations;
+mod kong;
 mod layers;
 mod leaks;
 mod limits;
