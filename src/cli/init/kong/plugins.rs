@@ -200,16 +200,17 @@ fn credentials(plugins: &Plugins<'_>, notes: &mut Notes) -> Option<Credentials> 
 
 /// Reports settings of `key-auth` and `jwt` that are different here.
 fn settings(name: &str, node: Node<'_>, notes: &mut Notes) {
-    let Some(config) = node.get("config") else { return };
+    let config = node.get("config");
     if name == "key-auth" {
-        if config.is("hide_credentials", "false") {
-            notes.add(node, "the API got the key, and here it does not; write `forward_credentials: true` under its `upstream` if it needs the key");
+        if !config.is_some_and(|config| config.is("hide_credentials", "true")) {
+            notes.add(node, "the API got the key (`hide_credentials`), and here it does not; write `forward_credentials: true` under its `upstream` if it needs the key");
         }
-        if config.is("key_in_body", "true") {
+        if config.is_some_and(|config| config.is("key_in_body", "true")) {
             notes.add(node, "keys in bodies are not taken; send them in the header");
         }
         return;
     }
+    let Some(config) = config else { return };
     if config.text("key_claim_name").is_some_and(|claim| claim != "iss") {
         notes.add(node, "`key_claim_name` is not `iss`: tokens are only found by `iss` here, so these are refused; write their issuer under `auth.issuers`");
     }
