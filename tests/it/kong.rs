@@ -186,6 +186,10 @@ fn what_is_no_file_of_kong_is_reported_without_its_lines() {
     let deep = "[".repeat(100_000);
     for (file, words) in [
         ("_format_version: '3.0'\n", "no route"),
+        (
+            "_format_version: '3.0'\nconsumer_groups: [{ name: g, plugins: [{ name: request-termination }] }]\n",
+            "kong.yaml:2:40",
+        ),
         ("services: []\n", "not a declarative configuration"),
         ("_format_version: '3.0'\nservices: []\nservices: []\n", "twice"),
         ("_format_version: '3.0'\nkey: { a: sEcReT, a: }}\n", "kong.yaml:2"),

@@ -2,12 +2,10 @@
 
 mod draft;
 mod kong;
+mod new_file;
 mod soap;
 mod yaml;
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -15,7 +13,6 @@ use secrecy::ExposeSecret;
 
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::output::{self, print};
-use crate::error_text;
 use crate::policy::catalog::Catalog;
 use crate::policy::compile;
 use crate::policy::diagnostic::Problems;
@@ -148,7 +145,7 @@ fn write(arguments: &Arguments, service: &Service, document: &str) -> Result<(),
     };
     match &arguments.out {
         None => drop(print(&text)),
-        Some(path) => create(path, &text)?,
+        Some(path) => new_file::create(path, &text)?,
     }
     // To standard error: the policy may be on standard output.
     output::message(format_args!(
@@ -156,11 +153,4 @@ fn write(arguments: &Arguments, service: &Service, document: &str) -> Result<(),
         key.expose_secret()
     ));
     Ok(())
-}
-
-/// Creates a file; never overwrites one.
-fn create(path: &Path, text: &str) -> Result<(), String> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| format!("{} cannot be written: {}", path.display(), error_text::system(&error)))
 }

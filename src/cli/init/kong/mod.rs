@@ -22,11 +22,27 @@ use self::limits::Windows;
 use self::node::{Node, Notes};
 use self::plugins::{Origin, Plugins};
 use self::routes::World;
-use super::{create, yaml};
+use super::new_file::create;
+use super::yaml;
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output;
 use crate::policy::diagnostic::Problems;
 use crate::policy::yaml_file::{self, Anything};
+
+/// What is taken over of the file.
+const KNOWN: [&str; 11] = [
+    "_format_version",
+    "_info",
+    "_transform",
+    "services",
+    "routes",
+    "consumers",
+    "plugins",
+    "upstreams",
+    "keyauth_credentials",
+    "jwt_secrets",
+    "acls",
+];
 
 /// What is written: each file with its text; the policy comes last, so that it exists only with all the others.
 struct Outcome {
@@ -93,19 +109,7 @@ fn convert(root: Node<'_>, file: &str, out: &Path) -> Result<Outcome, String> {
         return Err(format!("{file}:{line}:{column}: this key occurs twice in its map; keep the one that counts"));
     }
     let mut notes = Notes::default();
-    const KNOWN: [&str; 11] = [
-        "_format_version",
-        "_info",
-        "_transform",
-        "services",
-        "routes",
-        "consumers",
-        "plugins",
-        "upstreams",
-        "keyauth_credentials",
-        "jwt_secrets",
-        "acls",
-    ];
+    check_groups(root, file, &mut notes)?;
     root.only(&KNOWN, "the file", &mut notes);
     let global: Vec<Node<'_>> = root.items("plugins").into_iter().filter(|plugin| is_global(*plugin)).collect();
     let global = plugins::read(&global, Origin::Global, &mut notes);
@@ -146,6 +150,24 @@ fn convert(root: Node<'_>, file: &str, out: &Path) -> Result<Outcome, String> {
     }
     files.push((out.to_path_buf(), policy));
     Ok(Outcome { files, notes })
+}
+
+/// Plugins of consumer groups have no counterpart. The error names one without which the policy might be more open.
+fn check_groups(root: Node<'_>, file: &str, notes: &mut Notes) -> Result<(), String> {
+    let of_groups = root.items("consumer_groups").into_iter().flat_map(|group| group.items("plugins"));
+    let referring = root.items("plugins").into_iter().filter(|plugin| plugin.get("consumer_group").is_some());
+    for plugin in of_groups.chain(referring).filter(|plugin| !plugin.is("enabled", "false")) {
+        let name = plugin.text("name").unwrap_or_default();
+        if !plugins::HARMLESS.contains(&name) && !name.starts_with("rate-limiting") {
+            let (line, column) = plugin.place();
+            return Err(format!(
+                "{file}:{line}:{column}: without this plugin of a consumer group, the policy might be more open, so nothing is written; \
+                 set it on services or routes, then run it again"
+            ));
+        }
+        notes.add(plugin, "a plugin of a consumer group is not taken over; write a plan for its consumers");
+    }
+    Ok(())
 }
 
 fn is_global(plugin: Node<'_>) -> bool {

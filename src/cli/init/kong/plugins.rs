@@ -149,7 +149,7 @@ pub(super) fn effect(plugins: &Plugins<'_>, key_in: &str, notes: &mut Notes) -> 
             }
             "cors" => effect.cors = cors(node, key_in, notes),
             "rate-limiting" => {
-                effect.limit = Windows::read(node, notes).map(|windows| (windows, plugin.origin, node.place()))
+                effect.limit = Windows::read(node, notes).map(|windows| (windows, plugin.origin, node.place()));
             }
             "request-size-limiting" => effect.max_size = max_size(node, notes),
             "acl" if unread.is_none() => effect.acl = Some(acl(node, effect.credentials, notes)?),
@@ -260,10 +260,8 @@ pub(super) fn networks(node: Node<'_>, notes: &mut Notes) -> Option<Vec<String>>
     let config = node.get("config")?;
     let texts = |key| config.texts(key);
     let allowed: Vec<&str> = texts("allow").into_iter().chain(texts("whitelist")).collect();
-    let is_network =
-        |text: &&str| text.split('/').next().is_some_and(|address| address.parse::<std::net::IpAddr>().is_ok());
     if allowed.is_empty()
-        || !allowed.iter().all(|text| is_network(&text))
+        || !allowed.iter().all(|text| is_network(text))
         || !texts("deny").is_empty()
         || !texts("blacklist").is_empty()
     {
@@ -358,4 +356,11 @@ fn is_origin(text: &str) -> bool {
         && !host.ends_with(':')
         && host.bytes().all(is_host)
         && host.parse::<http::uri::Authority>().is_ok()
+}
+
+/// Whether this is an address, or a network with the length of its prefix.
+fn is_network(text: &str) -> bool {
+    let (address, prefix) = text.split_once('/').unwrap_or((text, "0"));
+    let most = address.parse::<std::net::IpAddr>().map(|address| if address.is_ipv4() { 32 } else { 128 });
+    most.is_ok_and(|most| prefix.parse::<u8>().is_ok_and(|prefix| prefix <= most))
 }

@@ -12,6 +12,26 @@ use crate::cli::init::yaml;
 
 /// The methods of a route that names none. HEAD goes with GET.
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+/// What is taken over of a route, or leaves it out.
+const KNOWN: [&str; 17] = [
+    "name",
+    "service",
+    "hosts",
+    "paths",
+    "methods",
+    "protocols",
+    "strip_path",
+    "preserve_host",
+    "plugins",
+    "regex_priority",
+    "path_handling",
+    "https_redirect_status_code",
+    "request_buffering",
+    "response_buffering",
+    "headers",
+    "snis",
+    "expression",
+];
 /// Most routes of a policy that is written.
 const MOST_ROUTES: usize = 20_000;
 
@@ -143,7 +163,7 @@ fn plugins_of<'t>(world: &World<'t>, kind: &str, node: Node<'t>, origin: Origin,
         }
     }
     nodes.retain(|plugin| {
-        let is_combined = plugin.get("consumer").is_some() || (kind == "service" && plugin.get("route").is_some());
+        let is_combined = plugin.get("consumer").or(plugin.get("consumer_group")).is_some() || (kind == "service" && plugin.get("route").is_some());
         if is_combined && plugin.get("consumer").is_some() {
             notes.add(*plugin, "a plugin for a consumer at one service or route is not taken over; write `only`, `from` or a class for it");
         }
@@ -166,13 +186,6 @@ fn add_route(
     let mut all = scope.plugins.clone();
     all.extend(plugins_of(scope.world, "route", node, Origin::Route, notes));
     let Some(effect) = plugins::effect(&all, scope.world.key_in, notes) else { return };
-    if effect.credentials == Credentials::Token && scope.world.consumers.iter().all(|one| one.issuers.is_empty()) {
-        notes.add(
-            node,
-            "this route is left out: it takes tokens, and no consumer has a credential for them that is taken over",
-        );
-        return;
-    }
     let Some(access) = access(draft, scope.world, &effect, node, notes) else { return };
     let templates = templates(scope.world, node, notes);
     let methods = methods(node, notes);
@@ -220,25 +233,6 @@ fn add_route(
 
 /// The hosts of a route; `None`, with a note, if it also matches by something that has no counterpart.
 fn matches(node: Node<'_>, notes: &mut Notes) -> Option<Vec<String>> {
-    const KNOWN: [&str; 17] = [
-        "name",
-        "service",
-        "hosts",
-        "paths",
-        "methods",
-        "protocols",
-        "strip_path",
-        "preserve_host",
-        "plugins",
-        "regex_priority",
-        "path_handling",
-        "https_redirect_status_code",
-        "request_buffering",
-        "response_buffering",
-        "headers",
-        "snis",
-        "expression",
-    ];
     if let Some(node) = node.placeholder() {
         notes.add(node, "the route with this value is left out, because only decK or Kong knows it; write the value, then run it again");
         return None;
@@ -338,6 +332,13 @@ fn access(draft: &mut Draft, world: &World<'_>, effect: &Effect, node: Node<'_>,
     if effect.credentials == Credentials::None {
         notes.add(node, "OPEN TO EVERYONE: no plugin asks for a credential here, so the route is `public: true`; write `scopes` to close it");
         return Some(Access::Public);
+    }
+    if effect.credentials == Credentials::Token && world.consumers.iter().all(|one| one.issuers.is_empty()) {
+        notes.add(
+            node,
+            "this route is left out: it takes tokens, and no consumer has a credential for them that is taken over",
+        );
+        return None;
     }
     let Some(acl) = &effect.acl else { return Some(Access::Any) };
     if !effect.credentials.token() {

@@ -10,6 +10,25 @@ use crate::cli::init::yaml;
 /// Most retries of a request here.
 const MOST_RETRIES: u32 = 5;
 
+/// What is taken over of a service.
+const KNOWN: [&str; 15] = [
+    "name",
+    "url",
+    "protocol",
+    "host",
+    "port",
+    "path",
+    "retries",
+    "connect_timeout",
+    "read_timeout",
+    "write_timeout",
+    "routes",
+    "plugins",
+    "enabled",
+    "ca_certificates",
+    "client_certificate",
+];
+
 /// Where a service is.
 pub(super) struct Service {
     /// The lines below `upstream`, without `host`.
@@ -30,23 +49,6 @@ struct Address<'t> {
 
 /// Reads a service; `None`, with a note, if it must be left out.
 pub(super) fn read(node: Node<'_>, upstreams: &BTreeMap<&str, Node<'_>>, notes: &mut Notes) -> Option<Service> {
-    const KNOWN: [&str; 15] = [
-        "name",
-        "url",
-        "protocol",
-        "host",
-        "port",
-        "path",
-        "retries",
-        "connect_timeout",
-        "read_timeout",
-        "write_timeout",
-        "routes",
-        "plugins",
-        "enabled",
-        "ca_certificates",
-        "client_certificate",
-    ];
     if node.is("enabled", "false") {
         notes.add(node, "this service is switched off, so it is left out");
         return None;
