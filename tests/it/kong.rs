@@ -98,6 +98,21 @@ fn consumers_keep_the_keys_that_kong_gave_them() {
     proxy.done();
 }
 
+#[test]
+fn an_issuer_of_several_consumers_needs_a_claim_that_tells_them_apart() {
+    let (folder, _made) = made(&realistic("127.0.0.1:9000"));
+    let policy = read(&folder, "policy.yaml");
+    for (from, to) in [
+        ("id: https://login.warehouse.example", "id: another"),
+        ("consumer_claim: iss", "consumer_claim: [client_id, iss]"),
+    ] {
+        std::fs::write(folder.path().join("policy.yaml"), policy.replace(from, to)).unwrap();
+        let checked = bartizan(folder.path(), &["check", "policy.yaml"]);
+        let said = text(&checked.stderr);
+        assert!(checked.status.code() == Some(2) && said.contains("is the same in all tokens"), "{to}: {said}");
+    }
+}
+
 /// A service with this in its route, and what follows it.
 fn kong(route: &str, rest: &str) -> String {
     format!(
