@@ -64,6 +64,7 @@ mod introspection;
 mod issuers;
 mod jwt_bcp;
 mod key_rotations;
+mod kong;
 mod layers;
 mod leaks;
 mod limits;

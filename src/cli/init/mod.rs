@@ -1,12 +1,11 @@
-//! `bartizan init`: generates a policy from an OpenAPI description or a WSDL. The result passes `bartizan check` unchanged.
+//! `bartizan init`: generates a policy from an OpenAPI description, a WSDL or Kong's declarative file. The result passes `bartizan check` unchanged.
 
 mod draft;
+mod kong;
+mod new_file;
 mod soap;
 mod yaml;
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -14,7 +13,6 @@ use secrecy::ExposeSecret;
 
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::output::{self, print};
-use crate::error_text;
 use crate::policy::catalog::Catalog;
 use crate::policy::compile;
 use crate::policy::diagnostic::Problems;
@@ -31,25 +29,29 @@ const DAYS: i64 = 7;
 #[command(
     after_help = "Example: bartizan init --openapi orders.openapi.yaml --upstream http://127.0.0.1:9000 --out policy.yaml
       or: bartizan init --wsdl service.wsdl --upstream http://127.0.0.1:9000 --out policy.yaml
+      or: bartizan init --from kong kong.yaml --out policy.yaml    (with policy.test.yaml beside it)
 Then: bartizan check policy.yaml && bartizan run --policy policy.yaml"
 )]
 pub(super) struct Arguments {
     /// OpenAPI 3.0 or 3.1 description, in YAML or JSON
-    #[arg(long, required_unless_present = "wsdl", conflicts_with = "wsdl")]
+    #[arg(long, required_unless_present_any = ["wsdl", "from"], conflicts_with = "wsdl")]
     openapi: Option<PathBuf>,
     /// WSDL 1.1 of a SOAP service
     #[arg(long)]
     wsdl: Option<PathBuf>,
+    /// The declarative configuration of another gateway, and what it is: `kong`
+    #[arg(long, num_args = 2, value_names = ["KIND", "FILE"], conflicts_with_all = ["openapi", "wsdl", "upstream"], requires = "out")]
+    from: Option<Vec<PathBuf>>,
     /// Scheme, host and port of the API
-    #[arg(long)]
-    upstream: String,
+    #[arg(long, required_unless_present = "from")]
+    upstream: Option<String>,
     /// Policy file to create, which must not exist; default: standard output
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    if let Err(error) = HttpUrl::parse(&arguments.upstream, Form::SERVER) {
+    if let Some(Err(error)) = arguments.upstream.as_deref().map(|upstream| HttpUrl::parse(upstream, Form::SERVER)) {
         output::message(format_args!("error: --upstream is not valid: {error}"));
         return INVALID;
     }
@@ -57,6 +59,15 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     if !folder.as_os_str().is_empty() && !folder.is_dir() {
         output::message(format_args!("error: --out: there is no folder {}; create it first", folder.display()));
         return FAILED;
+    }
+    if let (Some(from), Some(out)) = (&arguments.from, &arguments.out) {
+        return match from.as_slice() {
+            [kind, file] if kind.as_os_str() == "kong" => kong::run(file, out),
+            _ => {
+                output::message(format_args!("error: --from: only `kong` is known; write `--from kong FILE`"));
+                INVALID
+            }
+        };
     }
     let (document, service) = match (&arguments.openapi, &arguments.wsdl) {
         (_, Some(wsdl)) => (beside(folder, wsdl), read_wsdl(folder, &beside(folder, wsdl)).map(Service::Soap)),
@@ -124,7 +135,7 @@ fn write(arguments: &Arguments, service: &Service, document: &str) -> Result<(),
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * DAYS);
     let given = draft::Given {
         document,
-        upstream: &arguments.upstream,
+        upstream: arguments.upstream.as_deref().unwrap_or_default(),
         digest: &digest,
         expires: &end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
@@ -134,12 +145,7 @@ fn write(arguments: &Arguments, service: &Service, document: &str) -> Result<(),
     };
     match &arguments.out {
         None => drop(print(&text)),
-        Some(path) => {
-            // Never overwrite an existing policy.
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-            written.map_err(|error| format!("{} cannot be written: {}", path.display(), error_text::system(&error)))?;
-        }
+        Some(path) => new_file::create(path, &text)?,
     }
     // To standard error: the policy may be on standard output.
     output::message(format_args!(

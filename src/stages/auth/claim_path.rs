@@ -89,6 +89,11 @@ impl ClaimPaths {
         Self(names.iter().map(|name| ClaimPath::of_name(name)).collect())
     }
 
+    /// Whether this is the only one.
+    pub(super) fn is_only(&self, name: &str) -> bool {
+        matches!(&*self.0, [ClaimPath(steps)] if matches!(&**steps, [step] if *step.name == *name))
+    }
+
     /// The first of them that is present, whatever its type.
     pub(super) fn find<'c>(&self, claims: &'c Map<String, Value>) -> Result<Option<&'c Value>, Blocked> {
         self.0.iter().find_map(|path| path.find(claims).transpose()).transpose()

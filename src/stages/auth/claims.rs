@@ -175,6 +175,8 @@ impl Settings {
         self.required.iter().try_for_each(|required| required.check(claims)).map_err(invalid)?;
         let subject = match self.consumer_claim.find(claims) {
             Ok(Some(Value::String(text))) if !text.is_empty() && text.len() <= MAX_NAME => text.as_str(),
+            // It is not among the claims of a JWT, because it has found these settings.
+            Ok(None) if self.consumer_claim.is_only("iss") && verified_by == VerifiedBy::Signature => &*self.iss,
             Ok(None) => {
                 return Err(invalid("the token does not identify its consumer")
                     .cause(format!("the token has no {}", self.consumer_claim)));

@@ -80,6 +80,31 @@ fn source(keys: Keys, key_sets: &mut Vec<RemoteKeys>) -> KeySource {
     }
 }
 
+/// Reports `iss` as `consumer_claim`, except where it is the id of the issuer's one consumer.
+fn check_consumer_claim(
+    context: &mut Context<'_>,
+    document: &Document,
+    name: &str,
+    written: &document::Issuer,
+    at: At<'_>,
+) {
+    let names = written.consumer_claim.as_ref().map(|ClaimNames(names)| &**names).unwrap_or_default();
+    let by_issuer = |identity: &document::Identity| {
+        identity.issuer.as_deref() == Some(name) && identity.id.is_some() && identity.id == written.issuer
+    };
+    let is_iss = |name: &&String| matches!(name.as_str(), "iss" | "/iss");
+    let is_of_one = |document: &Document| document.consumers.values().flat_map(|one| &one.identities).any(by_issuer);
+    let is_good = |document| names.len() == 1 && is_of_one(document);
+    for (position, _) in names.iter().enumerate().filter(|(_, name)| is_iss(name) && !is_good(document)) {
+        context
+            .error(at.index(position), "`iss` is the same in all tokens of an issuer")
+            .help(
+                "name a claim that tells its consumers apart, such as `client_id` or `sub`; or, if it has one consumer, write its `iss` \
+                 as the `id` in the `identities` of that one",
+            );
+    }
+}
+
 fn settings(
     context: &mut Context<'_>,
     document: &Document,
@@ -103,12 +128,7 @@ fn settings(
     }
     let plan = written.default_plan.as_ref();
     let default_plan = plan.and_then(|plan| plans::named(context, document, plans, plan, at.key("default_plan")));
-    let names = written.consumer_claim.iter().flat_map(|ClaimNames(names)| names);
-    for (position, _) in names.enumerate().filter(|(_, name)| matches!(name.as_str(), "iss" | "/iss")) {
-        context
-            .error(at.key("consumer_claim").index(position), "`iss` is the same in all tokens of an issuer")
-            .help("name a claim that tells its consumers apart, such as `client_id` or `sub`");
-    }
+    check_consumer_claim(context, document, name, written, at.key("consumer_claim"));
     let document::Issuer { consumer_claim, user_claim, scope_claim, role_claim, .. } = written;
     let written_claims = [consumer_claim, user_claim, scope_claim, role_claim];
     let others = (&written.attributes, &written.forward_claims);
