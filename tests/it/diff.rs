@@ -271,7 +271,7 @@ fn compare_routes(old: &str, new: &str) -> (Option<i32>, Value) {
 
 /// What routes of descriptions ask for.
 const CORP: &str = "auth: { issuers: { corp: { issuer: https://login.example.com, audience: [orders], jwks: http://127.0.0.1:1/jwks, algorithms: [ES256], max_lifetime: 1h, default_plan: free, attributes: { tenant: tenant } } } }
-plans: { free: { rate: 5/s, classes: { report: 1/s, cheap: 5/s } } }
+plans: { free: { rate: 5/s, classes: { report: 10/s, cheap: 20/s } } }
 ";
 
 /// A description that narrows its operation by everything that it may.
@@ -290,7 +290,7 @@ paths:
         from: [192.0.2.0/24]
         max_age: 1m
         proof_of_possession: [dpop]
-        rate: 1/s
+        rate: 10/s
         cost: 2
         class: report
 "#;

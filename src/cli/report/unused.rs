@@ -105,15 +105,7 @@ fn of_programs(unused: &Unused, findings: &BTreeSet<Finding>, patch: &Patch, rea
 fn text(unused: &Unused, findings: &BTreeSet<Finding>, patch: &Patch, read: &Read) -> String {
     let mut text = String::new();
     for finding in findings {
-        let line = match finding {
-            Finding::Scope { role, scope } => format!("role {role}: nobody used {scope}"),
-            Finding::ConsumerScope { consumer, scope } => format!("consumer {consumer}: did not use {scope}"),
-            Finding::Route { api, route } => format!("route {api}  {route}: nobody called it"),
-            Finding::Consumer(consumer) => format!("consumer {consumer}: did not call"),
-            Finding::Key { consumer, key } => format!("key {key} of {consumer}: was not sent"),
-            Finding::Client { consumer, client } => format!("client {client} of {consumer}: was not seen"),
-        };
-        text.push_str(&format!("{}\n", visible(&line)));
+        text.push_str(&format!("{}\n", visible(&shown(finding))));
     }
     if findings.is_empty() {
         text.push_str("everything that is granted was used\n");
@@ -163,4 +155,16 @@ fn text(unused: &Unused, findings: &BTreeSet<Finding>, patch: &Patch, read: &Rea
         ));
     }
     text
+}
+
+/// A finding in a line.
+fn shown(finding: &Finding) -> String {
+    match finding {
+        Finding::Scope { role, scope } => format!("role {role}: nobody used {scope}"),
+        Finding::ConsumerScope { consumer, scope } => format!("consumer {consumer}: did not use {scope}"),
+        Finding::Route { api, route } => format!("route {api}  {route}: nobody called it"),
+        Finding::Consumer(consumer) => format!("consumer {consumer}: did not call"),
+        Finding::Key { consumer, key } => format!("key {key} of {consumer}: was not sent"),
+        Finding::Client { consumer, client } => format!("client {client} of {consumer}: was not seen"),
+    }
 }

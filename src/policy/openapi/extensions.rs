@@ -117,7 +117,6 @@ fn pairs(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<BTreeMap<Stri
     pairs
 }
 
-/// Parses a quantity as the policy does, with the same messages.
 fn count(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<u32> {
     let count = node.value.as_u64().and_then(|count| u32::try_from(count).ok());
     if count.is_none() {
@@ -126,6 +125,7 @@ fn count(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<u32> {
     count
 }
 
+/// Parses a quantity as the policy does, with the same messages.
 fn quantity<'n, Q: Deserialize<'n>>(node: &Node<'n>, diagnostics: &mut Diagnostics) -> Option<Q> {
     let text = match node.value {
         Value::String(text) => text.as_str(),
