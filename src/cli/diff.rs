@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::output::{self, Format, counted};
+use crate::audit::visible;
 use crate::evidence::diff::{self, Change, Side, Verdict};
 
 /// So many lines are shown of each kind.
@@ -77,7 +78,7 @@ fn text(changes: &[Change]) -> String {
         }
         text.push_str(&format!("{title}:\n"));
         for change in all.iter().take(MOST) {
-            text.push_str(&format!("  {}\n", change.text()));
+            text.push_str(&format!("  {}\n", visible(&change.text())));
         }
         if let Some(more @ 1..) = all.len().checked_sub(MOST) {
             text.push_str(&format!("  and {more} more; `--format json` has all\n"));

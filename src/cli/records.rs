@@ -69,10 +69,11 @@ pub(in crate::cli) fn is_too_short(window: &Window, least: Duration) -> Option<S
     if window.ends().is_none() {
         return Some("there is no record of a request here; give files that have some".to_owned());
     }
-    let is = window.length();
+    let is = window.covered();
     (is < least).then(|| {
+        let holes = if is < window.length() { " without the days that have none" } else { "" };
         format!(
-            "the records cover {}, which is less than {}; what happens once a week is not in them. \
+            "the records cover {}{holes}, which is less than {}; what happens once a week is not in them. \
              Give more of the record, or accept it with `--min-window`",
             in_words(is),
             in_words(least)
@@ -80,8 +81,14 @@ pub(in crate::cli) fn is_too_short(window: &Window, least: Duration) -> Option<S
     })
 }
 
+/// How long a window is, and its longest time without records.
+pub(in crate::cli) fn window_in_words(window: &Window) -> String {
+    let (length, hole) = (in_words(window.length()), window.longest_hole());
+    if hole.is_zero() { length } else { format!("{length}; at most {} without a record", in_words(hole)) }
+}
+
 /// A duration in its two largest units.
-pub(in crate::cli) fn in_words(duration: Duration) -> String {
+fn in_words(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, seconds) => format!("{seconds} s"),

@@ -18,8 +18,9 @@ const MOST: usize = 100;
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan replay --policy policy.new.yaml audit-*.jsonl.gz audit.jsonl
 Decided again: the route; consumers, keys and networks; scopes, `only`, `from`, and `where` by the path.
-Kept as it was decided then, because a record does not have what it depends on: signatures and claims of tokens, revocations, rate limits
-and quotas, schemas, proofs of possession, `where` by query or header. What this was needed for is counted.
+Kept as it was decided then, because a record does not have what it depends on: where credentials are sent, signatures and claims of
+tokens, revocations, rate limits and quotas, schemas, proofs of possession, `where` by query or header. What this was needed for is
+counted. Whether callers of a route that was public have credentials is not known.
 Under the policy that has decided the records, nothing flips.
 Exit codes: 0 nothing flips, 1 something flips, 2 wrong usage, a policy with errors, or too little of a record.")]
 pub(super) struct Arguments {
@@ -80,7 +81,8 @@ fn of_programs(replay: &Replay, flips: &[(&Flip, &Count)], read: &Read) -> Value
     let not_decided: Vec<_> = replay.gaps().map(|(what, records)| json!({"what": what, "records": records})).collect();
     let (first, last) = replay.window.ends().unzip();
     json!({
-        "requests": replay.requests, "first": first, "last": last, "damaged": read.damaged, "flips": flips,
+        "requests": replay.requests, "first": first, "last": last, "damaged": read.damaged, "dropped": replay.dropped,
+        "longest_hole_seconds": replay.window.longest_hole().as_secs(), "flips": flips,
         "flips_not_told_apart": replay.more, "not_decided_again": not_decided,
         "of_this_policy": {"records": replay.same_policy.0, "flips": replay.same_policy.1},
     })
@@ -117,7 +119,7 @@ fn text(replay: &Replay, flips: &[(&Flip, &Count)], read: &Read) -> String {
     }
     let records: u64 = flips.iter().map(|(_, count)| count.records).sum::<u64>() + replay.more;
     let (first, last) = replay.window.ends().unwrap_or(("-", "-"));
-    let window = records::in_words(replay.window.length());
+    let window = records::window_in_words(&replay.window);
     text.push_str(&format!(
         "{records} of {} requests flip; the record is from {} to {} ({window})\n",
         replay.requests,
@@ -127,9 +129,16 @@ fn text(replay: &Replay, flips: &[(&Flip, &Count)], read: &Read) -> String {
     for (what, count) in replay.gaps() {
         text.push_str(&format!("  kept as it was for {count}: {what}\n"));
     }
-    text.push_str("  kept as they were: signatures, revocations, rate limits and quotas, schemas\n");
+    text.push_str(
+        "  kept as they were: where credentials are sent, signatures, revocations, rate limits and quotas, schemas\n",
+    );
+    let counted = |count: u64, noun| counted(usize::try_from(count).unwrap_or(usize::MAX), noun);
+    if replay.dropped > 0 {
+        let records = counted(replay.dropped, "record");
+        text.push_str(&format!("  {records} dropped when they could not be kept\n"));
+    }
     if read.damaged > 0 {
-        let lines = counted(usize::try_from(read.damaged).unwrap_or(usize::MAX), "line");
+        let lines = counted(read.damaged, "line");
         text.push_str(&format!("  {lines} could not be read: `bartizan audit verify` says why\n"));
     }
     let (same, flipped) = replay.same_policy;

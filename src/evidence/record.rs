@@ -10,6 +10,9 @@ use serde::{Deserialize, de};
 
 use crate::audit::{ARRAY_MAX, REQUEST, TEXT_MAX};
 
+/// Most bytes of a text: a little more than any recorder writes, so that what is kept of records is bounded.
+const MOST_BYTES: usize = TEXT_MAX + 64;
+
 /// A text of a record, borrowed unless it has escapes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Text<'a>(Cow<'a, str>);
@@ -31,14 +34,21 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
                 f.write_str("a text")
             }
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                of_record(text)?;
                 Ok(Text(Cow::Borrowed(text)))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+                of_record(text)?;
                 Ok(Text(Cow::Owned(text.to_owned())))
             }
         }
         deserializer.deserialize_str(Borrowed)
     }
+}
+
+/// Checks that a recorder may have written a text of this length.
+fn of_record<E: de::Error>(text: &str) -> Result<(), E> {
+    if text.len() > MOST_BYTES { Err(E::custom("a text is longer than any of a record")) } else { Ok(()) }
 }
 
 /// A record, as far as evidence needs it.
@@ -267,5 +277,18 @@ impl<'a> Record<'a> {
     /// The digest of the policy that decided it.
     pub(crate) fn policy(&self) -> &str {
         &self.bartizan.policy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_no_recorder_writes_are_damage() {
+        let line = |length: usize| format!(r#"{{"url": {{"path": "{}"}}}}"#, "a".repeat(length));
+        assert!(Record::read(line(TEXT_MAX).as_bytes()).is_ok());
+        assert!(Record::read(line(2 * TEXT_MAX).as_bytes()).is_err());
+        assert!(Record::read(line(2 * TEXT_MAX).replacen("aa", "\\n", 1).as_bytes()).is_err());
     }
 }

@@ -3,7 +3,7 @@
 //! It knows neither the policy language nor YAML: [`super::yaml`] builds the tree. A node with a reported mistake is
 //! *void*: decoding continues as if it were absent, so that one mistake hides no other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -228,6 +228,14 @@ impl Tree {
     /// Whether a node is of a file that the policy includes.
     pub(crate) fn is_included(&self, id: NodeId) -> bool {
         self.nodes.get(id.0).is_some_and(|node| node.source > 0)
+    }
+
+    /// The texts of the policy file that are the value of several nodes: those of anchors, which stand where their aliases are,
+    /// too.
+    pub(crate) fn shared(&self) -> HashSet<Range<usize>> {
+        let mut seen = HashSet::new();
+        let spans = self.nodes.iter().filter(|node| node.source == 0).map(|node| &node.span);
+        spans.filter(|span| !seen.insert(*span)).cloned().collect()
     }
 
     /// The bytes of a node.

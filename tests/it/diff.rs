@@ -94,7 +94,8 @@ const WIDENINGS: &[(&str, &str, &str)] = &[
     ("max_age: 30s, nonce", "max_age: 90s, nonce", "dpop.max_age"),
     ("nonce: true", "nonce: false", "dpop.nonce"),
     ("  failed_attempts: 10/min\n", "", "failed_attempts"),
-    ("failed_attempts: 10/min", "failed_attempts: 1/s", "failed_attempts"),
+    ("failed_attempts: 10/min", "failed_attempts: 600/h", "failed_attempts"),
+    ("failed_attempts: 10/min", "failed_attempts: 20/min", "failed_attempts"),
     ("clerk: [orders:read]", "clerk: [orders:read, orders:admin]", "roles.clerk"),
     ("rate: 5/s, burst: 5,", "rate: 6/s, burst: 5,", "plans.free.rate"),
     ("burst: 5,", "burst: 6,", "plans.free.burst"),
@@ -185,6 +186,12 @@ const UNORDERED: &[(&str, &str)] = &[
     ("path.tenant: caller.tenant", "path.tenant: caller.consumer"),
     ("json: order.json, query", "json: query.json, query"),
     ("GET /orders/{id}: { ", "GET /orders/{id}: { rewrite: \"/internal/{id}\", "),
+    // More at once, but fewer in the long run; and the other way round.
+    ("failed_attempts: 10/min", "failed_attempts: 300/h"),
+    ("failed_attempts: 10/min", "failed_attempts: 1/s"),
+    // Where the upstream is decides what a caller reaches.
+    ("https://127.0.0.1:2", "https://127.0.0.1:2/internal"),
+    ("forward_credentials: false", "forward_credentials: false, host: preserve"),
     ("redis://127.0.0.1:1\"", "redis://127.0.0.1:2\""),
     ("0123456789abcdef0123456789abcdef", "1123456789abcdef0123456789abcdef"),
 ];
@@ -206,7 +213,6 @@ const SAME: &[(&str, &str)] = &[
     ("[orders:read, orders:write] }", "[orders:write, orders:read] }"),
     ("report: 2/s", "report: { rate: 2/s }"),
     ("quota: 100/day", "quota: [{ count: 100/day }]"),
-    ("failed_attempts: 10/min", "failed_attempts: 600/h"),
     ("token_use: access", "token_use: [\"access\"]"),
     ("visible_to: [orders:pii]", "else: remove, visible_to: [orders:pii]"),
     ("max_age: 30s, nonce: true", "nonce: true, max_age: 30s, algorithms: [ES256, ES384, EdDSA, PS256, RS256]"),
@@ -231,6 +237,95 @@ fn compare(from: &str, to: &str) -> [(Option<i32>, Value); 2] {
     write("new.yaml", &NARROW.replace(from, to));
     let diff = |old: &str, new: &str| bartizan(folder.path(), &["diff", old, new, "--format", "json"]);
     [diff("old.yaml", "new.yaml"), diff("new.yaml", "old.yaml")]
+}
+
+#[test]
+fn nothing_of_a_policy_acts_on_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("order.json", "{}");
+    write("query.json", "{}");
+    write("old.yaml", NARROW);
+    write("new.yaml", &NARROW.replace("tenant: t-17", r#"tenant: "t\e[2J""#));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    let output = command.current_dir(folder.path()).args(["diff", "old.yaml", "new.yaml"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("t\\u{1b}[2J"), "{said}");
+    assert!(!said.contains('\u{1b}'), "{said}");
+}
+
+/// Compares the routes of two policies.
+fn compare_routes(old: &str, new: &str) -> (Option<i32>, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = |routes: &str| {
+        format!(
+            "version: 1\nlisten: [{{ address: \"127.0.0.1:8080\" }}]\naudit: none\n{CORP}apis:\n  orders:\n    upstream: http://127.0.0.1:1\n{routes}"
+        )
+    };
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("api.yaml", DESCRIPTION);
+    write("old.yaml", &policy(old));
+    write("new.yaml", &policy(new));
+    bartizan(folder.path(), &["diff", "old.yaml", "new.yaml", "--format", "json"])
+}
+
+/// What routes of descriptions ask for.
+const CORP: &str = "auth: { issuers: { corp: { issuer: https://login.example.com, audience: [orders], jwks: http://127.0.0.1:1/jwks, algorithms: [ES256], max_lifetime: 1h, default_plan: free, attributes: { tenant: tenant } } } }
+plans: { free: { rate: 5/s, classes: { report: 10/s, cheap: 20/s } } }
+";
+
+/// A description that narrows its operation by everything that it may.
+const DESCRIPTION: &str = r#"
+openapi: 3.1.0
+info: { title: Orders, version: "1" }
+components: { securitySchemes: { corp: { type: http, scheme: bearer } } }
+paths:
+  /tenants/{tenant}:
+    parameters: [{ name: tenant, in: path, required: true, schema: { type: string } }]
+    get:
+      security: [{ corp: [orders:read] }]
+      responses: { "200": { description: Good } }
+      x-bartizan:
+        where: { path.tenant: caller.tenant }
+        from: [192.0.2.0/24]
+        max_age: 1m
+        proof_of_possession: [dpop]
+        rate: 10/s
+        cost: 2
+        class: report
+"#;
+
+#[test]
+fn what_takes_the_place_of_a_description_is_no_loss() {
+    let described = "    openapi: api.yaml\n";
+    for written in [
+        "where: {}",
+        "from: [0.0.0.0/0]",
+        "max_age: 1h",
+        "proof_of_possession: [dpop, certificate]",
+        "rate: 100/s",
+        "cost: 3",
+        "class: cheap",
+    ] {
+        let own = format!("{described}    routes:\n      GET /tenants/{{tenant}}: {{ {written} }}\n");
+        for (old, new) in [(described, &*own), (&*own, described)] {
+            let (code, result) = compare_routes(old, new);
+            assert_eq!((code, count(&result, "unjudged")), (Some(1), 1), "{written} {result}");
+        }
+    }
+}
+
+#[test]
+fn what_a_route_leaves_to_one_that_it_crosses_is_a_gain() {
+    for (kept, gone) in [
+        ("GET /{section}/status: { public: true }", "GET /internal/{page}: { scopes: [admin] }"),
+        ("GET /users/{id}: { public: true }", "POST /users/export: { scopes: [admin] }"),
+        ("GET /{area}/{rest...}: { public: true }", "GET /internal/{page}/lines: { scopes: [admin] }"),
+    ] {
+        let one = format!("    routes:\n      {kept}\n");
+        let (code, result) = compare_routes(&format!("{one}      {gone}\n"), &one);
+        assert!(code == Some(1) && count(&result, "gains") > 0, "{gone} {result}");
+    }
 }
 
 fn count(result: &Value, kind: &str) -> usize {

@@ -141,3 +141,15 @@ fn no_more_tokens_are_introspected_at_once_than_the_policy_says() {
     assert_eq!(endpoint.asked(), 2);
     proxy.done();
 }
+
+#[test]
+fn no_list_of_audiences_is_empty() {
+    let (upstream, folder) = (upstream().start(), tempfile::tempdir().unwrap());
+    let asked = "introspection: { corp: { endpoint: \"http://127.0.0.1:1/introspect\", client_id: proxy, client_secret: secret, default_plan: free, audience: [] } }";
+    let policy =
+        proxy().before(&upstream).with(&format!("auth: {{ {asked} }}")).route("GET /", "scopes: [orders:read]");
+    let file = policy.write(folder.path());
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bartizan")).arg("check").arg(file).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("an empty `audience` would be any audience"), "{said}");
+}

@@ -175,7 +175,8 @@ fn a_record_decides_as_it_did_and_only_what_changed_flips() {
         (
             "GET /open: { public: true }",
             "GET /open: { scopes: [] }",
-            &["1 - GET /open: allowed → missing_credentials"][..],
+            // Whether its callers have credentials is not known.
+            &["1 - GET /open: allowed → -"][..],
         ),
         (
             "writer: [orders:read, orders:write]",
@@ -229,6 +230,25 @@ fn a_record_decides_as_it_did_and_only_what_changed_flips() {
         assert_eq!(flips(&result), expected, "{from} → {to}");
         assert_eq!(code, Some(i32::from(!expected.is_empty())));
     }
+
+    write("new.yaml", &policy.replace("    cors: {", "    authenticate_by: [token]\n    cors: {"));
+    let (_, result) = replay(kept.path(), "new.yaml");
+    let all = flips(&result);
+    assert!(all.contains(&"1 beta GET /orders: allowed → missing_credentials".to_owned()), "{all:?}");
+    assert!(all.iter().all(|flip| flip.ends_with(" → missing_credentials")), "{all:?}");
+
+    // A key that is gone from the policy may be in the store: nothing flips, but that is said.
+    write("new.yaml", &policy.replace("id: beta-1", "id: beta-2"));
+    let (code, result) = replay(kept.path(), "new.yaml");
+    assert_eq!((code, flips(&result)), (Some(0), Vec::<String>::new()));
+    assert!(of_the_store(&result) >= of_the_store(&same) + 4, "{result} {same}");
+}
+
+/// Of how many requests only the store may know the credential.
+fn of_the_store(result: &Value) -> u64 {
+    let gaps = result["not_decided_again"].as_array().unwrap();
+    let is_of = |gap: &&Value| gap["what"].as_str().unwrap().contains("the store may know");
+    gaps.iter().find(is_of).map_or(0, |gap| gap["records"].as_u64().unwrap())
 }
 
 /// Ends the proxy, and keeps its record in a folder. Returns how many requests it is of.
@@ -269,13 +289,20 @@ fn too_little_of_a_record_is_not_judged_and_damage_is_told() {
     write("audit.jsonl", "");
     let (code, said) = run(&["--min-window", "0s"]);
     assert!(code == Some(2) && said.contains("there is no record of a request here"), "{said}");
-    write("audit.jsonl", &format!("{}\n{}\n", line(1), line(7)));
+    write("audit.jsonl", &(1..=7).map(|day| format!("{}\n", line(day))).collect::<String>());
     let (code, said) = run(&[]);
     assert_eq!(code, Some(2));
     assert!(said.contains("the records cover 6 d 0 h, which is less than 7 d 0 h"), "{said}");
     assert_eq!(run(&["--min-window", "6d"]).0, Some(0));
-    write("audit.jsonl", &format!("{}\nnot a record\n{}\n{{\"@times", line(1), line(8)));
+    write("audit.jsonl", &format!("{}\n{}\n", line(1), line(8)));
+    let (code, said) = run(&[]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("the records cover 1 h 0 min without the days that have none"), "{said}");
+    let week = (1..=7).map(|day| format!("{}\n", line(day))).collect::<String>();
+    let dropped = line(8).to_string().replace("\"api\":", "\"dropped\":3,\"api\":");
+    write("audit.jsonl", &format!("{week}not a record\n{dropped}\n{{\"@times"));
     let (code, said) = run(&[]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("0 of 2 requests flip") && said.contains("2 lines could not be read"), "{said}");
+    assert!(said.contains("0 of 8 requests flip") && said.contains("2 lines could not be read"), "{said}");
+    assert!(said.contains("at most 23 h 0 min without a record") && said.contains("3 records dropped"), "{said}");
 }

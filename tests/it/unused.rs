@@ -72,7 +72,11 @@ fn report(folder: &Path, options: &[&str]) -> (Option<i32>, String, String) {
 }
 
 fn records() -> String {
+    // What the evidence is about, and that there is some of every day.
+    let daily = |days: i64| record(days, "acme", "acme-1", "GET /orders/{id}", None);
+    let others: String = (10..20).chain([7, 6, 5, 4, 2]).map(daily).collect();
     [
+        others,
         record(20, "beta", "beta-1", "GET /audit", None),
         record(9, "acme", "acme-1", "GET /orders/{id}", None),
         record(8, "acme", "acme-1", "POST /orders/{id}:refund", Some(("auth", "revoked"))),
@@ -109,7 +113,7 @@ fn what_nobody_used_is_found_and_the_patch_takes_it_out() {
             r#"{"consumer":"idle","key":"idle-1","kind":"key"}"#,
         ]
     );
-    assert_eq!((&result["requests"], &result["not_in_patch"]), (&json!(5), &json!(1)));
+    assert_eq!((&result["requests"], &result["not_in_patch"]), (&json!(10), &json!(1)));
 
     let (code, patch, _) = report(folder.path(), &["--patch", "--since", "10d"]);
     assert_eq!((code, patch.as_str()), (Some(1), result["patch"].as_str().unwrap()));
@@ -140,10 +144,13 @@ fn a_short_record_is_not_judged_and_a_long_one_says_what_it_covers() {
     write("audit.jsonl", &records());
     let (code, _, errors) = report(folder.path(), &["--since", "5d"]);
     assert_eq!(code, Some(2));
-    assert!(errors.contains("the records cover 3 d 0 h, which is less than 7 d 0 h"), "{errors}");
+    assert!(errors.contains("the records cover 4 d 0 h, which is less than 7 d 0 h"), "{errors}");
     let (code, said, _) = report(folder.path(), &["--since", "5d", "--min-window", "1h"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("evidence: 3 requests from ") && said.contains("none of them by this policy"), "{said}");
+    assert!(said.contains("evidence: 5 requests from ") && said.contains("none of them by this policy"), "{said}");
     let (_, said, _) = report(folder.path(), &[]);
-    assert!(said.contains("evidence: 6 requests") && !said.contains("GET /audit"), "{said}");
+    assert!(
+        said.contains("evidence: 21 requests") && said.contains("X-Consumer-Scopes") && !said.contains("GET /audit"),
+        "{said}"
+    );
 }

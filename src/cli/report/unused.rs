@@ -11,13 +11,14 @@ use crate::audit::visible;
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output::{self, Format, counted};
 use crate::cli::records::{self, Read};
-use crate::evidence::unused::{Finding, Unused};
+use crate::evidence::unused::{Finding, Patch, Unused};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan report unused --policy policy.yaml --since 30d audit-*.jsonl.gz audit.jsonl
 Example: bartizan report unused --policy policy.yaml --patch audit.jsonl | patch -p0
 The patch takes out scopes of roles, routes and keys that were not used; the policy still loads without them, and allows nobody more.
-Consumers, clients and the scopes of single consumers are only reported. A call that auth or scope refused is no use of a scope.
+Consumers, clients and the scopes of single consumers are only reported, and so is what is behind an alias.
+Upstreams get the caller's scopes as X-Consumer-Scopes and may enforce them, which no record shows: ask there before a scope goes. A call that auth or scope refused is no use of a scope.
 Exit codes: 0 everything was used, 1 something was not, 2 wrong usage, a policy with errors, or too little of a record.")]
 pub(super) struct Arguments {
     /// The policy in force
@@ -66,11 +67,11 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         return failed(&why);
     }
     let findings = unused.findings();
-    let (patch, left) = unused.patch(&findings);
+    let patch = unused.patch(&findings);
     match arguments.format {
-        _ if arguments.patch => output::print(&patch),
-        Format::Json => output::print(&format!("{}\n", of_programs(&unused, &findings, &patch, left, &read))),
-        Format::Text => output::print(&text(&unused, &findings, &patch, left, &read)),
+        _ if arguments.patch => output::print(&patch.text),
+        Format::Json => output::print(&format!("{}\n", of_programs(&unused, &findings, &patch, &read))),
+        Format::Text => output::print(&text(&unused, &findings, &patch, &read)),
     };
     if findings.is_empty() { DONE } else { FAILED }
 }
@@ -80,7 +81,7 @@ fn failed(message: &str) -> u8 {
     INVALID
 }
 
-fn of_programs(unused: &Unused, findings: &BTreeSet<Finding>, patch: &str, left: usize, read: &Read) -> Value {
+fn of_programs(unused: &Unused, findings: &BTreeSet<Finding>, patch: &Patch, read: &Read) -> Value {
     let findings: Vec<_> = findings
         .iter()
         .map(|finding| match finding {
@@ -97,26 +98,20 @@ fn of_programs(unused: &Unused, findings: &BTreeSet<Finding>, patch: &str, left:
     let (first, last) = unused.window.ends().unzip();
     let (policies, is_among) = unused.policies();
     json!({"requests": unused.requests, "first": first, "last": last, "damaged": read.damaged, "dropped": unused.dropped,
-           "policies": policies, "of_this_policy": is_among, "unused": findings, "patch": patch, "not_in_patch": left})
+           "policies": policies, "longest_hole_seconds": unused.window.longest_hole().as_secs(), "of_this_policy": is_among, "unused": findings,
+           "patch": patch.text, "not_in_patch": patch.left, "not_tried": patch.not_tried})
 }
 
-fn text(unused: &Unused, findings: &BTreeSet<Finding>, patch: &str, left: usize, read: &Read) -> String {
+fn text(unused: &Unused, findings: &BTreeSet<Finding>, patch: &Patch, read: &Read) -> String {
     let mut text = String::new();
     for finding in findings {
-        text.push_str(&match finding {
-            Finding::Scope { role, scope } => format!("role {role}: nobody used {scope}\n"),
-            Finding::ConsumerScope { consumer, scope } => format!("consumer {consumer}: did not use {scope}\n"),
-            Finding::Route { api, route } => format!("route {api}  {route}: nobody called it\n"),
-            Finding::Consumer(consumer) => format!("consumer {consumer}: did not call\n"),
-            Finding::Key { consumer, key } => format!("key {key} of {consumer}: was not sent\n"),
-            Finding::Client { consumer, client } => format!("client {client} of {consumer}: was not seen\n"),
-        });
+        text.push_str(&format!("{}\n", visible(&shown(finding))));
     }
     if findings.is_empty() {
         text.push_str("everything that is granted was used\n");
     }
     let (first, last) = unused.window.ends().unwrap_or(("-", "-"));
-    let window = records::in_words(unused.window.length());
+    let window = records::window_in_words(&unused.window);
     let (policies, is_among) = unused.policies();
     text.push_str(&format!(
         "\nevidence: {} requests from {} to {} ({window}), decided by {}\n",
@@ -140,12 +135,36 @@ fn text(unused: &Unused, findings: &BTreeSet<Finding>, patch: &str, left: usize,
             lines(read.damaged, "line")
         ));
     }
-    if !patch.is_empty() {
-        text.push_str(&format!("\n{patch}"));
+    if findings.iter().any(|finding| matches!(finding, Finding::Scope { .. } | Finding::ConsumerScope { .. })) {
+        text.push_str("  upstreams get scopes as X-Consumer-Scopes: whether they enforce them is in no record\n");
     }
-    if left > 0 {
-        let left = counted(left, "finding");
-        text.push_str(&format!("{left} not in the patch: without it the policy would not load, or would allow more\n"));
+    if !patch.text.is_empty() {
+        let lines: String = patch.text.lines().map(|line| format!("{}\n", visible(line))).collect();
+        text.push_str(&format!("\n{lines}"));
+    }
+    if patch.left > 0 {
+        let left = counted(patch.left, "finding");
+        text.push_str(&format!(
+            "{left} not in the patch: without it the policy would not load, or would allow more, or it is behind an alias\n"
+        ));
+    }
+    if patch.not_tried > 0 {
+        text.push_str(&format!(
+            "{} not tried: apply the patch and run this again\n",
+            counted(patch.not_tried, "finding")
+        ));
     }
     text
+}
+
+/// A finding in a line.
+fn shown(finding: &Finding) -> String {
+    match finding {
+        Finding::Scope { role, scope } => format!("role {role}: nobody used {scope}"),
+        Finding::ConsumerScope { consumer, scope } => format!("consumer {consumer}: did not use {scope}"),
+        Finding::Route { api, route } => format!("route {api}  {route}: nobody called it"),
+        Finding::Consumer(consumer) => format!("consumer {consumer}: did not call"),
+        Finding::Key { consumer, key } => format!("key {key} of {consumer}: was not sent"),
+        Finding::Client { consumer, client } => format!("client {client} of {consumer}: was not seen"),
+    }
 }

@@ -2,10 +2,11 @@
 //!
 //! - `settings` compares everything that is written, each setting by its rule (`rules`, `order`). A key without a rule counts as
 //!   more: nothing that the language learns later is passed over.
-//! - `routes` finds which routes take the same requests, whatever they are called; `reach` says which consumer may call them.
+//! - `routes` finds which routes take the same requests, whatever they are called, by paths of `crossing`; `reach` says which consumer may call them.
 //! - `files` compares the files that the policies name.
 
 mod change;
+mod crossing;
 mod files;
 mod order;
 mod reach;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use self::change::{Change, Subject};
 pub(crate) use self::order::Verdict;
 use self::reach::Reach;
-use self::routes::Routed;
+use self::routes::{Pairs, Routed};
 use self::settings::{Settings, Written};
 pub(crate) use self::side::Side;
 pub(crate) use self::value::Value;
@@ -31,7 +32,7 @@ pub(crate) fn compare(old: &Side, new: &Side) -> Vec<Change> {
     let written = Written { old: &old.written, new: &new.written };
     let mut settings = Settings::new(written);
     settings.compare_all();
-    let (pairs, untried) = routes::pair(&old.compiled, &new.compiled);
+    let Pairs { pairs, untried, is_cut } = routes::pair(&old.compiled, &new.compiled);
     for pair in &pairs {
         compare_written(&mut settings, written, pair);
     }
@@ -39,6 +40,17 @@ pub(crate) fn compare(old: &Side, new: &Side) -> Vec<Change> {
     for route in untried {
         let what = "matches no request that could be tried";
         changes.push(of_route(Verdict::Unjudged, route, "route", what, (None, None)));
+    }
+    if is_cut {
+        changes.push(Change {
+            verdict: Verdict::Unjudged,
+            subject: Subject::default(),
+            setting: "routes".to_owned(),
+            place: None,
+            what: "more of them cross than can be tried; compare the policies in parts",
+            old: None,
+            new: None,
+        });
     }
     for pair in &pairs {
         changes.extend(compiled(pair));

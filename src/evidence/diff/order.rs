@@ -22,7 +22,7 @@ pub(crate) enum Verdict {
     Unjudged,
     /// Somebody may do less.
     Loss,
-    /// Nobody may do more or less by it.
+    /// Callers may do neither more nor less by it; or, as for a plan that came, what it does shows where it is used.
     Other,
 }
 
@@ -143,6 +143,44 @@ pub(super) fn quantities(old: Option<&Value>, new: Option<&Value>, absent: Absen
     Verdict::of(order.map(|order| if more == Ordering::Greater { order } else { order.reverse() }))
 }
 
+/// Rates of which the count is also how much is allowed at once: what is slower may allow more at once.
+pub(super) fn counted(old: Option<&Value>, new: Option<&Value>, absent: Absent) -> Option<Verdict> {
+    let default = match absent {
+        Absent::Default(text) => Some(text),
+        _ => None,
+    };
+    let count = |value: Option<&Value>| -> Option<u32> {
+        let Rate { count, .. } = parsed(value.map_or(default, Value::text)?)?;
+        Some(count.get())
+    };
+    let rate = quantities(old, new, absent, Ordering::Greater);
+    match (count(old), count(new)) {
+        (Some(one), Some(other)) => Verdict::together(rate.into_iter().chain(Verdict::of(Some(other.cmp(&one))))),
+        // It came or went, or the rate says that it cannot be read.
+        _ => rate,
+    }
+}
+
+/// URLs of servers: while their schemes and base paths are the same, callers reach the same paths of them.
+pub(super) fn servers(old: Option<&Value>, new: Option<&Value>) -> Option<Verdict> {
+    let shapes = |value: Option<&Value>| -> Option<BTreeSet<(String, String)>> {
+        let shape = |text: &&str| {
+            let (scheme, rest) = text.split_once("://")?;
+            let path = rest.split_once('/').map_or("", |(_, path)| path);
+            Some((scheme.to_owned(), path.trim_end_matches('/').to_owned()))
+        };
+        value?.texts().iter().map(shape).collect()
+    };
+    let is_same = shapes(old).is_some_and(|old| Some(old) == shapes(new));
+    Some(if is_same { Verdict::Other } else { Verdict::Unjudged })
+}
+
+/// Reads a text of the policy language.
+fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    let deserializer: StrDeserializer<'a, Error> = text.into_deserializer();
+    T::deserialize(deserializer).ok()
+}
+
 /// A quantity of the policy language as a fraction.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Quantity {
@@ -153,10 +191,6 @@ pub(super) struct Quantity {
 impl Quantity {
     /// Reads a number, a duration, a size, a rate or a time.
     pub(super) fn read(text: &str) -> Option<Self> {
-        fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
-            let deserializer: StrDeserializer<'a, Error> = text.into_deserializer();
-            T::deserialize(deserializer).ok()
-        }
         let whole = |count: i128| Self { count, per: 1 };
         let nanoseconds = |duration: std::time::Duration| i128::try_from(duration.as_nanos()).ok();
         if let Ok(number) = text.parse::<u64>() {

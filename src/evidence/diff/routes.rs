@@ -1,22 +1,23 @@
 //! Which route takes the requests of which: routes are compared by the requests that they match, not by their names.
 //!
 //! A route that goes may leave its requests to a wider one, and one that comes may take them from another. So each route's requests
-//! are tried on both policies, by a sample for each host.
+//! are tried on both policies, by samples for each host, and so are those of routes that cross.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 
+use super::crossing::{SAMPLE, crossed, filled};
 use super::order::Verdict;
 use crate::policy::{Access, Policy, Route};
 use crate::refusal::Stage;
 use crate::stages::scope::Alternative;
 
-/// Stands for any text in a host or a path.
-const SAMPLE: &str = "0sample0";
-/// So many segments of `{name...}` are tried, until one is not that of a more specific route.
+/// So many segments of `{name...}` are tried: a shorter path may be that of a more specific route.
 const DEPTH: usize = 6;
+/// Most requests that are tried.
+const MOST_TRIED: usize = 1_000_000;
 
 /// What both policies do with the same requests.
 #[derive(Debug)]
@@ -27,56 +28,89 @@ pub(super) struct Routed<'a> {
     pub(super) new: Option<&'a Route>,
 }
 
-/// Every pair of routes that take the same requests, each once; and the routes of which no request could be tried.
-pub(super) fn pair<'a>(old: &'a Policy, new: &'a Policy) -> (Vec<Routed<'a>>, Vec<&'a Route>) {
+/// The routes of two policies, by the requests that they take.
+#[derive(Debug)]
+pub(super) struct Pairs<'a> {
+    /// Every pair of routes that take the same requests, each once.
+    pub(super) pairs: Vec<Routed<'a>>,
+    /// Routes of which no request could be tried.
+    pub(super) untried: Vec<&'a Route>,
+    /// There are more requests than are tried.
+    pub(super) is_cut: bool,
+}
+
+/// Tries a request of every template and of every two that cross, with every method of the routes, on each host.
+pub(super) fn pair<'a>(old: &'a Policy, new: &'a Policy) -> Pairs<'a> {
     let mut hosts: BTreeSet<String> = BTreeSet::from([format!("{SAMPLE}.invalid")]);
     for api in old.apis().iter().chain(new.apis()) {
         hosts.extend(api.hosts().iter().map(|host| host.replace('*', SAMPLE)));
     }
-    let mut pairs: BTreeMap<_, Routed<'a>> = BTreeMap::new();
-    let mut untried = Vec::new();
-    for policy in [old, new] {
-        for route in policy.routes() {
-            let mut is_tried = false;
-            for host in hosts.iter().filter(|host| route.api().serves(host)) {
-                let Some((method, path)) = sample(policy, host, route) else { continue };
-                is_tried = true;
-                let [old, new] = [old, new].map(|policy| found(policy, host, &method, &path));
-                pairs.insert((old.map(Route::index), new.map(Route::index)), Routed { old, new });
-            }
-            if !is_tried {
-                untried.push(&**route);
+    let mut tried = Tried { policies: [old, new], pairs: BTreeMap::new(), left: MOST_TRIED, is_cut: false };
+    let hosts: Vec<(String, Templates<'a>)> = hosts.into_iter().map(|host| tried.templates(host)).collect();
+    for (host, Templates { paths, methods }) in &hosts {
+        for path in paths.iter().flat_map(|template| samples(template)) {
+            tried.add(host, methods, &path);
+        }
+    }
+    for (host, Templates { paths, methods }) in &hosts {
+        for (position, one) in paths.iter().enumerate() {
+            for path in paths.iter().skip(position + 1).filter_map(|other| crossed(one, other)) {
+                tried.add(host, methods, &path);
             }
         }
     }
-    (pairs.into_values().collect(), untried)
+    let [seen_old, seen_new] =
+        [|key: &Key| key.0, |key: &Key| key.1].map(|side| tried.pairs.keys().filter_map(side).collect::<BTreeSet<_>>());
+    let unseen = |policy: &'a Policy, seen: BTreeSet<usize>| {
+        policy.routes().iter().map(|route| &**route).filter(move |route| !seen.contains(&route.index()))
+    };
+    let untried = unseen(old, seen_old).chain(unseen(new, seen_new)).collect();
+    Pairs { pairs: tried.pairs.into_values().collect(), untried, is_cut: tried.is_cut }
 }
 
-fn found<'a>(policy: &'a Policy, host: &str, method: &Method, path: &str) -> Option<&'a Route> {
-    policy.route(host, method, path, None).ok().map(|route| &**route)
+/// The positions of a pair of routes.
+type Key = (Option<usize>, Option<usize>);
+
+/// The templates of a host, and the methods of their routes.
+struct Templates<'a> {
+    paths: BTreeSet<&'a str>,
+    methods: BTreeSet<&'a str>,
 }
 
-/// A request that this policy gives to this route.
-fn sample(policy: &Policy, host: &str, route: &Route) -> Option<(Method, String)> {
-    let (method, template) = route.name().split_once(' ')?;
-    let method = Method::from_bytes(method.as_bytes()).ok()?;
-    let mut paths = (1..=DEPTH).map(|depth| filled(template, depth));
-    let path = paths.find(|path| found(policy, host, &method, path).is_some_and(|one| one.index() == route.index()))?;
-    Some((method, path))
+/// The requests that were tried.
+struct Tried<'a> {
+    policies: [&'a Policy; 2],
+    pairs: BTreeMap<Key, Routed<'a>>,
+    left: usize,
+    is_cut: bool,
 }
 
-/// A template with samples for its names, and so many for the rest of the path.
-fn filled(template: &str, depth: usize) -> String {
-    let mut path = String::new();
-    let mut rest = template;
-    while let Some((text, inner)) = rest.split_once('{') {
-        let (name, after) = inner.split_once('}').unwrap_or((inner, ""));
-        path.push_str(text);
-        let samples = if name.ends_with("...") { vec![SAMPLE; depth] } else { vec![SAMPLE] };
-        path.push_str(&samples.join("/"));
-        rest = after;
+impl<'a> Tried<'a> {
+    fn templates(&self, host: String) -> (String, Templates<'a>) {
+        let routes = self.policies.into_iter().flat_map(Policy::routes).filter(|route| route.api().serves(&host));
+        let (methods, paths) = routes.filter_map(|route| route.name().split_once(' ')).unzip();
+        (host, Templates { paths, methods })
     }
-    path + rest
+
+    /// Tries a path with these methods.
+    fn add(&mut self, host: &str, methods: &BTreeSet<&str>, path: &str) {
+        for method in methods.iter().filter_map(|method| Method::from_bytes(method.as_bytes()).ok()) {
+            let Some(left) = self.left.checked_sub(1) else {
+                self.is_cut = true;
+                return;
+            };
+            self.left = left;
+            let [old, new] =
+                self.policies.map(|policy| policy.route(host, &method, path, None).ok().map(|route| &**route));
+            self.pairs.entry((old.map(Route::index), new.map(Route::index))).or_insert(Routed { old, new });
+        }
+    }
+}
+
+/// Paths of a template.
+fn samples(template: &str) -> impl Iterator<Item = String> {
+    let depth = if template.ends_with("...}") { DEPTH } else { 1 };
+    (1..=depth).map(move |depth| filled(template, depth))
 }
 
 /// How access to a route has changed, by its scopes; `None` if it has not.

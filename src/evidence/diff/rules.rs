@@ -5,7 +5,7 @@ use super::order::Absent;
 /// What a change of a setting means.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule {
-    /// Nobody may do more or less by it, whatever is below it.
+    /// Callers may do neither more nor less by it, whatever is below it.
     Other,
     /// It decides, but what is more and what is less cannot be told.
     Unordered,
@@ -33,6 +33,10 @@ pub(super) enum Rule {
     Smaller(Absent),
     /// Quotas.
     Quotas,
+    /// A rate of which the count is also how much is allowed at once.
+    Counted(Absent),
+    /// URLs of servers.
+    Servers,
     /// Words, of which later ones allow more; and the default.
     Ranked(&'static [&'static str], Option<&'static str>),
     /// It allows less while it is there.
@@ -55,8 +59,8 @@ pub(super) enum Rule {
 
 use Absent::{Default, Depends, Everything, Nothing};
 use Rule::{
-    Attribute, ByRoute, Conditions, Contract, Definitions, Entries, Guard, Larger, Map, Narrower, Networks, Opening,
-    Other, Plan, Proxies, Quotas, Ranked, Replacement, Role, Roles, Smaller, Unordered, Wider,
+    Attribute, ByRoute, Conditions, Contract, Counted, Definitions, Entries, Guard, Larger, Map, Narrower, Networks,
+    Opening, Other, Plan, Proxies, Quotas, Ranked, Replacement, Role, Roles, Servers, Smaller, Unordered, Wider,
 };
 
 /// The rules, by path; `*` is the name of an entry.
@@ -136,7 +140,6 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("auth/issuers/*/audience_claim", Unordered),
     // An upstream may decide by them.
     ("auth/issuers/*/forward_claims", Unordered),
-    ("auth/introspection/*/forward_claims", Unordered),
     ("auth/issuers/*/require", Conditions),
     ("auth/issuers/*/require/*", Wider(Everything)),
     ("auth/issuers/*/jwks", Unordered),
@@ -173,19 +176,20 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("auth/introspection/*/role_claim", Unordered),
     ("auth/introspection/*/scopes_and_roles", Ranked(&["intersect", "union"], None)),
     ("auth/introspection/*/attributes", Unordered),
+    ("auth/introspection/*/forward_claims", Unordered),
     ("auth/introspection/*/default_plan", Plan),
     ("auth/api_keys", Map),
     ("auth/api_keys/header", Unordered),
     ("auth/api_keys/authorization", Unordered),
     ("auth/api_keys/query", Unordered),
+    ("auth/api_keys/max_key_age", Larger(Everything)),
     ("auth/tokens", Map),
     ("auth/tokens/from", Unordered),
-    ("auth/api_keys/max_key_age", Larger(Everything)),
     ("auth/dpop", Map),
     ("auth/dpop/max_age", Larger(Default("60s"))),
     ("auth/dpop/nonce", Ranked(&["true", "false"], Some("false"))),
     ("auth/dpop/algorithms", Wider(Default("ES256 ES384 EdDSA PS256 RS256"))),
-    ("auth/failed_attempts", Larger(Everything)),
+    ("auth/failed_attempts", Counted(Everything)),
     ("token_service", Opening),
     ("token_service/issuer", Unordered),
     ("token_service/audience", Wider(Nothing)),
@@ -203,7 +207,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("token_service/rate", Larger(Everything)),
     ("self_service", Opening),
     ("self_service/path", Unordered),
-    ("self_service/rate", Larger(Default("60/min"))),
+    ("self_service/rate", Counted(Default("60/min"))),
     ("roles", Definitions),
     ("roles/*", Role),
     ("plans", Definitions),
@@ -253,10 +257,11 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("apis/*/hosts", ByRoute),
     ("apis/*/strip", Unordered),
     ("apis/*/upstream", Map),
-    ("apis/*/upstream/servers", Other),
+    ("apis/*/upstream/servers", Servers),
     ("apis/*/upstream/resolve", Other),
     ("apis/*/upstream/protocol", Other),
-    ("apis/*/upstream/host", Other),
+    // An upstream may decide by it.
+    ("apis/*/upstream/host", Unordered),
     ("apis/*/upstream/balance", Other),
     ("apis/*/upstream/health", Other),
     ("apis/*/upstream/eject", Other),
@@ -444,9 +449,11 @@ mod tests {
             let Some(default) = default else { continue };
             let parts: Vec<&str> = path.split('/').collect();
             let own = match rule_of(&parts) {
-                Larger(Default(own)) | Smaller(Default(own)) | Wider(Default(own)) => Some(own.to_owned()),
+                Larger(Default(own)) | Counted(Default(own)) | Smaller(Default(own)) | Wider(Default(own)) => {
+                    Some(own.to_owned())
+                }
                 Ranked(_, own) => own.map(str::to_owned),
-                Larger(Depends | Everything | Nothing) => None,
+                Larger(Depends | Everything | Nothing) | Counted(Depends | Everything | Nothing) => None,
                 _ => continue,
             };
             let plain = default.replace(['[', ']', '"'], "").replace(',', " ");

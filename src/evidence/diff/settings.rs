@@ -59,6 +59,13 @@ impl<'a> Settings<'a> {
         if are_same(old, new) {
             return;
         }
+        // Without the key, the description may say more or less than its default.
+        if (old.is_none() || new.is_none())
+            && self.may_be_described(path)
+            && !matches!(rule_of(path), Rule::ByRoute | Rule::Other)
+        {
+            return self.add(Verdict::Unjudged, path, (old, new));
+        }
         if let Some((_, key)) = rules::SHORT.iter().find(|(rule, _)| rules::is_at(rule, path))
             && [old, new].into_iter().flatten().any(|value| value.text().is_some())
         {
@@ -181,9 +188,10 @@ impl<'a> Settings<'a> {
             Rule::Larger(absent) => order::quantities(old, new, absent, greater),
             Rule::Smaller(absent) => order::quantities(old, new, absent, less),
             Rule::Quotas => order::quotas(old, new),
+            Rule::Counted(absent) => order::counted(old, new, absent),
+            Rule::Servers => order::servers(old, new),
             Rule::Ranked(words, default) => order::ranked(old, new, words, default),
             Rule::Replacement => order::replacements(old, new),
-            Rule::Guard if self.is_described(path) => Some(Verdict::Unjudged),
             Rule::Guard => Some(presence(old, new, Verdict::Loss)),
             Rule::Opening => Some(presence(old, new, Verdict::Gain)),
             Rule::Plan => Some(self.plans(path, (old, new))),
@@ -199,9 +207,15 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// Whether the contracts of this API come from a description, which those of the policy replace.
+    /// Whether a key of a route that the policy leaves out may be one of a description: its `x-bartizan`, or a contract.
+    fn may_be_described(&self, path: &[&str]) -> bool {
+        matches!(path, [_, _, "routes", _, _] | [_, _, "routes", _, "request" | "response", ..])
+            && self.is_described(path)
+    }
+
+    /// Whether the routes of this API may come from a description, of which the policy replaces what it writes.
     fn is_described(&self, path: &[&str]) -> bool {
-        let [api, name, "routes", _, "request" | "response", ..] = path else { return false };
+        let [api, name, "routes", ..] = path else { return false };
         [self.written.old, self.written.new].iter().any(|policy| policy.at(&[api, name, "openapi"]).is_some())
     }
 
@@ -299,7 +313,14 @@ impl Rule {
     fn shows_values(self) -> bool {
         !matches!(
             self,
-            Self::Other | Self::Unordered | Self::Map | Self::Entries | Self::Guard | Self::Opening | Self::Contract
+            Self::Other
+                | Self::Unordered
+                | Self::Servers
+                | Self::Map
+                | Self::Entries
+                | Self::Guard
+                | Self::Opening
+                | Self::Contract
         )
     }
 }

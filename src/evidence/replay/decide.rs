@@ -12,6 +12,7 @@ use crate::evidence::record::Record;
 use crate::policy::{Access, Policy, Reporting, Route};
 use crate::proxy::request::path::{EncodedSlashes, normalise};
 use crate::refusal::{Reason, Stage};
+use crate::stages::auth::cache::SentAs;
 use crate::stages::scope::ownership::{Condition, Owned};
 use crate::stages::scope::{Alternative, By, Requirement};
 
@@ -31,6 +32,8 @@ pub(crate) enum Gap {
     Request,
     /// What is known of its credential does not suffice.
     Credential,
+    /// Its route was public, so nothing is known of its credential.
+    Caller,
     /// More scopes than a record has.
     Scopes,
     /// `where` with a query, a header or a claim.
@@ -41,12 +44,13 @@ pub(crate) enum Gap {
 
 impl Gap {
     /// All, with what is said of each.
-    pub(crate) const ALL: [(Self, &'static str); 5] = [
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
         (
             Self::Request,
             "request: refused before it had a route, answered without one, or with a path that is not whole",
         ),
-        (Self::Credential, "auth: a credential that was refused, or whose consumer or keys only the store knows"),
+        (Self::Credential, "auth: a credential that was refused, or that only the store may know"),
+        (Self::Caller, "auth: the caller of a route that was public then, whose credential was not looked at"),
         (Self::Scopes, "scope: more scopes than a record has"),
         (Self::Where, "scope: `where` with a query, a header or a claim"),
         (Self::Proof, "scope: proofs of possession, client certificates and the age of tokens"),
@@ -144,7 +148,9 @@ impl Replayer {
         }
         let mut gap = None;
         let outcome = self.stages(record, route, &path, &mut gap).err().unwrap_or(Outcome::Allowed);
-        Decision { outcome: Some(outcome), route: Some(route), gap }
+        // Callers of a public route send credentials, too, but they are not recorded.
+        let is_known = gap != Some(Gap::Caller) || outcome != Outcome::Refused(Reason::MissingCredentials.code());
+        Decision { outcome: is_known.then_some(outcome), route: Some(route), gap }
     }
 
     fn route(&self, record: &Record<'_>, path: &str) -> Result<&Route, &'static str> {
@@ -153,7 +159,6 @@ impl Replayer {
         found.map(|route| &**route).map_err(|refusal| refusal.reason().code())
     }
 
-    /// The stages in their order, as `chain::admit` has them.
     /// The client, if its network is known: a proxy may not have named it, and then `client.ip` is that of the proxy.
     fn client(&self, record: &Record<'_>) -> Option<IpAddr> {
         let is_hidden = record.cause().is_some_and(|cause| cause.ends_with("does not name the client"));
@@ -161,10 +166,11 @@ impl Replayer {
         record.client().filter(|client| !is_hidden && !is_proxy(client))
     }
 
+    /// The stages in their order, as `chain::admit` has them.
     fn stages(&self, record: &Record<'_>, route: &Route, path: &str, gap: &mut Option<Gap>) -> Settled {
         let reporting = route.reporting;
         if let (Access::Scoped(requirement), None) = (&route.access, route.own) {
-            match self.authenticate(record, gap) {
+            match self.authenticate(record, route, gap) {
                 Err(code) => settle(reporting, Stage::Auth, code)?,
                 Ok(holder) => {
                     if let Err(code) = self.permit(record, requirement, &holder, path, gap) {
@@ -186,7 +192,16 @@ impl Replayer {
     }
 
     /// The holder of the credential, or the code of its refusal.
-    fn authenticate(&self, record: &Record<'_>, gap: &mut Option<Gap>) -> Result<Holder<'_>, &'static str> {
+    fn authenticate(
+        &self,
+        record: &Record<'_>,
+        route: &Route,
+        gap: &mut Option<Gap>,
+    ) -> Result<Holder<'_>, &'static str> {
+        // Where it was in the request is not recorded.
+        if sent_as(record).is_some_and(|kind| !route.api().credentials().takes(kind)) {
+            return Err(Reason::MissingCredentials.code());
+        }
         let again = |code: &&'static str| {
             [Reason::NetworkNotAllowed, Reason::ExpiredKey].iter().any(|reason| reason.code() == *code)
         };
@@ -194,12 +209,17 @@ impl Replayer {
             *gap = Some(Gap::Credential);
             return Err(code);
         }
-        // A public route does not look at credentials; a caller without one is refused here.
+        // A public route does not look at credentials; a caller without one was refused elsewhere.
         if record.consumer().is_none() {
+            *gap = Some(Gap::Caller);
             return Err(Reason::MissingCredentials.code());
         }
         let holder = match self.holders.holder(record) {
             Standing::Good(holder) => holder,
+            Standing::Stored(holder) => {
+                *gap = Some(Gap::Credential);
+                holder
+            }
             Standing::Refused(reason) => return Err(reason.code()),
             Standing::Unknown => {
                 *gap = Some(Gap::Credential);
@@ -300,6 +320,17 @@ impl Replayer {
                 values.is_some_and(|values| values.iter().any(|one| **one == *value))
             }
         })
+    }
+}
+
+/// What the credential of a record was sent as; `None` if it has none.
+fn sent_as(record: &Record<'_>) -> Option<SentAs> {
+    match record.credential().0? {
+        "jwt" | "introspected" => Some(SentAs::Token),
+        "api_key" => Some(SentAs::Key),
+        "certificate" => Some(SentAs::Certificate),
+        // Those of the token service are not for APIs.
+        _ => None,
     }
 }
 

@@ -20,6 +20,8 @@ struct Known {
     consumer: Arc<Consumer>,
     has_tokens: bool,
     has_certificates: bool,
+    /// Further credentials of it may be in the store.
+    has_more: bool,
 }
 
 /// Who holds credentials under a policy.
@@ -44,6 +46,8 @@ pub(super) struct Holder<'h> {
 /// Whether a credential that was verified then is good under this policy.
 pub(super) enum Standing<'h> {
     Good(Holder<'h>),
+    /// It is good if the store has it: the policy lists its consumer, and not the credential.
+    Stored(Holder<'h>),
     Refused(Reason),
     /// That depends on what is not recorded.
     Unknown,
@@ -58,8 +62,9 @@ impl Holders {
             let tokens = identities.iter().filter(|identity| matches!(identity, Identity::Issuer { .. })).count();
             let known = Known {
                 consumer: Arc::clone(consumer),
-                has_tokens: tokens > 0 || has_clients,
-                has_certificates: tokens < identities.len() || has_clients,
+                has_tokens: tokens > 0,
+                has_certificates: tokens < identities.len(),
+                has_more: has_clients,
             };
             (Box::from(&**consumer.name()), known)
         };
@@ -85,6 +90,7 @@ impl Holders {
             Some(known) if if is_certificate { known.has_certificates } else { known.has_tokens } => {
                 Standing::Good(Holder { consumer: Some(&known.consumer), key: None })
             }
+            Some(known) if known.has_more => Standing::Stored(Holder { consumer: Some(&known.consumer), key: None }),
             Some(_) => Standing::Refused(Reason::UnknownConsumer),
             None if self.has_store => Standing::Unknown,
             None if is_certificate => Standing::Refused(Reason::UnknownConsumer),
@@ -101,7 +107,7 @@ impl Holders {
     fn of_key(&self, name: &str, id: &str, record: &Record<'_>) -> Standing<'_> {
         let Some(key) = self.keys.get(id) else {
             return match self.consumers.get(name).filter(|_| self.has_store) {
-                Some(known) => Standing::Good(Holder { consumer: Some(&known.consumer), key: None }),
+                Some(known) => Standing::Stored(Holder { consumer: Some(&known.consumer), key: None }),
                 None if self.has_store => Standing::Unknown,
                 None => Standing::Refused(Reason::InvalidKey),
             };
@@ -117,7 +123,6 @@ impl Holders {
 }
 
 impl Holder<'_> {
-    /// Whether its credential is good from an address.
     /// That of a credential of which nothing is known but what the record says.
     pub(super) fn unknown() -> Self {
         Self { consumer: None, key: None }

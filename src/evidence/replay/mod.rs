@@ -16,6 +16,8 @@ use crate::policy::Policy;
 
 /// Most kinds of flips that are told apart, so that no record takes memory without end.
 const MOST_KINDS: usize = 100_000;
+/// Most bytes of their texts.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// Decisions that flip in one way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,9 +45,13 @@ pub(crate) struct Replay {
     pub(crate) requests: u64,
     /// The time that they cover.
     pub(crate) window: Window,
+    /// Records that were dropped when they could not be kept.
+    pub(crate) dropped: u64,
     /// By [`Gap`]: requests of which a part keeps its decision.
     gaps: [u64; Gap::ALL.len()],
     flips: HashMap<Flip, Count, ahash::RandomState>,
+    /// Bytes of their texts.
+    bytes: usize,
     /// Records that flip in further ways than are told apart.
     pub(crate) more: u64,
     /// Records that this very policy has decided, and those of them that flip: it then depends on what is not recorded.
@@ -58,8 +64,10 @@ impl Replay {
             replayer: Replayer::new(policy),
             requests: 0,
             window: Window::default(),
+            dropped: 0,
             gaps: [0; Gap::ALL.len()],
             flips: HashMap::default(),
+            bytes: 0,
             more: 0,
             same_policy: (0, 0),
         }
@@ -67,6 +75,7 @@ impl Replay {
 
     /// Decides a record again, if it is of a request.
     pub(crate) fn add(&mut self, record: &Record<'_>) {
+        self.dropped = self.dropped.saturating_add(record.dropped());
         if !record.is_request() {
             return;
         }
@@ -95,7 +104,7 @@ impl Replay {
     }
 
     fn count(&mut self, flip: Flip, at: &str) {
-        let is_full = self.flips.len() >= MOST_KINDS;
+        let is_full = self.flips.len() >= MOST_KINDS || self.bytes >= MOST_BYTES;
         match self.flips.get_mut(&flip) {
             Some(count) => {
                 count.records += 1;
@@ -109,6 +118,8 @@ impl Replay {
             }
             None if is_full => self.more += 1,
             None => {
+                let route = flip.route.as_ref().map_or(0, |(api, route)| api.len() + route.len());
+                self.bytes += flip.consumer.as_deref().map_or(0, str::len) + route + 2 * at.len();
                 self.flips.insert(flip, Count { records: 1, first: at.into(), last: at.into() });
             }
         }

@@ -1,9 +1,9 @@
 //! Takes entries out of the text of a policy, and writes the change as a unified diff.
 //!
-//! What is not touched stays as it is written, comments included. Whether the result says what is meant is for the caller to check:
-//! an alias may stand for more than one place.
+//! What is not touched stays as it is written, comments included. What an alias stands for is left alone: its text is in another
+//! place, which is of others, too. Whether the result allows nobody more is for the caller to check.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use crate::policy::At;
@@ -21,11 +21,12 @@ pub(super) struct Edit {
     pub(super) drop: BTreeSet<usize>,
 }
 
-/// The text with these edits; `None` if one of them leads nowhere.
+/// The text with these edits; `None` if one of them leads nowhere, or to what an alias stands for.
 pub(super) fn apply(text: &str, tree: &Tree, edits: &[Edit]) -> Option<String> {
+    let shared = tree.shared();
     let mut changes: Vec<(Range<usize>, String)> = Vec::new();
     for edit in edits {
-        changes.extend(changes_of(text, tree, edit)?);
+        changes.extend(changes_of(text, (tree, &shared), edit)?);
     }
     changes.sort_by_key(|(range, _)| range.start);
     let mut result = String::with_capacity(text.len());
@@ -39,36 +40,42 @@ pub(super) fn apply(text: &str, tree: &Tree, edits: &[Edit]) -> Option<String> {
     Some(result)
 }
 
-fn changes_of(text: &str, tree: &Tree, edit: &Edit) -> Option<Vec<(Range<usize>, String)>> {
+fn changes_of(
+    text: &str,
+    (tree, shared): (&Tree, &HashSet<Range<usize>>),
+    edit: &Edit,
+) -> Option<Vec<(Range<usize>, String)>> {
     let at = edit.path.iter().fold(tree.at(), |at: At<'_>, key| at.key(key));
     let (_, id) = at.node()?;
     let span = at.place().span();
-    let children: Vec<(NodeId, Range<usize>)> = match tree.kind(id) {
-        Kind::Sequence(items) => items.iter().map(|item| (*item, tree.place(*item).span())).collect(),
+    // `None` is a child whose text is not here alone.
+    let own = |id: NodeId| Some(tree.place(id).span()).filter(|span| !shared.contains(span));
+    let children: Vec<(NodeId, Option<Range<usize>>)> = match tree.kind(id) {
+        Kind::Sequence(items) => items.iter().map(|item| (*item, own(*item))).collect(),
         Kind::Mapping(entries) => {
-            let whole =
-                |(key, value): &(NodeId, NodeId)| (*key, tree.place(*key).span().start..tree.place(*value).span().end);
+            let whole = |(key, value): &(NodeId, NodeId)| {
+                (*key, own(*key).zip(own(*value)).map(|(key, value)| key.start..value.end))
+            };
             entries.iter().map(whole).collect()
         }
         Kind::Scalar(_) => return None,
     };
     // Entries of included files come last, and are not in this text.
-    let children: Vec<Range<usize>> =
+    let children: Vec<Option<Range<usize>>> =
         children.into_iter().take_while(|(id, _)| !tree.is_included(*id)).map(|(_, range)| range).collect();
-    if tree.is_included(id) || edit.drop.iter().any(|position| *position >= children.len()) {
+    if tree.is_included(id) || shared.contains(&span) || edit.drop.iter().any(|position| *position >= children.len()) {
         return None;
     }
-    let kept = children.iter().enumerate().filter(|(position, _)| !edit.drop.contains(position));
-    let kept: Vec<&str> = kept.filter_map(|(_, child)| text.get(child.clone())).collect();
+    let (dropped, kept): (Vec<_>, Vec<_>) =
+        children.iter().enumerate().partition(|(position, _)| edit.drop.contains(position));
+    let dropped: Vec<&Range<usize>> = dropped.into_iter().map(|(_, child)| child.as_ref()).collect::<Option<_>>()?;
     let (open, close, room) = match text.get(span.start..)?.chars().next()? {
         '[' => ("[", "]", ""),
         '{' => ("{", "}", " "),
         _ if kept.is_empty() => return None,
-        _ => {
-            let dropped = children.iter().enumerate().filter(|(position, _)| edit.drop.contains(position));
-            return Some(dropped.map(|(_, child)| (lines(text, child), String::new())).collect());
-        }
+        _ => return Some(dropped.into_iter().map(|child| (lines(text, child), String::new())).collect()),
     };
+    let kept: Vec<&str> = kept.into_iter().map(|(_, child)| text.get(child.clone()?)).collect::<Option<_>>()?;
     let inside = kept.join(", ");
     let room = if inside.is_empty() { "" } else { room };
     Some(vec![(span, format!("{open}{room}{inside}{room}{close}"))])
@@ -160,4 +167,38 @@ fn hunk(old: &[&str], new: &[&str], group: &[&Block]) -> String {
     }
     add(' ', old.get(done..from.end).unwrap_or_default());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::policy::diagnostic::Problems;
+    use crate::policy::source::SourceText;
+    use crate::policy::yaml;
+
+    #[test]
+    fn what_an_alias_stands_for_is_left_alone() {
+        for (text, path, position, expected) in [
+            ("a: [x, y]\n", &["a"][..], 1, Some("a: [x]\n")),
+            ("a: &one [x, y]\nb: *one\n", &["a"], 1, None),
+            ("a: &one [x, y]\nb: *one\n", &["b"], 1, None),
+            ("n: &one { k: [x, y] }\na: *one\n", &["a", "k"], 0, None),
+            ("n: &one { k: [x, y] }\na: *one\n", &["n", "k"], 0, None),
+            ("n: &one x\na: [*one, y]\n", &["a"], 0, None),
+            ("n: &one x\na: [*one, y]\n", &["a"], 1, None),
+            ("n: &one x\na:\n- *one\n- y\n", &["a"], 0, None),
+            ("n: &one x\na:\n- *one\n- y\n", &["a"], 1, Some("n: &one x\na:\n- *one\n")),
+            ("n: &one x\na: { k: *one, l: y }\n", &["a"], 1, None),
+            ("n: &one x\na:\n  k: *one\n  l: y\n", &["a"], 0, None),
+            ("n: &one x\na: [{ k: *one }, y]\n", &["a"], 1, Some("n: &one x\na: [{ k: *one }]\n")),
+        ] {
+            let source = Arc::new(SourceText::new("p".to_owned(), text.to_owned(), 0));
+            let tree = yaml::parse(&source, &mut Problems::new()).unwrap();
+            let path = path.iter().map(|key| (*key).to_owned()).collect();
+            let edit = Edit { path, drop: BTreeSet::from([position]) };
+            assert_eq!(apply(text, &tree, &[edit]).as_deref(), expected, "{text}");
+        }
+    }
 }

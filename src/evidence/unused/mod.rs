@@ -38,6 +38,17 @@ pub(crate) enum Finding {
     Client { consumer: String, client: String },
 }
 
+/// The policy without what was not used.
+#[derive(Debug)]
+pub(crate) struct Patch {
+    /// As a unified diff; empty if it takes nothing out.
+    pub(crate) text: String,
+    /// Findings that it leaves: without them the policy would not load, or would allow somebody more, or they are behind an alias.
+    pub(crate) left: usize,
+    /// Findings that it leaves because more are not tried one by one.
+    pub(crate) not_tried: usize,
+}
+
 /// Compares a policy with the record of what was used.
 pub(crate) struct Unused {
     path: PathBuf,
@@ -143,12 +154,11 @@ impl Unused {
         findings
     }
 
-    /// The policy without unused scopes of roles, routes and keys, as a unified diff; and how many of these findings it leaves,
-    /// because without them the policy would not load, or would allow somebody more. Empty if it takes nothing out.
-    pub(crate) fn patch(&self, findings: &BTreeSet<Finding>) -> (String, usize) {
+    /// The policy without unused scopes of roles, routes and keys, and what of them it leaves.
+    pub(crate) fn patch(&self, findings: &BTreeSet<Finding>) -> Patch {
         let edits: Vec<Edit> = findings.iter().filter_map(|finding| self.edit(finding)).collect();
         let kept = match self.without(&edits) {
-            Some(text) => return (self.unified(&text), 0),
+            Some(text) => return Patch { text: self.unified(&text), left: 0, not_tried: 0 },
             None => edits.iter().take(MOST_TRIED).fold(Vec::new(), |mut kept: Vec<Edit>, edit| {
                 kept.push(edit.clone());
                 if self.without(&kept).is_none() {
@@ -158,7 +168,8 @@ impl Unused {
             }),
         };
         let text = self.without(&kept).unwrap_or_else(|| self.text.clone());
-        (self.unified(&text), edits.len() - kept.len())
+        let not_tried = edits.len().saturating_sub(MOST_TRIED);
+        Patch { text: self.unified(&text), left: edits.len() - kept.len() - not_tried, not_tried }
     }
 
     fn unified(&self, text: &str) -> String {

@@ -71,7 +71,7 @@ fn one(key: &str, node: &Node<'_>, all: &mut Extensions, diagnostics: &mut Diagn
         "from" => all.from = names(node, diagnostics),
         "where" => all.ownership = pairs(node, diagnostics),
         "class" => all.class = text(node, diagnostics),
-        "cost" => all.cost = quantity(node, diagnostics),
+        "cost" => all.cost = count(node, diagnostics),
         "mode" => all.mode = text(node, diagnostics),
         "max_age" => all.max_age = quantity(node, diagnostics),
         "rate" => all.rate = quantity(node, diagnostics),
@@ -115,6 +115,14 @@ fn pairs(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<BTreeMap<Stri
         diagnostics.error(node, "expected a map such as `{ path.tenant: caller.tenant }`");
     }
     pairs
+}
+
+fn count(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<u32> {
+    let count = node.value.as_u64().and_then(|count| u32::try_from(count).ok());
+    if count.is_none() {
+        diagnostics.error(node, "expected a whole number");
+    }
+    count
 }
 
 /// Parses a quantity as the policy does, with the same messages.

@@ -40,6 +40,15 @@ pub(super) fn compile(context: &mut Context<'_>, document: &Document, plans: &Pl
     endpoints
 }
 
+/// An empty list would be no check at all, which is not what it looks like.
+fn check_audience(context: &mut Context<'_>, written: &[String], at: At<'_>) {
+    if written.is_empty() && at.present() && !at.damaged() {
+        context
+            .error(at, "an empty `audience` would be any audience")
+            .help("list the audiences of the tokens, or leave it out if the endpoint checks them");
+    }
+}
+
 fn endpoint(
     context: &mut Context<'_>,
     document: &Document,
@@ -59,6 +68,7 @@ fn endpoint(
             .warning(at.key("cache"), "a token that the issuer has revoked is accepted for this long")
             .help("a few seconds avoid most requests to the endpoint");
     }
+    check_audience(context, &written.audience, at.key("audience"));
     let concurrent = concurrent(context, written.concurrent, at.key("concurrent"));
     let written_claims = [&written.consumer_claim, &written.user_claim, &written.scope_claim, &written.role_claim];
     let others = (&written.attributes, &written.forward_claims);
