@@ -269,9 +269,8 @@ impl Operation<'_> {
         // Another request, here or on another node, may create the same one concurrently: the store lets only one
         // succeed. A key that was made while a former one with this name was removed would be this one's.
         let is_credential = |change: &Change| matches!(change, Change::Remove(Kind::Key | Kind::Invitation, _));
-        let mut changes: Vec<_> = self.owned(&name).into_iter().filter(is_credential).collect();
-        changes.push(Change::Create(Entry::Consumer(consumer)));
-        self.change(changes).await?;
+        let former = self.owned(&name).into_iter().filter(is_credential);
+        self.change(former.chain([Change::Create(Entry::Consumer(consumer))]).collect()).await?;
         Ok(Completed::changed(StatusCode::CREATED, shown, "consumer_created", name))
     }
 
