@@ -42,7 +42,7 @@ pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) 
     let after = Invitation { claimed: Some(claimed), ..invitation.clone() };
     let swap = (Entry::Invitation(invitation.clone()), Entry::Invitation(after));
     let changes = vec![Change::Swap(Box::new(swap)), Change::Create(Entry::Key(key.clone()))];
-    // Before it is made: whoever waits for it may leave, and it is made all the same.
+    // Before it is made: the caller may leave meanwhile, and it is made all the same.
     trace.change = Some(Box::new(ChangeRecord {
         action: "invitation_claimed",
         target: format!("{} {} -> {}", invitation.consumer, invitation.id, key.id),

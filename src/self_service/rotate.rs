@@ -54,7 +54,7 @@ pub(super) async fn rotate(
     let end = old.expires.map_or(end, |expires| expires.min(end));
     let ending = Key { expires: Some(end), replaced_by: Some(key.id.clone()), ..old.clone() };
     let swap = Change::Swap(Box::new((Entry::Key(old.clone()), Entry::Key(ending))));
-    // Before it is made: whoever waits for it may leave, and it is made all the same.
+    // Before it is made: the caller may leave meanwhile, and it is made all the same.
     trace.change = Some(Box::new(ChangeRecord {
         action: "key_rotated",
         target: format!("{} {} -> {}", key.consumer, old.id, key.id),

@@ -38,13 +38,13 @@ pub(super) fn take(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     is_now: Cell<bool>,
-    told: Notify,
+    notify: Notify,
 }
 
 impl Ending {
     pub(super) fn begin(&self) {
         self.is_now.set(true);
-        self.told.notify_waiters();
+        self.notify.notify_waiters();
     }
 }
 
@@ -84,7 +84,7 @@ impl WebSocketStream {
                 tokio::select! {
                     biased;
                     () = &mut tunnel => break,
-                    () = ending.told.notified() => finish.set(true),
+                    () = ending.notify.notified() => finish.set(true),
                 }
             }
         }
