@@ -3,7 +3,7 @@
 //! network.
 //!
 //! Callers control much of what it shows (paths, user agents, names in tokens). So scripts of the page write text only, never
-//! HTML, and the browser is told to run no other script, to send nothing elsewhere, and to show the page in no frame.
+//! HTML, and the browser runs no other script, sends nothing elsewhere, and shows the page in no frame.
 //! Tokens are sent in a header, which other sites cannot do (no cookies), so no site can act for an operator.
 
 use std::sync::LazyLock;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::client::Client;
+use super::eventually;
 use super::websocket::{KEY, TEXT, frame, receive};
-use super::{DEADLINE, eventually};
 
 /// Ends with the test.
 pub struct Browser {
@@ -119,14 +119,9 @@ impl Tab {
     #[track_caller]
     pub fn waits(&mut self, expression: &str) {
         let parameters = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
-        let end = std::time::Instant::now() + DEADLINE;
-        while self.call("Runtime.evaluate", parameters.clone())["result"]["value"] != true {
-            if std::time::Instant::now() > end {
-                let shown = self.value("document.body.innerText");
-                panic!("not in time: {expression}\nthe page shows: {}", shown.as_str().unwrap_or_default());
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        eventually(expression, || {
+            (self.call("Runtime.evaluate", parameters.clone())["result"]["value"] == true).then_some(())
+        });
     }
 
     /// Types into what has the focus.

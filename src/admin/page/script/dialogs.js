@@ -25,6 +25,8 @@ function dismiss() {
 $("dialog-close").addEventListener("click", dismiss);
 // What it showed, which may be a secret, does not stay in the document.
 $("dialog").addEventListener("close", () => {
+  // The event comes a moment later: the next dialog may be open already.
+  if ($("dialog").open) return;
   act = null;
   $("dialog-body").replaceChildren();
   // The button that opened it may be gone, with a row that was drawn again.
