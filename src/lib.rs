@@ -19,6 +19,7 @@
 //! - `exchange`, `refusal`, `telemetry`, `budget`: the facts of a request, the reasons to refuse one, the metrics, and how much
 //!   work may take; every other part uses them. `grpc`: what gRPC says. `url`: URLs, understood whole or refused.
 //!   `xsd`: XML Schema 1.0. `egress`: calls of the process itself. `otlp`: messages of OpenTelemetry. `error_text`: errors from below in words. `all_bytes`: checks of every byte.
+//!   `html_text`: texts in HTML.
 //!
 //! # How a request travels
 //! 1. `proxy::downstream` accepts a connection and hands it to the least busy worker: one thread, one runtime.
@@ -50,7 +51,7 @@
 //! - A file imports only from lower layers (`main`, `cli` · `daemon`, `evidence` · `admin`, `self_service`, `token_service`,
 //!   `rehearsal`, `proxy` · `chain` · `runtime` ·
 //!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `grpc`, `telemetry`, `budget`, `xsd`, `url`,
-//!   `egress`, `otlp`, `error_text`, `all_bytes`); a test checks it.
+//!   `egress`, `otlp`, `error_text`, `all_bytes`, `html_text`); a test checks it.
 
 mod admin;
 mod all_bytes;
@@ -65,6 +66,7 @@ mod error_text;
 mod evidence;
 mod exchange;
 mod grpc;
+mod html_text;
 mod otlp;
 mod policy;
 mod proxy;

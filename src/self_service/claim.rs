@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::input;
 use super::key_use::KeyUse;
-use super::service::{Service, json, no_random_bytes, refuse, unsaved};
+use super::service::{Service, change, json, no_random_bytes, refuse};
 use crate::audit::{Change as Details, ChangeRecord};
 use crate::body::Body;
 use crate::chain::Trace;
@@ -20,7 +20,6 @@ use crate::exchange::Answer;
 use crate::policy::self_service::SelfEndpoint;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::api_key_format;
-use crate::state::registry::StoreError;
 use crate::state::registry::entry::{self, Change, Entry, Invitation, InvitedCredential, Key};
 
 #[derive(Deserialize)]
@@ -42,8 +41,7 @@ pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) 
     let after = Invitation { claimed: Some(claimed), ..invitation.clone() };
     let swap = (Entry::Invitation(invitation.clone()), Entry::Invitation(after));
     let changes = vec![Change::Swap(Box::new(swap)), Change::Create(Entry::Key(key.clone()))];
-    // Before it is made: the caller may leave meanwhile, and it is made all the same.
-    trace.change = Some(Box::new(ChangeRecord {
+    let record = ChangeRecord {
         action: "invitation_claimed",
         target: format!("{} {} -> {}", invitation.consumer, invitation.id, key.id),
         details: Details {
@@ -52,21 +50,12 @@ pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) 
             reason: invitation.note.clone(),
             drill: None,
         },
-    }));
-    in_force.registry().change_for_caller(changes).await.map_err(|error| {
-        match error {
-            StoreError::Unreachable(_) | StoreError::Unusable(_) => {}
-            _ => trace.change = None,
-        }
-        match error {
-            StoreError::Changed => {
-                let detail =
-                    "it was claimed or withdrawn at this moment; if that was not you, tell the API's owner at once";
-                refuse(Stage::Auth, Reason::InvitationEnded, detail)
-            }
-            error => unsaved(&error),
-        }
-    })?;
+    };
+    let changed = || {
+        let detail = "it was claimed or withdrawn at this moment; if that was not you, tell the API's owner at once";
+        refuse(Stage::Auth, Reason::InvitationEnded, detail)
+    };
+    change(in_force.registry(), changes, record, trace, changed).await?;
     let path = |endpoint| service.config.path_of(endpoint);
     let mut answer = json!({
         "consumer": key.consumer, "plan": invitation.plan, "id": key.id, "key": secret.expose_secret(),

@@ -22,7 +22,7 @@ pub(super) async fn answer(service: &Service<'_>, caller: &Caller) -> Result<Box
         "credential": {"kind": kind.as_str(), "id": id}, "scopes": caller.granted(),
         "plan": caller.plan().map(|plan| &**plan.name()), "limits": limits(service, caller).await?,
     });
-    // The keys are those of the consumer: whom it acts for has nothing to do with them.
+    // The keys are those of the consumer: the user it acts for has nothing to do with them.
     if let (Value::Object(shown), None) = (&mut shown, caller.user()) {
         shown.insert("keys".to_owned(), keys(service, caller));
     }

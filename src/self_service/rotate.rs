@@ -10,7 +10,7 @@ use serde_json::json;
 use super::claim::digest_of;
 use super::input;
 use super::key_use::KeyUse;
-use super::service::{Service, conflict, json, no_random_bytes, refuse, unsaved};
+use super::service::{Service, change, conflict, json, no_random_bytes, refuse};
 use crate::audit::{Change as Details, ChangeRecord};
 use crate::body::Body;
 use crate::chain::Trace;
@@ -19,8 +19,8 @@ use crate::policy::{Period, Policy};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::api_key::Key as KnownKey;
 use crate::stages::auth::{Caller, CredentialKind, api_key_format};
+use crate::state::registry::Registry;
 use crate::state::registry::entry::{Change, Entry, Key};
-use crate::state::registry::{Registry, StoreError};
 
 /// How long the old key stays valid by default, and at most.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -54,8 +54,7 @@ pub(super) async fn rotate(
     let end = old.expires.map_or(end, |expires| expires.min(end));
     let ending = Key { expires: Some(end), replaced_by: Some(key.id.clone()), ..old.clone() };
     let swap = Change::Swap(Box::new((Entry::Key(old.clone()), Entry::Key(ending))));
-    // Before it is made: the caller may leave meanwhile, and it is made all the same.
-    trace.change = Some(Box::new(ChangeRecord {
+    let record = ChangeRecord {
         action: "key_rotated",
         target: format!("{} {} -> {}", key.consumer, old.id, key.id),
         details: Details {
@@ -64,19 +63,10 @@ pub(super) async fn rotate(
             reason: Some("by its owner".into()),
             drill: None,
         },
-    }));
-    registry.change_for_caller(vec![swap, Change::Create(Entry::Key(key.clone()))]).await.map_err(|error| {
-        match error {
-            StoreError::Unreachable(_) | StoreError::Unusable(_) => {}
-            _ => trace.change = None,
-        }
-        match error {
-            StoreError::Changed => {
-                conflict("the key was changed at this moment; see which keys you have, and try again")
-            }
-            error => unsaved(&error),
-        }
-    })?;
+    };
+    let changed = || conflict("the key was changed at this moment; see which keys you have, and try again");
+    let changes = vec![swap, Change::Create(Entry::Key(key.clone()))];
+    change(registry, changes, record, trace, changed).await?;
     let mut answer = json!({
         "consumer": key.consumer, "id": key.id, "key": secret.expose_secret(),
         "expires": key.expires, "scopes": key.scopes, "replaces": old.id,

@@ -7,11 +7,14 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTE
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
+use crate::audit::ChangeRecord;
+use crate::chain::Trace;
 use crate::exchange::{Answer, Request};
 use crate::policy::self_service::SelfService;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::runtime::InForce;
-use crate::state::registry::StoreError;
+use crate::state::registry::entry::Change;
+use crate::state::registry::{Registry, StoreError};
 
 /// Pages of other origins cannot load an answer (Fetch, Cross-Origin-Resource-Policy).
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -46,8 +49,31 @@ pub(super) fn conflict(detail: impl Into<Cow<'static, str>>) -> Refusal {
     refuse(Stage::Request, Reason::Conflict, detail)
 }
 
+/// Makes changes that a caller asked for. They are on record even if it leaves meanwhile, because they are made all the same; unless
+/// it is known that nothing was changed. `changed` refuses them because something else was changed at the same moment.
+pub(super) async fn change(
+    registry: &Registry,
+    changes: Vec<Change>,
+    record: ChangeRecord,
+    trace: &mut Trace,
+    changed: impl FnOnce() -> Refusal,
+) -> Result<(), Refusal> {
+    let Some(_turn) = registry.turn_of_caller() else {
+        let detail = "too many change their keys at this moment; try again shortly";
+        return Err(refuse(Stage::Request, Reason::StoreUnavailable, detail));
+    };
+    trace.change = Some(Box::new(record));
+    registry.change(changes).await.map_err(|error| match error {
+        StoreError::Unreachable(_) | StoreError::Unusable(_) => unsaved(&error),
+        error => {
+            trace.change = None;
+            if error == StoreError::Changed { changed() } else { unsaved(&error) }
+        }
+    })
+}
+
 /// Refuses a change because the store did not make it.
-pub(super) fn unsaved(error: &StoreError) -> Refusal {
+fn unsaved(error: &StoreError) -> Refusal {
     let detail = "the change could not be saved; ask the API's owner whether it was made before you try again";
     refuse(Stage::Request, Reason::StoreUnavailable, detail).cause(error.to_string())
 }

@@ -621,3 +621,37 @@ fn invitations_are_bounded() {
     claim(&mut client(&proxy), &code).refused(410, "invitation_ended");
     proxy.done();
 }
+
+/// A consumer that replaces its keys while it is removed leaves none to the next one with its name.
+#[test]
+fn a_later_consumer_inherits_nothing_that_was_made_during_a_removal() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    for name in ["one", "two", "three", "four", "five"] {
+        let consumer = json!({"name": name, "roles": ["clerk"], "plan": "free"});
+        operates(&proxy, "POST", "/v1/consumers", consumer.clone(), 201);
+        let (id, key) = claimed(&proxy, name, Value::Null);
+        let together = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut client, mut id, mut key) = (client(&proxy), id, key);
+                together.wait();
+                loop {
+                    let answer = client.post(&format!("/.bartizan/keys/{id}/rotate"), "").key(&key).send();
+                    if answer.status != 201 {
+                        break;
+                    }
+                    let made = answer.json();
+                    let text = |member: &str| made[member].as_str().unwrap().to_owned();
+                    (id, key) = (text("id"), text("key"));
+                }
+            });
+            together.wait();
+            operates(&proxy, "DELETE", &format!("/v1/consumers/{name}"), Value::Null, 200);
+        });
+        operates(&proxy, "POST", "/v1/consumers", consumer, 201);
+        let keys = operates(&proxy, "GET", &format!("/v1/consumers/{name}/keys"), Value::Null, 200);
+        assert_eq!(keys["items"], json!([]), "{name}");
+    }
+    proxy.done();
+}

@@ -24,6 +24,7 @@ mod drills;
 mod invitations;
 mod keys;
 mod known;
+mod removal;
 mod revocations;
 mod signing_keys;
 mod upstreams;
@@ -267,10 +268,8 @@ impl Operation<'_> {
         }
         let (consumer, shown) = self.compile_consumer(&name, written, None, true)?;
         // Another request, here or on another node, may create the same one concurrently: the store lets only one
-        // succeed. A key that was made while a former one with this name was removed would be this one's.
-        let is_credential = |change: &Change| matches!(change, Change::Remove(Kind::Key | Kind::Invitation, _));
-        let former = self.owned(&name).into_iter().filter(is_credential);
-        self.change(former.chain([Change::Create(Entry::Consumer(consumer))]).collect()).await?;
+        // succeed.
+        self.change(vec![Change::Create(Entry::Consumer(consumer))]).await?;
         Ok(Completed::changed(StatusCode::CREATED, shown, "consumer_created", name))
     }
 
@@ -346,34 +345,6 @@ impl Operation<'_> {
             identities.push(identity);
         }
         Ok(identities)
-    }
-
-    async fn remove_consumer(&self, name: &str) -> Result<Completed> {
-        if self.registry().consumer(name).is_none() {
-            self.writable(name)?;
-            return Err(self.missing_consumer(name));
-        }
-        let mut changes = vec![Change::Remove(Kind::Consumer, name.to_owned())];
-        // A consumer of the policy with this name keeps what belongs to the name.
-        if !self.directory().listed().contains_key(name) {
-            changes.extend(self.owned(name));
-        }
-        self.change(changes).await?;
-        Ok(Completed::changed(StatusCode::OK, json!({"removed": true}), "consumer_removed", name))
-    }
-
-    /// Removes everything a consumer owns, so that a later consumer with the same name does not inherit it.
-    fn owned(&self, name: &str) -> Vec<Change> {
-        let (keys, grants) = (self.registry().keys_of(name), self.registry().grants());
-        let invitations = self.registry().invitations();
-        let invitations = invitations.iter().filter(|invitation| *invitation.consumer == *name);
-        let grants = grants.iter().filter(|grant| *grant.consumer == *name);
-        keys.iter()
-            .map(|key| Change::Remove(Kind::Key, key.id.to_string()))
-            .chain(invitations.map(|invitation| Change::Remove(Kind::Invitation, invitation.id.to_string())))
-            .chain(grants.map(|grant| Change::Remove(Kind::Grant, grant_id(name, &grant.id))))
-            .chain([Change::Remove(Kind::Suspension, name.to_owned())])
-            .collect()
     }
 
     async fn suspend(&self, name: &str) -> Result<Completed> {

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::item::{Finding, Item};
 use super::report::Report;
+use crate::html_text::escaped;
 
 /// Light or dark as the reader's system is; on paper, no item is split.
 const STYLE: &str = "\
@@ -79,22 +80,6 @@ fn prose(text: &str) -> String {
         _ => format!("<code>{part}</code>"),
     };
     parts.iter().enumerate().map(code).collect()
-}
-
-/// A text for HTML, in elements and in attributes.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

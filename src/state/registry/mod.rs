@@ -35,7 +35,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{SemaphorePermit, oneshot};
 
 use self::embedded::Embedded;
 pub(crate) use self::embedded::StoreFolder;
@@ -251,11 +251,10 @@ impl Registry {
         applied.await.unwrap_or_else(|error| Err(StoreError::Unreachable(error.to_string())))
     }
 
-    /// The same for what a caller changes for itself. Few of them wait at once, so that operators never wait for many.
-    pub(crate) async fn change_for_caller(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        let busy = || StoreError::Unreachable("other callers change what is theirs at this moment".to_owned());
-        let _turn = self.of_callers.try_acquire().map_err(|_| busy())?;
-        self.change(changes).await
+    /// The turn of a caller that changes what is its own; `None` if too many do. Few of them wait at once, so that operators never
+    /// wait for many.
+    pub(crate) fn turn_of_caller(&self) -> Option<SemaphorePermit<'_>> {
+        self.of_callers.try_acquire().ok()
     }
 
     /// Puts a change in force that is stored already, or need not be stored.

@@ -20,7 +20,20 @@ const LAYERS: &[&[&str]] = &[
     &["policy"],
     &["stages"],
     &["state", "audit", "traces", "secrets", "body"],
-    &["exchange", "refusal", "grpc", "telemetry", "budget", "xsd", "url", "egress", "otlp", "error_text", "all_bytes"],
+    &[
+        "exchange",
+        "refusal",
+        "grpc",
+        "telemetry",
+        "budget",
+        "xsd",
+        "url",
+        "egress",
+        "otlp",
+        "error_text",
+        "all_bytes",
+        "html_text",
+    ],
 ];
 const LONGEST: usize = 500;
 
