@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 /// A time without records that is longer than this does not count as covered.
 const HOLE: Duration = Duration::from_secs(86_400);
-/// Most hours that are told apart: more than ten years.
+/// Most hours that are counted separately: more than ten years.
 const MOST_HOURS: usize = 100_000;
 /// Bytes of a time up to its hour, as in `2026-11-28T10`.
 const HOUR: usize = 13;

@@ -18,7 +18,7 @@ pub(crate) struct Subject {
 pub(crate) struct Change {
     /// What it means.
     pub(crate) verdict: Verdict,
-    /// Whom or what it is about.
+    /// Who or what it is about.
     pub(crate) subject: Subject,
     /// The setting by its path; `call` where a consumer may call a route or no longer may.
     pub(crate) setting: String,

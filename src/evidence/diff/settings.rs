@@ -355,7 +355,7 @@ fn entries<'a>(path: &[&str], value: Option<&'a Value>) -> BTreeMap<String, &'a 
     for item in value.items() {
         let parts = named.unwrap_or_default().iter().filter_map(|key| item.get(key)).map(Value::shown);
         let name = parts.collect::<Vec<_>>().join(" ");
-        // Two of one name, such as a client's two secrets, are told apart by their order.
+        // Two of one name, such as a client's two secrets, are distinguished by their order.
         let second = found.contains_key(&name).then(|| format!("{name} ({})", found.len() + 1));
         found.insert(second.unwrap_or(name), item);
     }

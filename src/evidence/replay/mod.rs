@@ -14,7 +14,7 @@ use crate::evidence::replay::decide::{Replayer, recorded};
 use crate::evidence::window::Window;
 use crate::policy::Policy;
 
-/// Most kinds of flips that are told apart, so that no record takes memory without end.
+/// Most kinds of flips that are counted separately, so that no record takes memory without end.
 const MOST_KINDS: usize = 100_000;
 /// Most bytes of their texts.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
@@ -52,7 +52,7 @@ pub(crate) struct Replay {
     flips: HashMap<Flip, Count, ahash::RandomState>,
     /// Bytes of their texts.
     bytes: usize,
-    /// Records that flip in further ways than are told apart.
+    /// Records that flip in further ways than are counted separately.
     pub(crate) more: u64,
     /// Records that this very policy has decided, and those of them that flip: it then depends on what is not recorded.
     pub(crate) same_policy: (u64, u64),

@@ -7,7 +7,7 @@ use crate::evidence::record::{Record, Text};
 use crate::policy::{Access, Policy, Route};
 use crate::stages::mask::Mask;
 
-/// Most policies that are told apart.
+/// Most policies that are counted separately.
 const MOST_POLICIES: usize = 10_000;
 
 /// What one consumer of the policy has used.

@@ -1,4 +1,4 @@
-//! Decides whether the code of an invitation is good, and whom it invites.
+//! Decides whether the code of an invitation is good, and which consumer it invites.
 //!
 //! A code has 256 random bits, like a key. What it can be claimed for is in the registry; the code itself is never stored.
 
@@ -28,7 +28,7 @@ impl Authentication {
     ///
     /// # Errors
     /// The code is unknown or has ended, its consumer is suspended or revoked, or the client is in another network. `holder` is
-    /// whom it invites, as far as that is known.
+    /// the consumer that it invites, as far as that is known.
     pub(crate) fn invited(
         &self,
         code: &str,
