@@ -13,7 +13,7 @@ use super::names::{QName, Sym};
 use super::schema::Schema;
 use super::validate::{Attribute, Limits, Start, Validator};
 use super::violation::Violation;
-use crate::budget::Exhausted;
+use crate::budget::{Exhausted, Steps};
 
 /// Why an instance is not valid.
 #[derive(Debug)]
@@ -83,6 +83,16 @@ pub(crate) struct Outer<'a> {
     pub(crate) offset: usize,
 }
 
+impl<S: Surroundings + ?Sized> Surroundings for &mut S {
+    fn begins(&mut self, element: Outer<'_>) -> Verdict {
+        (**self).begins(element)
+    }
+
+    fn text(&mut self, text: &str, depth: usize, offset: usize) {
+        (**self).text(text, depth, offset);
+    }
+}
+
 /// The root is judged, and nothing is around it.
 #[derive(Debug)]
 pub(crate) struct WholeDocument;
@@ -99,124 +109,211 @@ impl Surroundings for WholeDocument {
 pub(crate) fn judge(
     schema: &Schema,
     text: &str,
-    around: &mut dyn Surroundings,
-    (bounds, limits): (Bounds, Limits),
+    around: impl Surroundings,
+    limits: (Bounds, Limits),
     entities: HashSet<Box<str>>,
 ) -> Result<(), Rejection> {
-    check_characters(text)?;
-    let mut instance = Instance {
-        tokens: Tokens::new(text, bounds.markup),
-        scopes: Scopes::new(bounds.namespaces),
-        validator: Validator::new(schema, limits, entities),
-        open: Vec::new(),
-        begun: false,
-        bounds,
-        around,
-        inside: 0,
-    };
-    instance.run()?;
-    let violations = instance.validator.finish();
-    if violations.is_empty() { Ok(()) } else { Err(Rejection::Invalid(violations)) }
+    let mut judge = Judge::new(schema, around, limits, entities);
+    judge.feed(text, true)?;
+    judge.finish()
 }
 
-/// Checks that all characters are allowed in XML (§2.2).
-pub(crate) fn check_characters(text: &str) -> Result<(), Malformed> {
+/// Where the first character is that is not allowed in XML (§2.2).
+fn wrong_character(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let control = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
     // Chunks without an early end are looked through many bytes at a time.
     let dirty = |chunk: &[u8]| chunk.iter().fold(false, |found, byte| found | control(byte));
     let wrong = if bytes.chunks(256).any(dirty) { bytes.iter().position(control) } else { None };
-    let wrong = wrong.or_else(|| {
-        let candidates = memchr::memchr_iter(0xef, bytes);
-        candidates.into_iter().find(|at| {
-            let rest = bytes.get(*at..).unwrap_or_default();
-            rest.starts_with(b"\xef\xbf\xbe") || rest.starts_with(b"\xef\xbf\xbf")
-        })
+    let mut candidates = memchr::memchr_iter(0xef, bytes).take_while(|at| wrong.is_none_or(|wrong| *at < wrong));
+    let other = candidates.find(|at| {
+        let rest = bytes.get(*at..).unwrap_or_default();
+        rest.starts_with(b"\xef\xbf\xbe") || rest.starts_with(b"\xef\xbf\xbf")
     });
-    match wrong {
-        Some(offset) => Err(Malformed::new(offset, "a character is not allowed in XML")),
-        None => Ok(()),
+    other.or(wrong)
+}
+
+/// The names of the open elements, as written.
+#[derive(Debug, Default)]
+struct OpenNames {
+    names: String,
+    /// Where each begins.
+    starts: Vec<usize>,
+}
+
+impl OpenNames {
+    fn push(&mut self, name: &str) {
+        self.starts.push(self.names.len());
+        self.names.push_str(name);
+    }
+
+    fn pop(&mut self) {
+        self.names.truncate(self.starts.pop().unwrap_or(0));
+    }
+
+    fn last(&self) -> Option<&str> {
+        self.names.get(*self.starts.last()?..)
+    }
+
+    fn depth(&self) -> usize {
+        self.starts.len()
     }
 }
 
-struct Instance<'a, 's, 'r> {
-    tokens: Tokens<'a>,
-    scopes: Scopes,
+/// Judges one document, whose text comes in parts. Nothing is kept of a part but what is open in it.
+#[derive(Debug)]
+pub(crate) struct Judge<'s, S> {
     validator: Validator<'s>,
-    /// The names of the open elements, as written.
-    open: Vec<&'a str>,
+    scopes: Scopes,
+    open: OpenNames,
     begun: bool,
     bounds: Bounds,
-    around: &'r mut dyn Surroundings,
+    around: S,
     /// How many open elements are judged.
     inside: usize,
+    /// Where the next part begins in the document, in bytes.
+    base: usize,
 }
 
-impl<'a> Instance<'a, '_, '_> {
-    fn run(&mut self) -> Result<(), Rejection> {
-        let mut attributes: Vec<Attribute<'a>> = Vec::new();
+impl<'s, S: Surroundings> Judge<'s, S> {
+    /// Begins with a document; see [`judge`].
+    pub(crate) fn new(
+        schema: &'s Schema,
+        around: S,
+        (bounds, limits): (Bounds, Limits),
+        entities: HashSet<Box<str>>,
+    ) -> Self {
+        Self {
+            validator: Validator::new(schema, limits, entities),
+            scopes: Scopes::new(bounds.namespaces),
+            open: OpenNames::default(),
+            begun: false,
+            bounds,
+            around,
+            inside: 0,
+            base: 0,
+        }
+    }
+
+    /// Takes a part of the document. Returns how many bytes are used; the next part begins with the others, which end in the
+    /// middle of something. All are used of the last part.
+    ///
+    /// Whatever the parts are, what is wrong first is the error.
+    pub(crate) fn feed(&mut self, part: &str, last: bool) -> Result<usize, Rejection> {
+        let wrong = wrong_character(part);
+        let sound = wrong.and_then(|wrong| part.get(..wrong)).unwrap_or(part);
+        let mut tokens = Tokens::part(sound, self.base, last && wrong.is_none(), self.bounds.markup);
+        self.read(&mut tokens)?;
+        if let Some(wrong) = wrong {
+            let offset = self.base.saturating_add(wrong);
+            return Err(Malformed::new(offset, "a character is not allowed in XML").into());
+        }
+        let used = tokens.offset().saturating_sub(self.base);
+        self.base = tokens.offset();
+        Ok(used)
+    }
+
+    /// Replaces what is left of the steps.
+    pub(crate) fn allow(&mut self, steps: Steps) {
+        self.validator.allow(steps);
+    }
+
+    /// Whether nothing that was fed violates the schema so far.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.validator.is_sound()
+    }
+
+    /// What is around the part that is judged.
+    pub(crate) fn around(&self) -> &S {
+        &self.around
+    }
+
+    /// Ends the document, after its last part.
+    pub(crate) fn finish(self) -> Result<(), Rejection> {
+        let violations = self.validator.finish();
+        if violations.is_empty() { Ok(()) } else { Err(Rejection::Invalid(violations)) }
+    }
+
+    fn read(&mut self, tokens: &mut Tokens<'_>) -> Result<(), Rejection> {
+        let mut attributes: Vec<Attribute<'_>> = Vec::new();
         loop {
-            let offset = self.tokens.offset();
+            let offset = tokens.offset();
             let fail = |message: &'static str| Err(Malformed::new(offset, message).into());
-            match self.tokens.next()? {
+            match tokens.next()? {
                 Token::Start { name, empty } => {
-                    self.start(name, offset, &mut attributes)?;
+                    self.start(name, offset, tokens.attributes(), &mut attributes)?;
                     if empty {
                         self.end()?;
                     }
                 }
                 Token::End(name) => {
-                    if self.open.last() != Some(&name) {
+                    if self.open.last() != Some(name) {
                         return fail("an end tag does not match its start tag");
                     }
                     self.end()?;
                 }
-                Token::Text(text) => self.text(&line_ends(text), offset, true)?,
-                Token::CData(text) => self.text(&line_ends(text), offset, false)?,
-                Token::Character(c) => self.text(c.encode_utf8(&mut [0; 4]), offset, false)?,
+                Token::Text(text) if self.inside > 0 => {
+                    let Some(ends) = tokens.take_end(self.open.last().unwrap_or_default()) else {
+                        // Whether it is all that the element contains shows later.
+                        tokens.back_to(offset);
+                        return Ok(());
+                    };
+                    if ends {
+                        self.validator.last_text(&text.text(), text.is_blank(), &self.scopes)?;
+                        self.ended();
+                    } else {
+                        self.validator.text(&text.text(), text.is_blank())?;
+                    }
+                }
+                Token::Text(text) if text.is_blank() => {}
+                Token::Text(text) => self.text(&text.text(), offset)?,
+                Token::CData(text) => self.text(&line_ends(text), offset)?,
+                Token::Character(c) => self.text(c.encode_utf8(&mut [0; 4]), offset)?,
                 Token::Doctype(_) if self.begun => return fail("a DOCTYPE is only allowed before the root element"),
                 Token::Instruction if self.begun && !self.bounds.instructions => {
                     return fail("a processing instruction is only accepted before the root element");
                 }
                 Token::Doctype(_) | Token::Skipped | Token::Instruction => {}
-                Token::Incomplete | Token::End_ if !self.begun => return fail("it has no element"),
-                Token::Incomplete | Token::End_ if !self.open.is_empty() => {
-                    return fail("it ends before all elements are closed");
-                }
-                Token::Incomplete | Token::End_ => return Ok(()),
+                Token::Incomplete => return Ok(()),
+                Token::End_ if !self.begun => return fail("it has no element"),
+                Token::End_ if self.open.depth() > 0 => return fail("it ends before all elements are closed"),
+                Token::End_ => return Ok(()),
             }
         }
     }
 
-    /// Takes text; white space may be `plain`, or written so that it counts as text.
-    fn text(&mut self, text: &str, offset: usize, plain: bool) -> Result<(), Rejection> {
+    /// Takes text that counts as such even if it is white space, where none is judged.
+    fn text(&mut self, text: &str, offset: usize) -> Result<(), Rejection> {
         if self.inside > 0 {
-            return Ok(self.validator.text(text)?);
+            return Ok(self.validator.text(text, text.bytes().all(is_space_byte))?);
         }
-        if plain && text.bytes().all(is_space_byte) {
-            return Ok(());
-        }
-        if self.open.is_empty() {
+        if self.open.depth() == 0 {
             return Err(Malformed::new(offset, "text outside the root element is not allowed").into());
         }
-        self.around.text(text, self.open.len(), offset);
+        self.around.text(text, self.open.depth(), offset);
         Ok(())
     }
 
-    fn start(&mut self, name: &'a str, offset: usize, attributes: &mut Vec<Attribute<'a>>) -> Result<(), Rejection> {
+    fn start<'a>(
+        &mut self,
+        name: &'a str,
+        offset: usize,
+        raw: &[RawAttribute<'a>],
+        attributes: &mut Vec<Attribute<'a>>,
+    ) -> Result<(), Rejection> {
         let malformed = |message: &'static str| Rejection::Malformed(Malformed::new(offset, message));
-        if self.open.is_empty() && self.begun {
+        if self.open.depth() == 0 && self.begun {
             return Err(malformed("there is a second root element"));
         }
-        if self.open.len() >= self.bounds.depth {
+        if self.open.depth() >= self.bounds.depth {
             let message = format!("elements are nested deeper than {}", self.bounds.depth);
             return Err(Malformed::new(offset, message).into());
         }
         self.begun = true;
         self.open.push(name);
-        let depth = self.open.len();
+        let depth = self.open.depth();
         let mut plain = true;
-        for attribute in self.tokens.attributes() {
+        for attribute in raw {
             plain &= attribute.plain;
             if let Some(prefix) = declared_prefix(attribute.name) {
                 let uri = value_of(attribute)?;
@@ -229,34 +326,37 @@ impl<'a> Instance<'a, '_, '_> {
             return Err(malformed("the prefix of the element is bound to no namespace"));
         };
         let name = QName::new(ns, self.validator.symbol(local));
-        let outer = Outer { depth, namespace, local, name, offset };
-        let verdict = if self.inside > 0 { Verdict::Global } else { self.around.begins(outer) };
+        let verdict = if self.inside > 0 {
+            Verdict::Global
+        } else {
+            self.around.begins(Outer { depth, namespace, local, name, offset })
+        };
         let (judged, by) = match verdict {
             Verdict::Around => (false, None),
             Verdict::Global => (true, None),
             Verdict::By(id) => (true, Some(id)),
         };
-        check_duplicates(self.tokens.attributes(), &self.scopes).map_err(malformed)?;
+        check_duplicates(raw, &self.scopes).map_err(malformed)?;
         attributes.clear();
         if plain {
-            for attribute in self.tokens.attributes() {
+            for attribute in raw {
                 if declared_prefix(attribute.name).is_none() {
                     attributes.push(self.attribute(attribute, attribute.value).map_err(malformed)?);
                 }
             }
-            return self.begin(judged, Start { name, by, local, offset, attributes });
+            return self.begin(judged, Start { name, by, offset, attributes });
         }
-        let mut values: Vec<Cow<'_, str>> = Vec::with_capacity(self.tokens.attributes().len());
-        for attribute in self.tokens.attributes() {
+        let mut values: Vec<Cow<'_, str>> = Vec::with_capacity(raw.len());
+        for attribute in raw {
             values.push(value_of(attribute)?);
         }
         let mut decoded = Vec::with_capacity(values.len());
-        for (attribute, value) in self.tokens.attributes().iter().zip(&values) {
+        for (attribute, value) in raw.iter().zip(&values) {
             if declared_prefix(attribute.name).is_none() {
                 decoded.push(self.attribute(attribute, value).map_err(malformed)?);
             }
         }
-        self.begin(judged, Start { name, by, local, offset, attributes: &decoded })
+        self.begin(judged, Start { name, by, offset, attributes: &decoded })
     }
 
     /// Hands an element to the validator, as one that is judged or as one around that.
@@ -265,7 +365,7 @@ impl<'a> Instance<'a, '_, '_> {
             self.inside = self.inside.saturating_add(1);
             self.validator.start(start, &self.scopes)?;
         } else {
-            self.validator.outside(start.local, start.offset)?;
+            self.validator.outside(start.offset)?;
         }
         Ok(())
     }
@@ -281,10 +381,15 @@ impl<'a> Instance<'a, '_, '_> {
 
     fn end(&mut self) -> Result<(), Rejection> {
         self.validator.end(&self.scopes)?;
-        self.inside = self.inside.saturating_sub(1);
-        self.scopes.leave(self.open.len());
-        self.open.pop();
+        self.ended();
         Ok(())
+    }
+
+    /// The validator knows that the open element has ended.
+    fn ended(&mut self) {
+        self.inside = self.inside.saturating_sub(1);
+        self.scopes.leave(self.open.depth());
+        self.open.pop();
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) mod document;
 pub(crate) mod instance;
 pub(crate) mod names;
 pub(crate) mod pattern;
+pub(crate) mod pointer;
 pub(crate) mod problem;
 pub(crate) mod schema;
 pub(crate) mod validate;

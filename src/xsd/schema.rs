@@ -55,6 +55,7 @@ pub(crate) struct TypeRule {
     pub(crate) has_role_defaults: bool,
     pub(crate) wildcard: Option<Wildcard>,
     pub(crate) content: ContentRule,
+    pub(crate) is_abstract: bool,
 }
 
 impl TypeRule {
@@ -123,9 +124,12 @@ impl Schema {
         Types { simple: &self.simple, complex: &self.components.complex }
     }
 
-    /// The heads that an element can stand for.
-    pub(crate) fn heads(&self, id: Option<ElementId>) -> &[ElementId] {
-        id.and_then(|id| self.heads.get(&id)).map_or(&[], |heads| heads)
+    /// The heads that an element with this name can stand for.
+    pub(crate) fn heads(&self, name: QName) -> &[ElementId] {
+        if self.heads.is_empty() {
+            return &[];
+        }
+        self.global_element(name).and_then(|id| self.heads.get(&id)).map_or(&[], |heads| heads)
     }
 
     /// What elements of a type have to be; `None` for a simple type.
@@ -192,6 +196,7 @@ impl Builder {
             rule.preset.is_some() && self.simple.get(rule.ty.index()).is_some_and(|ty| ty.has_roles)
         };
         let has_role_defaults = attributes.iter().any(refers);
-        TypeRule { attributes, by_name, required, has_role_defaults, wildcard: ty.wildcard.clone(), content }
+        let (wildcard, is_abstract) = (ty.wildcard.clone(), ty.is_abstract);
+        TypeRule { attributes, by_name, required, has_role_defaults, wildcard, content, is_abstract }
     }
 }

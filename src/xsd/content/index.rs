@@ -21,11 +21,44 @@ pub(crate) fn head_key(id: ElementId) -> u64 {
     1 << 63 | u64::from(id.0)
 }
 
+/// A child of a group, as far as it can be told without looking into it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Child {
+    /// The key of its name, if it is an element.
+    key: u64,
+    /// The declaration, if it is an element.
+    element: ElementId,
+    pub(crate) min: u32,
+    pub(crate) max: Option<u32>,
+}
+
+impl Child {
+    /// No name and no head has it.
+    const NO_KEY: u64 = 1 << 63 | u32::MAX as u64;
+
+    /// The declaration, if it is an element.
+    pub(crate) fn element(self) -> Option<ElementId> {
+        (self.key != Self::NO_KEY).then_some(self.element)
+    }
+
+    /// The declaration, if it is an element of this name.
+    pub(crate) fn element_named(self, key: u64) -> Option<ElementId> {
+        (self.key == key).then_some(self.element)
+    }
+
+    /// Whether it is an element that need not be there.
+    pub(crate) fn is_optional_element(self) -> bool {
+        self.min == 0 && self.key != Self::NO_KEY
+    }
+}
+
 /// A group, prepared.
 #[derive(Debug, Clone)]
 pub(crate) struct GroupIndex {
     pub(crate) kind: GroupKind,
     pub(crate) children: Box<[ParticleId]>,
+    /// The same.
+    pub(crate) known: Box<[Child]>,
     /// What can be first in a child, and the child; sorted.
     keys: Box<[(u64, u32)]>,
     /// Wildcards that can be first in a child: their particle, and the child.
@@ -139,6 +172,7 @@ impl Indexer<'_> {
     fn index(&mut self, kind: GroupKind, children: &[ParticleId]) -> Result<GroupIndex, Exhausted> {
         let (mut keys, mut wildcards) = (Vec::new(), Vec::new());
         let mut nullables = Vec::with_capacity(children.len());
+        let mut known = Vec::with_capacity(children.len());
         let mut loops = Loops::default();
         for (position, id) in children.iter().enumerate() {
             let position = u32::try_from(position).unwrap_or(u32::MAX);
@@ -146,12 +180,15 @@ impl Indexer<'_> {
             let mut nullable = particle.min == 0;
             let mut inner_loops = Loops::default();
             let mut body_nullable = false;
+            let mut child =
+                Child { key: Child::NO_KEY, element: ElementId(0), min: particle.min, max: particle.max };
             self.steps.take(1)?;
             match &particle.term {
                 Term::Element(element) => {
-                    keys.extend(
-                        self.components.elements.get(element.index()).map(|found| (name_key(found.name), position)),
-                    );
+                    if let Some(found) = self.components.elements.get(element.index()) {
+                        keys.push((name_key(found.name), position));
+                        child = Child { key: name_key(found.name), element: *element, ..child };
+                    }
                     if self.members.contains_key(element) {
                         keys.push((head_key(*element), position));
                     }
@@ -173,6 +210,7 @@ impl Indexer<'_> {
             }
             loops = loops.with(inner_loops.repeated(particle.min, particle.max, body_nullable));
             nullables.push(nullable);
+            known.push(child);
         }
         keys.sort_unstable();
         keys.dedup();
@@ -186,6 +224,7 @@ impl Indexer<'_> {
         Ok(GroupIndex {
             kind,
             children: children.into(),
+            known: known.into(),
             keys: keys.into(),
             wildcards: wildcards.into(),
             barriers: barriers(&nullables),

@@ -137,14 +137,49 @@ impl<'a> Models<'a> {
                 return Some(found);
             };
             let child = self.find(group, Self::start(group), incoming, &[])?;
+            let particle = *group.children.get(child as usize)?;
             if group.kind == GroupKind::All {
                 state.seen.clear();
                 state.seen.resize((group.children.len() / 64).saturating_add(1), 0);
                 set(&mut state.seen, child);
             }
             state.frames.push(Frame { particle: id, child, count });
-            (id, count) = (*group.children.get(child as usize)?, 1);
+            if let Some(element) = group.known.get(child as usize).and_then(|child| child.element()) {
+                state.frames.push(Frame { particle, child: 0, count: 1 });
+                return Some(Match::Element(element));
+            }
+            (id, count) = (particle, 1);
         }
+    }
+
+    /// Matches the next element if it is one of the same sequence, with only optional elements before it: the usual case.
+    /// `None` does not mean that there is no match.
+    fn next_in_sequence(self, state: &mut State, incoming: Incoming<'_>) -> Option<Match> {
+        let [.., around, last] = state.frames.as_mut_slice() else { return None };
+        let group = self.group(around.particle).filter(|group| group.kind == GroupKind::Sequence)?;
+        let key = name_key(incoming.name);
+        let before = group.known.get(around.child as usize)?;
+        if before.max.is_none_or(|max| last.count < max)
+            && let Some(element) = before.element_named(key)
+        {
+            last.count = counted(last.count, before.min, before.max);
+            return Some(Match::Element(element));
+        }
+        if last.count < before.min {
+            return None;
+        }
+        let from = around.child.saturating_add(1);
+        for (child, position) in group.known.get(from as usize..)?.iter().zip(from..) {
+            if let Some(element) = child.element_named(key) {
+                around.child = position;
+                *last = Frame { particle: *group.children.get(position as usize)?, child: 0, count: 1 };
+                return Some(Match::Element(element));
+            }
+            if !child.is_optional_element() {
+                return None;
+            }
+        }
+        None
     }
 
     /// Matches the next element in the content of this particle. Of several ways the one after `skip` others is taken.
@@ -155,29 +190,28 @@ impl<'a> Models<'a> {
         incoming: Incoming<'_>,
         skip: usize,
     ) -> Option<Match> {
+        if skip == 0 {
+            if state.frames.is_empty() {
+                return self.enter(state, content, 1, incoming);
+            }
+            if let Some(found) = self.next_in_sequence(state, incoming) {
+                return Some(found);
+            }
+        }
         let mut skip = skip;
         let mut taken = |found: bool| {
             let take = found && skip == 0;
             skip = skip.saturating_sub(usize::from(found));
             take
         };
-        if state.frames.is_empty() {
-            return if taken(self.can_begin(content, incoming)) {
-                self.enter(state, content, 1, incoming)
-            } else {
-                None
-            };
-        }
+        // There is only one way to begin.
         let mut level = state.frames.len().checked_sub(1)?;
         loop {
             let frame = *state.frames.get(level)?;
             let (min, max) = self.bounds(frame.particle);
             if max.is_none_or(|max| frame.count < max) && taken(self.can_begin(frame.particle, incoming)) {
                 state.frames.truncate(level);
-                // Without a maximum, only the minimum is counted to.
-                let count = frame.count.saturating_add(1);
-                let count = if max.is_none() { count.min(min.max(1)) } else { count };
-                return self.enter(state, frame.particle, count, incoming);
+                return self.enter(state, frame.particle, counted(frame.count, min, max), incoming);
             }
             if frame.count < min && !self.body_nullable(frame.particle) {
                 return None;
@@ -322,6 +356,12 @@ impl Frame {
     pub(super) fn count(self) -> u32 {
         self.count
     }
+}
+
+/// How often a particle has been repeated once it is again. Without a maximum, only the minimum is counted to.
+fn counted(count: u32, min: u32, max: Option<u32>) -> u32 {
+    let count = count.saturating_add(1);
+    if max.is_none() { count.min(min.max(1)) } else { count }
 }
 
 fn is_set(bits: &[u64], index: u32) -> bool {

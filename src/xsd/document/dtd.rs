@@ -60,7 +60,7 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Malformed> {
         let start = tokens.offset();
         match tokens.next()? {
             Token::Skipped | Token::Instruction => {}
-            Token::Text(text) if text.trim_matches(is_space).is_empty() => {}
+            Token::Text(text) if text.is_blank() => {}
             Token::Doctype(content) => {
                 let mut dtd = Dtd::default();
                 let inner = start.saturating_add(9);

@@ -17,14 +17,13 @@ const NAME_BYTES: [bool; 256] = {
 /// How long the name is that a text begins with; 0 if it begins with none.
 pub(crate) fn name_end(text: &str) -> usize {
     let bytes = text.as_bytes();
-    let (mut end, mut together) = (0_usize, 0_u8);
-    for byte in bytes {
-        if !NAME_BYTES.get(usize::from(*byte)).is_some_and(|allowed| *allowed) {
-            break;
-        }
-        together |= *byte;
-        end = end.saturating_add(1);
-    }
+    let mut together = 0;
+    let ends = |byte: &u8| {
+        let within = NAME_BYTES.get(usize::from(*byte)).is_some_and(|allowed| *allowed);
+        together |= if within { *byte } else { 0 };
+        !within
+    };
+    let end = bytes.iter().position(ends).unwrap_or(bytes.len());
     let sound = match bytes.first() {
         Some(first) if together < 0x80 => first.is_ascii_alphabetic() || matches!(first, b'_' | b':'),
         _ => is_name(text.get(..end).unwrap_or("")),
@@ -80,6 +79,7 @@ pub(crate) fn doctype_end(text: &str) -> Result<Option<usize>, &'static str> {
             b'\'' => skip(b"'", 1),
             b'<' if rest.starts_with(b"<!--") => skip(b"-->", 4),
             b'<' if rest.starts_with(b"<?") => skip(b"?>", 2),
+            b'<' if rest.len() < 4 => None,
             b'<' if depth == 0 => return Err("a DOCTYPE is not closed"),
             b'<' | b'[' => {
                 depth = depth.saturating_add(1);

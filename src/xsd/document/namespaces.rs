@@ -29,7 +29,7 @@ pub(crate) fn declared_prefix(name: &str) -> Option<&str> {
 /// Splits a qualified name as written: an XML name with at most one colon, which is neither first nor last.
 pub(crate) fn split(name: &str) -> Result<(&str, &str), &'static str> {
     const WRONG: &str = "a name is empty, or has more than one colon";
-    let Some(colon) = memchr::memchr(b':', name.as_bytes()) else { return Ok(("", name)) };
+    let Some(colon) = name.bytes().position(|byte| byte == b':') else { return Ok(("", name)) };
     let (prefix, local) = name.split_at_checked(colon).unwrap_or(("", name));
     let local = local.get(1..).unwrap_or("");
     let starts = |c: char| c != ':' && crate::xsd::chars::is_name_start(c);

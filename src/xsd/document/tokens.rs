@@ -1,15 +1,15 @@
 //! The tokens of an XML document, well-formed each for itself (XML 1.0 fifth edition).
 //!
-//! Everything is borrowed from the text. The text may be the beginning of a document: a token that may go on after it is
+//! Everything is borrowed from the text. The text may be a part of a document: a token that may go on after it is
 //! [`Token::Incomplete`], and read again when there is more.
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2, memchr3, memmem};
+use memchr::{memchr, memchr2, memmem};
 
 use super::malformed::Malformed;
 use super::markup::{declaration, doctype_end, name_end};
-use super::references::resolve;
+use super::references::{line_ends, resolve};
 use crate::xsd::chars::{is_space, is_space_byte};
 
 /// What a document may have beside elements and text.
@@ -26,6 +26,8 @@ pub(crate) struct Accepts {
 impl Accepts {
     /// What the documents of a schema may have.
     pub(crate) const SCHEMA: Self = Self { doctype: true, attributes: 4096, name: usize::MAX };
+    /// Everything, for a document that was read before.
+    pub(crate) const ANY: Self = Self { doctype: true, attributes: usize::MAX, name: usize::MAX };
 }
 
 /// A token.
@@ -40,8 +42,8 @@ pub(crate) enum Token<'a> {
     },
     /// An end tag.
     End(&'a str),
-    /// Characters as written; a `\r` may be in it.
-    Text(&'a str),
+    /// Characters.
+    Text(RawText<'a>),
     /// The character that a reference stands for.
     Character(char),
     /// The content of a CDATA section.
@@ -57,6 +59,48 @@ pub(crate) enum Token<'a> {
     /// The end of the document.
     End_,
 }
+
+/// Characters as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RawText<'a> {
+    written: &'a str,
+    /// Which of [`TEXT_BYTES`] it has.
+    seen: u8,
+}
+
+impl<'a> RawText<'a> {
+    /// Whether it is only white space.
+    pub(crate) fn is_blank(self) -> bool {
+        self.seen & VISIBLE == 0
+    }
+
+    /// The text, with line ends as `\n`.
+    pub(crate) fn text(self) -> Cow<'a, str> {
+        if self.seen & RETURN == 0 { Cow::Borrowed(self.written) } else { line_ends(self.written) }
+    }
+}
+
+/// It ends the text.
+const STOP: u8 = 1;
+/// It is not white space.
+const VISIBLE: u8 = 2;
+/// It is `\r`.
+const RETURN: u8 = 4;
+/// It is `]`.
+const BRACKET: u8 = 8;
+
+/// What the bytes of a text are.
+const TEXT_BYTES: [u8; 256] = {
+    let mut table = [VISIBLE; 256];
+    table[b'<' as usize] = STOP;
+    table[b'&' as usize] = STOP;
+    table[b' ' as usize] = 0;
+    table[b'\t' as usize] = 0;
+    table[b'\n' as usize] = 0;
+    table[b'\r' as usize] = RETURN;
+    table[b']' as usize] = VISIBLE | BRACKET;
+    table
+};
 
 /// An attribute as written.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +120,8 @@ pub(crate) struct RawAttribute<'a> {
 pub(crate) struct Tokens<'a> {
     text: &'a str,
     at: usize,
+    /// Where the text begins in the document, in bytes.
+    base: usize,
     accepts: Accepts,
     /// Whether nothing comes after the text.
     last: bool,
@@ -99,12 +145,22 @@ type Step<T> = Result<T, Stop>;
 impl<'a> Tokens<'a> {
     /// Reads a whole document.
     pub(crate) fn new(text: &'a str, accepts: Accepts) -> Self {
-        Self { text, at: 0, accepts, last: true, attributes: Vec::new() }
+        Self::part(text, 0, true, accepts)
     }
 
-    /// Where the next token begins.
+    /// Reads a part of a document, which begins at `base`.
+    pub(crate) fn part(text: &'a str, base: usize, last: bool, accepts: Accepts) -> Self {
+        Self { text, at: 0, base, accepts, last, attributes: Vec::new() }
+    }
+
+    /// Where the next token begins, in the document.
     pub(crate) fn offset(&self) -> usize {
-        self.at
+        self.base.saturating_add(self.at)
+    }
+
+    /// Goes back to a token before.
+    pub(crate) fn back_to(&mut self, offset: usize) {
+        self.at = offset.saturating_sub(self.base);
     }
 
     /// The attributes of the last start tag.
@@ -113,12 +169,15 @@ impl<'a> Tokens<'a> {
     }
 
     /// Returns the next token.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Token<'a>, Malformed> {
         let start = self.at;
         match self.token() {
             Ok(token) => Ok(token),
             Err(Stop::Malformed(malformed)) => Err(malformed),
-            Err(Stop::Incomplete) if self.last => Err(Malformed::new(start, "it ends within markup")),
+            Err(Stop::Incomplete) if self.last => {
+                Err(Malformed::new(self.base.saturating_add(start), "it ends within markup"))
+            }
             Err(Stop::Incomplete) => {
                 self.at = start;
                 Ok(Token::Incomplete)
@@ -131,7 +190,7 @@ impl<'a> Tokens<'a> {
     }
 
     fn fail<T>(&self, message: impl Into<Cow<'static, str>>) -> Step<T> {
-        Err(Stop::Malformed(Malformed::new(self.at, message)))
+        Err(Stop::Malformed(Malformed::new(self.offset(), message)))
     }
 
     /// Takes what is before a delimiter, and the delimiter.
@@ -142,6 +201,7 @@ impl<'a> Tokens<'a> {
         Ok(rest.get(..found).unwrap_or(""))
     }
 
+    #[inline]
     fn token(&mut self) -> Step<Token<'a>> {
         let rest = self.rest();
         match rest.as_bytes() {
@@ -150,34 +210,49 @@ impl<'a> Tokens<'a> {
             [b'<', b'/', ..] => self.end_tag(),
             [b'<', b'?', ..] => self.instruction(),
             [b'<', b'!', ..] => self.declaration(),
-            [b'<', _, ..] => self.start_tag(),
+            [b'<', _, ..] => self.start_tag(rest),
             [b'<'] => Err(Stop::Incomplete),
             [b'&', ..] => self.reference(),
-            bytes => {
-                let mut end = memchr3(b'<', b'&', b']', bytes).unwrap_or(bytes.len());
-                let bracket = bytes.get(end) == Some(&b']');
-                if bracket {
-                    let rest = bytes.get(end..).unwrap_or_default();
-                    end = end.saturating_add(memchr2(b'<', b'&', rest).unwrap_or(rest.len()));
-                }
-                let text = rest.get(..end).unwrap_or("");
-                if bracket && text.contains("]]>") {
-                    return self.fail("text contains `]]>`; write `]]&gt;`");
-                }
-                // A `]]>` or a `\r\n` may be cut in two.
-                let cut = end == bytes.len() && !self.last;
-                let text = if cut { text.trim_end_matches([']', '\r']) } else { text };
-                if text.is_empty() {
-                    return Err(Stop::Incomplete);
-                }
-                self.at = self.at.saturating_add(text.len());
-                Ok(Token::Text(text))
-            }
+            _ => self.characters(rest),
         }
     }
 
+    fn characters(&mut self, rest: &'a str) -> Step<Token<'a>> {
+        let mut seen = 0;
+        let ends = |byte: u8| {
+            let class = TEXT_BYTES.get(usize::from(byte)).copied().unwrap_or(STOP);
+            seen |= class;
+            class == STOP
+        };
+        // Most texts are short, so that to look for several bytes at once takes longer.
+        let end = match rest.bytes().position(ends) {
+            Some(end) => end,
+            None if self.last => rest.len(),
+            None => return Err(Stop::Incomplete),
+        };
+        let written = rest.get(..end).unwrap_or("");
+        if seen & BRACKET != 0 && written.contains("]]>") {
+            return self.fail("text contains `]]>`; write `]]&gt;`");
+        }
+        self.at = self.at.saturating_add(end);
+        Ok(Token::Text(RawText { written, seen }))
+    }
+
+    /// Takes the end tag of an element with this name, as it is mostly written, if it comes next. `None` if more of the
+    /// document is needed to tell.
+    pub(crate) fn take_end(&mut self, name: &str) -> Option<bool> {
+        let rest = self.rest().as_bytes();
+        let length = name.len().saturating_add(3);
+        let Some(tag) = rest.get(..length) else { return self.last.then_some(false) };
+        let comes = tag.starts_with(b"</") && tag.ends_with(b">") && tag.get(2..length.saturating_sub(1)) == Some(name.as_bytes());
+        if comes {
+            self.at = self.at.saturating_add(length);
+        }
+        Some(comes)
+    }
+
     fn reference(&mut self) -> Step<Token<'a>> {
-        let offset = self.at;
+        let offset = self.offset();
         let rest = self.rest().get(1..).unwrap_or("");
         let near = rest.as_bytes().get(..64.min(rest.len())).unwrap_or_default();
         let end = match memchr2(b';', b'<', near) {
@@ -191,7 +266,7 @@ impl<'a> Tokens<'a> {
     }
 
     fn instruction(&mut self) -> Step<Token<'a>> {
-        let offset = self.at;
+        let offset = self.offset();
         self.at = self.at.saturating_add(2);
         let content = self.until("?>")?;
         let end = name_end(content);
@@ -210,7 +285,7 @@ impl<'a> Tokens<'a> {
     }
 
     fn declaration(&mut self) -> Step<Token<'a>> {
-        let (offset, rest) = (self.at, self.rest());
+        let (offset, rest) = (self.offset(), self.rest());
         if rest.starts_with("<!--") {
             self.at = self.at.saturating_add(4);
             let comment = self.until("--")?;
@@ -251,18 +326,25 @@ impl<'a> Tokens<'a> {
         Ok(Token::End(name))
     }
 
-    fn start_tag(&mut self) -> Step<Token<'a>> {
+    fn start_tag(&mut self, rest: &'a str) -> Step<Token<'a>> {
         self.attributes.clear();
-        let begin = self.at.saturating_add(1);
-        let text = self.text;
-        let bytes = text.as_bytes();
-        let name = text.get(begin..).unwrap_or("");
-        let name = name.get(..name_end(name)).unwrap_or("");
-        let mut at = begin.saturating_add(name.len());
+        let rest = rest.get(1..).unwrap_or("");
+        let name = rest.get(..name_end(rest)).unwrap_or("");
         if name.is_empty() {
             return self.fail("a `<` begins no tag; write `&lt;`");
         }
         self.check_length(name)?;
+        let after = self.at.saturating_add(1).saturating_add(name.len());
+        if self.text.as_bytes().get(after) == Some(&b'>') {
+            self.at = after.saturating_add(1);
+            return Ok(Token::Start { name, empty: false });
+        }
+        self.rest_of_tag(name, after)
+    }
+
+    /// Reads a start tag from where its name ends.
+    fn rest_of_tag(&mut self, name: &'a str, mut at: usize) -> Step<Token<'a>> {
+        let bytes = self.text.as_bytes();
         loop {
             let before = at;
             while bytes.get(at).is_some_and(|byte| is_space_byte(*byte)) {
@@ -336,6 +418,7 @@ impl<'a> Tokens<'a> {
         if self.attributes.len() >= self.accepts.attributes {
             return self.fail(format!("an element has more than {} attributes", self.accepts.attributes));
         }
+        let offset = self.base.saturating_add(offset);
         self.attributes.push(RawAttribute { name, value, plain, offset });
         Ok(start.saturating_add(end).saturating_add(1))
     }
@@ -400,10 +483,10 @@ mod tests {
     fn a_part_of_a_document_is_incomplete_and_never_malformed() {
         let text = "<?xml version='1.0'?><a b='1' c=\"&lt;\">x&amp;y]]<![CDATA[<y>]]><d /><!-- - --></a >\r\n";
         for cut in 0..text.len() {
-            let mut tokens = Tokens { last: false, ..Tokens::new(&text[..cut], Accepts::SCHEMA) };
+            let mut tokens = Tokens::part(&text[..cut], 0, false, Accepts::SCHEMA);
             while !matches!(tokens.next().unwrap(), Token::Incomplete) {}
-            let again = Tokens { at: tokens.offset(), ..Tokens::new(text, Accepts::SCHEMA) }.next();
-            assert!(again.is_ok(), "{cut}");
+            let used = tokens.offset();
+            assert!(Tokens::part(&text[used..], used, true, Accepts::SCHEMA).next().is_ok(), "{cut}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::malformed::{Lines, Malformed, position};
 use super::namespaces::{check_declaration, declared_prefix, split};
 use super::references::attribute_value;
 use super::tokens::{Accepts, RawAttribute, Token, Tokens};
-use crate::xsd::chars::{is_space, is_xml_char};
+use crate::xsd::chars::is_xml_char;
 use crate::xsd::names::{Names, QName, Sym};
 
 /// Most elements within each other.
@@ -210,7 +210,7 @@ impl<'a> Builder<'a> {
                     Some((open, ..)) if open == name => {}
                     _ => return fail("an end tag does not match its start tag"),
                 },
-                Token::Text(text) if text.trim_matches(is_space).is_empty() => {}
+                Token::Text(text) if text.is_blank() => {}
                 Token::CData(_) | Token::Character(_) | Token::Text(_) => match self.open.last() {
                     Some((_, id, _)) => {
                         if let Some(node) = self.tree.nodes.get_mut(id.index()) {

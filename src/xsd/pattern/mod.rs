@@ -16,6 +16,8 @@ pub(crate) use self::error::PatternError;
 
 /// Most bytes of a compiled pattern.
 const MAX_PROGRAM: usize = 8 << 20;
+/// Patterns of up to this many states are tried to be made into a table, which takes no cache.
+const MAX_STATES: usize = 500;
 /// Most bytes that the cache of one thread takes for a pattern.
 const MAX_CACHE: usize = 2 << 20;
 
@@ -34,6 +36,7 @@ impl Pattern {
             .nfa_size_limit(Some(MAX_PROGRAM))
             .onepass_size_limit(Some(256 << 10))
             .dfa_size_limit(Some(64 << 10))
+            .dfa_state_limit(Some(MAX_STATES))
             .hybrid_cache_capacity(MAX_CACHE);
         let regex = Regex::builder().configure(config).build_from_hir(&hir).map_err(|_| PatternError {
             column: 1,

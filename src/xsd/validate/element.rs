@@ -36,19 +36,7 @@ impl<'s> Validator<'s> {
             return self.push_skipped(&start);
         }
         let assessment = self.assess(&start)?;
-        if self.trail.enter(start.local) && !self.violations.is_empty() {
-            self.trail.mark_second(&mut self.violations);
-        }
-        let skipped = Open {
-            decl: None,
-            mode: Mode::Skip,
-            offset: start.offset,
-            nil: false,
-            children: false,
-            failed: false,
-            wanted: false,
-        };
-        self.open.push(skipped);
+        self.open.push(Open::new(Mode::Skip, start.offset));
         let decl = match assessment {
             Assessment::Skip => {
                 self.identity_enter(start.name, &[])?;
@@ -80,26 +68,14 @@ impl<'s> Validator<'s> {
     }
 
     /// An element begins that is around what is judged: it is only on the way there.
-    pub(crate) fn outside(&mut self, local: &str, offset: usize) -> Result<(), Exhausted> {
+    pub(crate) fn outside(&mut self, offset: usize) -> Result<(), Exhausted> {
         self.steps.take(1)?;
-        if self.trail.enter(local) {
-            self.trail.mark_second(&mut self.violations);
-        }
-        self.open.push(Open {
-            decl: None,
-            mode: Mode::Outside,
-            offset,
-            nil: false,
-            children: false,
-            failed: false,
-            wanted: false,
-        });
+        self.open.push(Open::new(Mode::Outside, offset));
         Ok(())
     }
 
     fn push_skipped(&mut self, start: &Start<'_>) -> Result<(), Exhausted> {
         if let Some(open) = self.open.last().copied() {
-            self.trail.enter(start.local);
             self.open.push(Open { offset: start.offset, wanted: false, ..open });
             self.identity_enter(start.name, &[])?;
         }
@@ -139,15 +115,11 @@ impl<'s> Validator<'s> {
     }
 
     fn attributes_of(&mut self, ty: TypeId, attributes: &[Attribute<'_>], scopes: &Scopes) -> Result<(), Exhausted> {
-        let schema = self.schema;
-        if let TypeId::Complex(id) = ty {
-            let ty = schema.components.complex.get(id.index());
-            if ty.is_some_and(|ty| ty.is_abstract) {
+        if let Some(rule) = self.schema.rule(ty) {
+            if rule.is_abstract {
                 let message = || "the type of this element is abstract; name a derived type with `xsi:type`".to_owned();
                 self.report("cvc-type.2", None, message);
             }
-        }
-        if let Some(rule) = schema.rule(ty) {
             return self.attributes(rule, attributes, scopes);
         }
         for attribute in attributes.iter().filter(|attribute| !is_instance_attribute(attribute)) {
@@ -160,10 +132,9 @@ impl<'s> Validator<'s> {
     /// Finds out how an element is assessed, and moves on in the content that it is in.
     fn assess(&mut self, start: &Start<'_>) -> Result<Assessment, Exhausted> {
         let schema = self.schema;
-        let global = schema.global_element(start.name);
         let depth = self.open.len();
         let Some(parent) = self.open.last_mut().filter(|parent| parent.mode != Mode::Outside) else {
-            return Ok(match start.by.or(global) {
+            return Ok(match start.by.or_else(|| schema.global_element(start.name)) {
                 Some(id) => Assessment::Declared(id),
                 None => Assessment::Undeclared { strict: true },
             });
@@ -194,7 +165,7 @@ impl<'s> Validator<'s> {
             self.fail_content("cvc-elt.5.2.2.1", "elements are not allowed in this one, whose value is fixed");
             return Ok(Assessment::Skip);
         }
-        let incoming = Incoming { name: start.name, heads: schema.heads(global) };
+        let incoming = Incoming { name: start.name, heads: schema.heads(start.name) };
         let models = schema.models();
         let matched = if ambiguous {
             match self.several.last_mut() {
@@ -210,8 +181,8 @@ impl<'s> Validator<'s> {
             {
                 Assessment::Declared(id)
             }
-            Some(Match::Element(id)) => Assessment::Declared(global.unwrap_or(id)),
-            Some(Match::Wildcard(id)) => self.by_wildcard(id, global),
+            Some(Match::Element(id)) => Assessment::Declared(schema.global_element(start.name).unwrap_or(id)),
+            Some(Match::Wildcard(id)) => self.by_wildcard(id, schema.global_element(start.name)),
             None => {
                 self.unexpected(start, particle);
                 Assessment::Skip
@@ -278,16 +249,7 @@ impl<'s> Validator<'s> {
             None => format!("this element is not expected here; expected: {shown}"),
         };
         // It is reported at the element itself, which is not open yet.
-        if self.trail.enter(start.local) {
-            self.trail.mark_second(&mut self.violations);
-        }
-        let parent = self.open.last().copied();
-        if let Some(parent) = parent {
-            self.open.push(Open { offset: start.offset, ..parent });
-            self.report("cvc-complex-type.2.4", None, || message);
-            self.open.pop();
-        }
-        self.trail.leave_uncounted();
+        self.report_at(start.offset, "cvc-complex-type.2.4", None, || message);
     }
 
     /// The type that `xsi:type` names, if it may be used here.
@@ -349,10 +311,15 @@ impl<'s> Validator<'s> {
         value
     }
 
+    #[inline]
     fn identity_enter(&mut self, name: QName, constraints: &'s [ConstraintId]) -> Result<(), Exhausted> {
         if constraints.is_empty() && !self.identity.is_active() {
             return Ok(());
         }
+        self.identity_entered(name, constraints)
+    }
+
+    fn identity_entered(&mut self, name: QName, constraints: &'s [ConstraintId]) -> Result<(), Exhausted> {
         let depth = self.open.len();
         let entered = self.identity.enter(&self.schema.components, name, depth, constraints, &mut self.steps)?;
         if let Some(open) = self.open.last_mut() {
@@ -365,19 +332,40 @@ impl<'s> Validator<'s> {
         Ok(())
     }
 
+    /// The open element ends, after this text.
+    pub(crate) fn last_text(&mut self, text: &str, blank: bool, scopes: &Scopes) -> Result<(), Exhausted> {
+        let open = self.open.last();
+        if self.text.is_empty() && open.is_some_and(|open| !open.nil && matches!(open.mode, Mode::Simple(_))) {
+            // The usual case: a value in one piece, which is not copied.
+            self.steps.take(text.len() as u64 / 256)?;
+            return self.end_with(text, scopes);
+        }
+        self.text(text, blank)?;
+        self.end(scopes)
+    }
+
     /// The open element ends.
     pub(crate) fn end(&mut self, scopes: &Scopes) -> Result<(), Exhausted> {
+        let text = std::mem::take(&mut self.text);
+        let ended = self.end_with(&text, scopes);
+        self.text = text;
+        self.text.clear();
+        ended
+    }
+
+    /// The open element ends, whose text this is as far as it matters.
+    fn end_with(&mut self, text: &str, scopes: &Scopes) -> Result<(), Exhausted> {
         let Some(open) = self.open.last().copied() else { return Ok(()) };
         self.steps.take(1)?;
         let mut value = None;
         match open.mode {
             Mode::Outside | Mode::Skip | Mode::Empty => {}
             Mode::Simple(ty) if !open.nil && !open.failed => {
-                value = self.end_simple(&open, ty, scopes)?;
+                value = self.end_simple(&open, ty, text, scopes)?;
             }
             Mode::Simple(_) => {}
             Mode::Elements { particle, mixed, ambiguous } => {
-                self.end_elements(&open, particle, mixed, ambiguous);
+                self.end_elements(&open, particle, text, mixed, ambiguous);
             }
         }
         if let Mode::Elements { ambiguous: true, .. } = open.mode {
@@ -387,7 +375,6 @@ impl<'s> Validator<'s> {
             self.identity_leave(&open, value)?;
         }
         self.open.pop();
-        self.trail.leave();
         Ok(())
     }
 
@@ -395,23 +382,20 @@ impl<'s> Validator<'s> {
         &mut self,
         open: &Open,
         ty: crate::xsd::datatypes::simple_type::SimpleId,
+        text: &str,
         scopes: &Scopes,
     ) -> Result<Option<Value>, Exhausted> {
         let schema = self.schema;
         let preset = open.decl.and_then(|id| schema.presets.get(&id));
-        let text = std::mem::take(&mut self.text);
         let wanted = Wanted { value: open.wanted, preset, attribute: None };
-        let value = match preset {
+        match preset {
             // The declared type has the value; another one is asked for.
-            Some(preset) if text.is_empty() => self.value(ty, &preset.text, wanted, scopes)?,
-            _ => self.value(ty, &text, wanted, scopes)?,
-        };
-        self.text = text;
-        self.text.clear();
-        Ok(value)
+            Some(preset) if text.is_empty() => self.value(ty, &preset.text, wanted, scopes),
+            _ => self.value(ty, text, wanted, scopes),
+        }
     }
 
-    fn end_elements(&mut self, open: &Open, particle: ParticleId, mixed: bool, ambiguous: bool) {
+    fn end_elements(&mut self, open: &Open, particle: ParticleId, text: &str, mixed: bool, ambiguous: bool) {
         let schema = self.schema;
         let depth = self.open.len();
         if open.nil || open.failed {
@@ -435,7 +419,7 @@ impl<'s> Validator<'s> {
         }
         let preset = open.decl.and_then(|id| schema.presets.get(&id)).filter(|preset| preset.fixed && mixed);
         if let Some(preset) =
-            preset.filter(|preset| !open.children && !self.text.is_empty() && *preset.text != *self.text)
+            preset.filter(|preset| !open.children && !text.is_empty() && *preset.text != *text)
         {
             let message = || format!("the value is not the fixed value, `{}`", preset.text);
             self.report("cvc-elt.5.2.2.2.1", None, message);
@@ -449,14 +433,12 @@ impl<'s> Validator<'s> {
             .decl
             .and_then(|id| self.schema.components.elements.get(id.index()))
             .is_some_and(|found| found.nillable);
-        let path = if self.identity.needs_place(depth) { self.charged_path()? } else { Vec::new() };
         let ending = super::identity::Ending {
             depth,
             value,
             simple: simple || open.mode == Mode::Skip,
             nillable,
             offset: open.offset,
-            path,
         };
         let mut memory = self.memory;
         let faults = self.identity.leave(&self.schema.components, &ending, &mut self.steps, &mut memory)?;
@@ -470,7 +452,6 @@ impl<'s> Validator<'s> {
             let (constraint, message) = fault.kind.explain(name);
             self.violations.push(crate::xsd::violation::Violation {
                 offset: fault.offset,
-                path: fault.path,
                 attribute: None,
                 constraint,
                 message,

@@ -2,13 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::xsd::violation::Segment;
-
 /// Where a reference is.
 #[derive(Debug, Clone)]
 pub(super) struct Reference {
     pub(super) offset: usize,
-    pub(super) path: Vec<Segment>,
     pub(super) attribute: Option<Box<str>>,
 }
 

@@ -7,7 +7,6 @@ use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, IdentityConstraint, NameTest, Path};
 use crate::xsd::datatypes::value::Value;
 use crate::xsd::names::{FastMap, QName};
-use crate::xsd::violation::Segment;
 
 /// A path that is followed from an element on.
 #[derive(Debug)]
@@ -119,7 +118,6 @@ pub(super) struct Ending {
     pub(super) simple: bool,
     pub(super) nillable: bool,
     pub(super) offset: usize,
-    pub(super) path: Vec<Segment>,
 }
 
 /// A violation.
@@ -128,7 +126,6 @@ pub(super) struct Fault {
     pub(super) constraint: ConstraintId,
     pub(super) kind: FaultKind,
     pub(super) offset: usize,
-    pub(super) path: Vec<Segment>,
 }
 
 /// What is wrong with a key.
@@ -172,11 +169,6 @@ impl<'s> Identity<'s> {
     /// How many selected elements are open: each attribute is compared with the fields of each.
     pub(super) fn width(&self) -> u64 {
         self.selections.len() as u64
-    }
-
-    /// Whether the end of the element at this depth needs to know its place.
-    pub(super) fn needs_place(&self, depth: usize) -> bool {
-        self.selections.last().is_some_and(|selection| selection.depth == depth)
     }
 
     /// An element begins, which has these constraints.
@@ -336,10 +328,7 @@ impl<'s> Identity<'s> {
             return Ok(());
         };
         let Some(constraint) = components.constraints.get(scope.constraint.index()) else { return Ok(()) };
-        let mut fault = |kind| {
-            let (offset, path) = (ending.offset, ending.path.clone());
-            faults.push(Fault { constraint: scope.constraint, kind, offset, path });
-        };
+        let mut fault = |kind| faults.push(Fault { constraint: scope.constraint, kind, offset: ending.offset });
         let is_key = constraint.kind == ConstraintKind::Key;
         if selection.fields.iter().any(|field| field.complex) {
             fault(FaultKind::Complex);
@@ -359,8 +348,7 @@ impl<'s> Identity<'s> {
         let key: Key = selection.fields.into_iter().filter_map(|field| field.value).collect();
         *memory = memory.checked_sub(size(&key)).ok_or(Exhausted)?;
         if let ConstraintKind::KeyRef(_) = constraint.kind {
-            *memory = memory.checked_sub(ending.path.len().saturating_mul(64)).ok_or(Exhausted)?;
-            scope.references.push(KeyReference { key, offset: ending.offset, path: ending.path.clone() });
+            scope.references.push(KeyReference { key, offset: ending.offset });
         } else if scope.keys.known.insert(key, Origin::Own).is_some() {
             fault(FaultKind::Twice);
         }
@@ -408,8 +396,8 @@ impl<'s> Identity<'s> {
             let keys = tables.iter().find(|(constraint, _)| *constraint == key).map(|(_, keys)| keys);
             for reference in scope.references {
                 if !keys.is_some_and(|keys| keys.contains(&reference.key)) {
-                    let KeyReference { offset, path, .. } = reference;
-                    faults.push(Fault { constraint: scope.constraint, kind: FaultKind::NoKey, offset, path });
+                    let (constraint, kind) = (scope.constraint, FaultKind::NoKey);
+                    faults.push(Fault { constraint, kind, offset: reference.offset });
                 }
             }
         }

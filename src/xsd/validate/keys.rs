@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use crate::xsd::components::model::ConstraintId;
 use crate::xsd::datatypes::value::Value;
-use crate::xsd::violation::Segment;
 
 /// The values of the fields of one element.
 pub(super) type Key = Box<[Value]>;
@@ -19,7 +18,6 @@ pub(super) fn size(key: &[Value]) -> usize {
 pub(super) struct KeyReference {
     pub(super) key: Key,
     pub(super) offset: usize,
-    pub(super) path: Vec<Segment>,
 }
 
 /// The keys of a constraint that are known at an element.

@@ -8,14 +8,12 @@ pub(crate) mod explain;
 pub(crate) mod identifiers;
 pub(crate) mod identity;
 pub(crate) mod keys;
-pub(crate) mod path;
 pub(crate) mod value;
 
 use std::collections::HashSet;
 
 use self::identifiers::Identifiers;
 use self::identity::Identity;
-use self::path::Trail;
 use super::components::model::{ElementId, ParticleId};
 use super::content::walk::State;
 use super::datatypes::check::{Roles, Surroundings};
@@ -41,7 +39,6 @@ pub(crate) struct Start<'a> {
     pub(crate) name: QName,
     /// The declaration, for an element that is not within another one and not judged by the global one.
     pub(crate) by: Option<ElementId>,
-    pub(crate) local: &'a str,
     /// Of its `<`, in bytes.
     pub(crate) offset: usize,
     pub(crate) attributes: &'a [Attribute<'a>],
@@ -88,6 +85,12 @@ struct Open {
     wanted: bool,
 }
 
+impl Open {
+    fn new(mode: Mode, offset: usize) -> Self {
+        Self { decl: None, mode, offset, nil: false, children: false, failed: false, wanted: false }
+    }
+}
+
 /// What values need from around them in an instance.
 pub(crate) struct Here<'a> {
     pub(crate) scopes: &'a Scopes,
@@ -117,7 +120,6 @@ pub(crate) struct Validator<'s> {
     states: Vec<State>,
     /// The same for contents where elements can be counted in several ways.
     several: Vec<(usize, Vec<State>)>,
-    trail: Trail,
     /// The text of the innermost element.
     text: String,
     roles: Roles,
@@ -139,7 +141,6 @@ impl<'s> Validator<'s> {
             open: Vec::new(),
             states: Vec::new(),
             several: Vec::new(),
-            trail: Trail::default(),
             text: String::new(),
             roles: Roles::new(),
             identifiers: Identifiers::default(),
@@ -154,14 +155,23 @@ impl<'s> Validator<'s> {
         self.violations.len() >= self.most
     }
 
-    /// Takes the text between tags, in any parts.
-    pub(crate) fn text(&mut self, text: &str) -> Result<(), Exhausted> {
+    /// Whether nothing is violated so far.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// Replaces what is left of the steps.
+    pub(crate) fn allow(&mut self, steps: Steps) {
+        self.steps = steps;
+    }
+
+    /// Takes the text between tags, in any parts; `blank` is whether it is only white space.
+    pub(crate) fn text(&mut self, text: &str, blank: bool) -> Result<(), Exhausted> {
         let Some(open) = self.open.last() else { return Ok(()) };
         self.steps.take(text.len() as u64 / 256)?;
         if text.is_empty() || open.failed && !matches!(open.mode, Mode::Simple(_)) {
             return Ok(());
         }
-        let blank = || text.bytes().all(super::chars::is_space_byte);
         match open.mode {
             Mode::Skip | Mode::Outside => {}
             _ if open.nil => self.fail_content("cvc-elt.3.2.1", "the element is nil, so it must be empty"),
@@ -172,7 +182,7 @@ impl<'s> Validator<'s> {
                     self.text.push_str(text);
                 }
             }
-            Mode::Elements { .. } if blank() => {}
+            Mode::Elements { .. } if blank => {}
             Mode::Elements { .. } => {
                 self.fail_content("cvc-complex-type.2.3", "text is not allowed between the elements here");
             }
@@ -190,19 +200,23 @@ impl<'s> Validator<'s> {
 
     /// Reports a violation at the open element, or at one of its attributes.
     fn report(&mut self, constraint: &'static str, attribute: Option<&str>, message: impl FnOnce() -> String) {
+        let offset = self.open.last().map_or(0, |open| open.offset);
+        self.report_at(offset, constraint, attribute, message);
+    }
+
+    /// Reports a violation at the element that begins at this offset.
+    fn report_at(
+        &mut self,
+        offset: usize,
+        constraint: &'static str,
+        attribute: Option<&str>,
+        message: impl FnOnce() -> String,
+    ) {
         if self.is_full() {
             return;
         }
-        let offset = self.open.last().map_or(0, |open| open.offset);
-        let path = self.trail.path();
         let attribute = attribute.map(Into::into);
-        self.violations.push(Violation { offset, path, attribute, constraint, message: message() });
-    }
-
-    /// The way to the open element, for a note of the document's own: who nests deeply pays for it.
-    fn charged_path(&mut self) -> Result<Vec<super::violation::Segment>, Exhausted> {
-        self.steps.take((self.open.len() as u64).saturating_mul(4))?;
-        Ok(self.trail.path())
+        self.violations.push(Violation { offset, attribute, constraint, message: message() });
     }
 
     /// Takes bytes of the memory that identifiers and keys may have.
@@ -220,7 +234,6 @@ impl<'s> Validator<'s> {
             }
             self.violations.push(Violation {
                 offset: place.offset,
-                path: place.path,
                 attribute: place.attribute,
                 constraint: "cvc-id.1",
                 message: "no element has the identifier that this refers to".to_owned(),

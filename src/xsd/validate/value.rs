@@ -77,10 +77,9 @@ impl Validator<'_> {
                     }
                 }
                 Role::IdRef if self.identifiers.is_new_reference(&text) => {
-                    let path = self.charged_path()?;
-                    self.take_memory(text.len().saturating_add(path.len().saturating_mul(64)).saturating_add(128))?;
+                    self.take_memory(text.len().saturating_add(128))?;
                     let offset = self.open.last().map_or(0, |open| open.offset);
-                    self.identifiers.refer(text, Reference { offset, path, attribute: attribute.map(Into::into) });
+                    self.identifiers.refer(text, Reference { offset, attribute: attribute.map(Into::into) });
                 }
                 Role::Entity if !self.entities.contains(&text) => {
                     let message = || "the document declares no unparsed entity of this name".to_owned();

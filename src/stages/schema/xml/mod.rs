@@ -29,6 +29,7 @@ use crate::xsd::components::documents::{Found, Resolver};
 use crate::xsd::document::malformed::{Lines, Malformed};
 use crate::xsd::document::tokens::Accepts;
 use crate::xsd::instance::{Bounds, Rejection, Surroundings, WholeDocument, judge};
+use crate::xsd::pointer::pointers;
 use crate::xsd::problem::Problem;
 use crate::xsd::schema::Schema;
 use crate::xsd::validate::Limits;
@@ -174,10 +175,10 @@ impl XmlSchema {
                 Some(Err(malformed(format!("the body is not acceptable XML: {place}"))))
             }
             Err(Rejection::Invalid(found)) => {
-                let violation = |found: crate::xsd::violation::Violation| {
-                    Violation::new(found.pointer(), at(lines.place(found.offset), &found.message))
-                };
-                Some(Err(violated("the body", found.into_iter().map(violation).collect())))
+                let violations = pointers(text, &found).into_iter().zip(&found).map(|(pointer, found)| {
+                    Violation::new(pointer, at(lines.place(found.offset), &found.message))
+                });
+                Some(Err(violated("the body", violations.collect())))
             }
         }
     }
