@@ -351,6 +351,11 @@ impl Collected {
         Self { first: Bytes::new(), joined: Vec::new(), excess: Bytes::new(), taken: memory.reserve() }
     }
 
+    /// What has been collected, except a piece that did not fit.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        if self.joined.is_empty() { &self.first } else { &self.joined }
+    }
+
     /// Bytes collected, except a piece that did not fit.
     pub(crate) fn len(&self) -> usize {
         self.first.len().max(self.joined.len())
@@ -412,13 +417,15 @@ pub(super) struct Uncollected {
 }
 
 /// Reads a whole body of at most `limit` bytes, within `deadline` and the memory budget. A larger one is returned in the
-/// error for streaming, up to `outer_limit` bytes.
+/// error for streaming, up to `outer_limit` bytes. `look` sees all that has come, whenever there is more of it, and again as long
+/// as it returns true; others have their turns in between.
 pub(super) async fn collect(
     mut source: Source,
     counter: &Counter,
     (limit, outer_limit): (u64, u64),
     deadline: Duration,
     memory: &MemoryBudget,
+    mut look: impl FnMut(&[u8]) -> bool,
 ) -> Result<Bytes, Uncollected> {
     let broken_off = |refusal| Uncollected { refusal, body: None };
     let reading = async move {
@@ -430,7 +437,12 @@ pub(super) async fn collect(
             let refusal = match collected.push(data, &source.size_hint()) {
                 _ if large => too_large(limit),
                 Err(Exhausted) => no_memory(Stage::Schema),
-                Ok(()) => continue,
+                Ok(()) => {
+                    while look(collected.bytes()) {
+                        tokio::task::yield_now().await;
+                    }
+                    continue;
+                }
             };
             let body = (counter.bytes() <= outer_limit)
                 .then(|| Body::resumed(collected.into_pieces(), source, counter, outer_limit, deadline));

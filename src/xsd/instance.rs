@@ -93,18 +93,6 @@ impl<S: Surroundings + ?Sized> Surroundings for &mut S {
     }
 }
 
-/// The root is judged, and nothing is around it.
-#[derive(Debug)]
-pub(crate) struct WholeDocument;
-
-impl Surroundings for WholeDocument {
-    fn begins(&mut self, _: Outer<'_>) -> Verdict {
-        Verdict::Global
-    }
-
-    fn text(&mut self, _: &str, _: usize, _: usize) {}
-}
-
 /// Judges a document whose own entities are expanded; `entities` are the unparsed ones that it declares.
 pub(crate) fn judge(
     schema: &Schema,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use hyper::body::SizeHint;
 use mediatype::MediaType;
 
 use super::form::{self, Form, Multipart};
@@ -11,7 +12,7 @@ use super::json::{self, JsonSchema};
 use super::media_type::{self, MediaRange};
 use super::offload::offload;
 use super::text_encoding::without_mark;
-use super::xml::{Charset, XmlSchema};
+use super::xml::{self, Charset, Parts, XmlSchema};
 use crate::budget::{MemoryBudget, Steps};
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -146,6 +147,22 @@ impl Content {
             Self::Xml(_) => Charset::of(media).is_ok(),
             // Django decodes the parts of a form as the form says.
             Self::Json(_) | Self::Form(_) | Self::Multipart(_) => media_type::is_utf8(media),
+        }
+    }
+
+    /// Judges a body while it comes, if that can be: `size` is what is known of its size.
+    pub(super) fn in_parts<'s>(
+        &'s self,
+        media: &MediaType<'_>,
+        headers: &HeaderMap,
+        size: &SizeHint,
+        memory: &'s MemoryBudget,
+    ) -> Option<Box<Parts<'s>>> {
+        match self {
+            Self::Xml(schema) if size.exact().is_none_or(|size| size > xml::AT_ONCE as u64) => {
+                Parts::new(schema, media, headers, memory)
+            }
+            _ => None,
         }
     }
 

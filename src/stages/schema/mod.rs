@@ -168,13 +168,19 @@ impl Requirement {
             Ok(encoding) => encoding,
         };
         let limits = (max_size, outer_size);
-        let received = match Box::pin(crate::body::collect(body, counter, limits, deadline, memory)).await {
+        let mut parts = match encoding {
+            Encoding::Identity => content.in_parts(&media, request.headers, &body.size_hint(), memory),
+            _ => None,
+        };
+        let look = |come: &[u8]| parts.as_mut().is_some_and(|parts| parts.go_on(come));
+        let received = match Box::pin(crate::body::collect(body, counter, limits, deadline, memory, look)).await {
             Err(Uncollected { refusal, body }) => return Err(Rejected { refusal, body }),
             // A body in chunks shows only now that there is none.
             Ok(received) if received.is_empty() && !self.required => return Ok(Body::whole(received)),
             Ok(received) => received,
         };
         let checked = match encoding.decode(received.clone(), max_size, memory).await {
+            Ok(decoded) if parts.is_some_and(|parts| parts.is_valid(&decoded)) => Ok(()),
             Ok(decoded) => content.check(&media, request.headers, &decoded, memory).await,
             Err(refusal) => Err(refusal),
         };

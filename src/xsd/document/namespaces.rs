@@ -16,6 +16,17 @@ pub(crate) struct Scopes {
     /// How many there may be.
     most: usize,
     bindings: Vec<Binding>,
+    /// Bytes of their texts.
+    size: usize,
+}
+
+/// Most bytes of the namespaces that are declared at once.
+const MAX_SIZE: usize = 256 << 10;
+
+impl Binding {
+    fn size(&self) -> usize {
+        self.prefix.len().saturating_add(self.uri.len())
+    }
 }
 
 /// Returns the prefix that an attribute of this name declares; empty for the default namespace.
@@ -55,7 +66,7 @@ pub(crate) fn check_declaration(prefix: &str, uri: &str) -> Result<(), &'static 
 impl Scopes {
     /// Starts without declarations, and allows this many in scope.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, bindings: Vec::new() }
+        Self { most, bindings: Vec::new(), size: 0 }
     }
 
     /// Adds a declaration of an element at this depth.
@@ -64,14 +75,19 @@ impl Scopes {
         if self.bindings.len() >= self.most {
             return Err("too many namespaces are declared at once");
         }
+        let size = self.size.saturating_add(prefix.len()).saturating_add(uri.len());
+        if size > MAX_SIZE {
+            return Err("the namespaces that are declared at once are too long");
+        }
+        self.size = size;
         self.bindings.push(Binding { depth, prefix: prefix.into(), uri: uri.into(), sym });
         Ok(())
     }
 
     /// Removes the declarations of the element at this depth.
     pub(crate) fn leave(&mut self, depth: usize) {
-        while self.bindings.last().is_some_and(|binding| binding.depth >= depth) {
-            self.bindings.pop();
+        while let Some(binding) = self.bindings.pop_if(|binding| binding.depth >= depth) {
+            self.size = self.size.saturating_sub(binding.size());
         }
     }
 

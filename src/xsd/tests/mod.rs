@@ -1,5 +1,6 @@
 //! The engine as a whole: the suite of the W3C, and what reviews found.
 
+mod parts;
 mod suite;
 
 use std::collections::HashSet;
@@ -9,7 +10,7 @@ use super::components::documents::{Found, Resolver};
 use super::document::decode::decode;
 use super::document::dtd;
 use super::document::tokens::Accepts;
-use super::instance::{Bounds, Outer, Rejection, Surroundings, Verdict, WholeDocument, judge};
+use super::instance::{Bounds, Outer, Rejection, Surroundings, Verdict, judge};
 use super::pointer::pointers;
 use super::schema::Schema;
 use super::validate::Limits;
@@ -29,22 +30,39 @@ fn schema(content: &str) -> Schema {
 }
 
 fn violations(schema: &Schema, text: &str) -> Vec<Violation> {
-    match judge(schema, text, &mut WholeDocument, limits(1_000_000), HashSet::new()) {
+    match judge(schema, text, WholeDocument, limits(1_000_000), HashSet::new()) {
         Ok(()) => Vec::new(),
         Err(Rejection::Invalid(violations)) => violations,
         Err(other) => panic!("{text}: {other:?}"),
     }
 }
 
-/// Judges a document as it lies on a disk.
+/// The root is judged, and nothing is around it.
+#[derive(Debug)]
+struct WholeDocument;
+
+impl Surroundings for WholeDocument {
+    fn begins(&mut self, _: Outer<'_>) -> Verdict {
+        Verdict::Global
+    }
+
+    fn text(&mut self, _: &str, _: usize, _: usize) {}
+}
+
+/// Judges a document as it lies on a disk, and as if it came in small parts.
 fn judge_bytes(schema: &Schema, bytes: &[u8]) -> Result<(), String> {
     let text = decode(bytes).map_err(|malformed| malformed.message.into_owned())?;
     let limits = limits(100_000_000);
-    let result = match dtd::expand(&text).map_err(|malformed| malformed.message.into_owned())? {
-        Some(expanded) => judge(schema, &expanded.text, &mut WholeDocument, limits, expanded.dtd.unparsed),
-        None => judge(schema, &text, &mut WholeDocument, limits, HashSet::new()),
+    let expanded = dtd::expand(&text).map_err(|malformed| malformed.message.into_owned())?;
+    let (text, entities) = match &expanded {
+        Some(expanded) => (&*expanded.text, expanded.dtd.unparsed.clone()),
+        None => (&*text, HashSet::new()),
     };
-    result.map_err(|rejection| format!("{rejection:?}"))
+    let places = (0..text.len()).step_by(1 + text.len() / 64);
+    let in_parts = parts::in_parts(schema, text, limits, entities.clone(), places);
+    let whole = judge(schema, text, WholeDocument, limits, entities);
+    assert_eq!(format!("{in_parts:?}"), format!("{whole:?}"), "{text}");
+    whole.map_err(|rejection| format!("{rejection:?}"))
 }
 
 #[test]
@@ -88,7 +106,7 @@ impl Surroundings for SecondAt {
 #[test]
 fn one_element_of_a_document_can_be_judged_alone() {
     let schema = schema(r#"<xs:element name="a" type="xs:int"/>"#);
-    let judged = |text: &str, depth| judge(&schema, text, &mut SecondAt(depth, 0), limits(1000), HashSet::new());
+    let judged = |text: &str, depth| judge(&schema, text, SecondAt(depth, 0), limits(1000), HashSet::new());
     let text = "<e><h/><b><c/><a>1</a></b>x</e>";
     assert!(judged(text, 3).is_ok());
     assert!(judged(text, 2).is_err());
@@ -105,7 +123,7 @@ fn deep_documents_pay_for_what_they_ask_for() {
     );
     let nested = |depth: usize| format!("<r>{}{}</r>", "<a>".repeat(depth), "</a>".repeat(depth));
     assert!(matches!(
-        judge(&schema, &nested(9000), &mut WholeDocument, limits(2_000_000), HashSet::new()),
+        judge(&schema, &nested(9000), WholeDocument, limits(2_000_000), HashSet::new()),
         Err(Rejection::TooComplex)
     ));
     assert_eq!(violations(&schema, &nested(10)).len(), 10);

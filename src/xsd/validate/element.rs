@@ -97,7 +97,7 @@ impl<'s> Validator<'s> {
             }
             _ => {}
         }
-        self.text.clear();
+        self.clear_text();
     }
 
     fn mode_of(&self, ty: TypeId) -> Mode {
@@ -349,7 +349,7 @@ impl<'s> Validator<'s> {
         let text = std::mem::take(&mut self.text);
         let ended = self.end_with(&text, scopes);
         self.text = text;
-        self.text.clear();
+        self.clear_text();
         ended
     }
 

@@ -48,7 +48,7 @@ pub(crate) struct Start<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) steps: Steps,
-    /// Bytes of identifiers and keys.
+    /// Bytes of identifiers, keys, and values in several pieces.
     pub(crate) memory: usize,
     /// Violations after which nothing more is looked for.
     pub(crate) violations: usize,
@@ -175,11 +175,11 @@ impl<'s> Validator<'s> {
         match open.mode {
             Mode::Skip | Mode::Outside => {}
             _ if open.nil => self.fail_content("cvc-elt.3.2.1", "the element is nil, so it must be empty"),
-            Mode::Simple(_) => self.text.push_str(text),
+            Mode::Simple(_) => self.add_text(text)?,
             Mode::Empty => self.fail_content("cvc-complex-type.2.1", "this element must be empty"),
             Mode::Elements { mixed: true, .. } => {
                 if open.decl.is_some_and(|decl| self.schema.presets.contains_key(&decl)) {
-                    self.text.push_str(text);
+                    self.add_text(text)?;
                 }
             }
             Mode::Elements { .. } if blank => {}
@@ -188,6 +188,19 @@ impl<'s> Validator<'s> {
             }
         }
         Ok(())
+    }
+
+    /// Keeps a piece of a value until the element ends.
+    fn add_text(&mut self, text: &str) -> Result<(), Exhausted> {
+        self.take_memory(text.len())?;
+        self.text.push_str(text);
+        Ok(())
+    }
+
+    /// Forgets the text that was kept.
+    fn clear_text(&mut self) {
+        self.memory = self.memory.saturating_add(self.text.len());
+        self.text.clear();
     }
 
     /// Reports a violation at the open element, once.
@@ -219,7 +232,7 @@ impl<'s> Validator<'s> {
         self.violations.push(Violation { offset, attribute, constraint, message: message() });
     }
 
-    /// Takes bytes of the memory that identifiers and keys may have.
+    /// Takes bytes of the memory that identifiers, keys and values in several pieces may have.
     fn take_memory(&mut self, bytes: usize) -> Result<(), Exhausted> {
         self.memory = self.memory.checked_sub(bytes).ok_or(Exhausted)?;
         Ok(())

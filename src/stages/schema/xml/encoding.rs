@@ -111,6 +111,16 @@ pub(super) fn text<'b>(body: &'b [u8], said: Option<Charset>, memory: &MemoryBud
     }
 }
 
+/// Where the text begins of a body that is UTF-8, as far as its beginning tells; `None` if it does not tell, or says otherwise.
+pub(super) fn start_of_utf8(beginning: &[u8], said: Option<Charset>) -> Option<usize> {
+    let start = if beginning.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let rest = beginning.get(start..)?;
+    let is_open = rest.starts_with(b"<?") && memchr::memmem::find(rest, b"?>").is_none();
+    let is_utf8 = |charset: Option<Charset>| charset == Some(Charset::Utf8);
+    let declared = declared(rest).is_none_or(|label| is_utf8(Charset::named(label)));
+    (!is_open && declared && (said.is_none() || is_utf8(said))).then_some(start)
+}
+
 fn latin1<'b>(body: &'b [u8], memory: &MemoryBudget) -> Result<Text<'b>, Refusal> {
     if let Ok(text) = std::str::from_utf8(body)
         && body.is_ascii()

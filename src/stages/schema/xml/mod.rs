@@ -6,6 +6,7 @@
 //! wrong there, never the value.
 
 mod encoding;
+mod parts;
 mod soap;
 
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use http::HeaderMap;
 use mediatype::MediaType;
 
 pub(super) use self::encoding::Charset;
+pub(super) use self::parts::Parts;
 pub(crate) use self::soap::Soap;
 use self::soap::{Envelope, EnvelopeError};
 use super::json::violated;
@@ -28,7 +30,7 @@ use crate::xsd::compile::compile;
 use crate::xsd::components::documents::{Found, Resolver};
 use crate::xsd::document::malformed::{Lines, Malformed};
 use crate::xsd::document::tokens::Accepts;
-use crate::xsd::instance::{Bounds, Rejection, Surroundings, WholeDocument, judge};
+use crate::xsd::instance::{Bounds, Outer, Rejection, Surroundings, Verdict, judge};
 use crate::xsd::pointer::pointers;
 use crate::xsd::problem::Problem;
 use crate::xsd::schema::Schema;
@@ -37,15 +39,15 @@ use crate::xsd::wsdl::Description;
 
 /// Bodies up to this many bytes are judged on the worker, in about a millisecond; larger ones on another thread, and those
 /// that turn out to take longer.
-const AT_ONCE: usize = 64 << 10;
+pub(super) const AT_ONCE: usize = 64 << 10;
 /// Steps on the worker.
 const STEPS_AT_ONCE: u64 = 50_000;
 /// Steps in all: so many, and so many for each byte.
 const STEPS: u64 = 1_000_000;
 const STEPS_PER_BYTE: u64 = 4;
-/// Bytes of identifiers and keys, in all and for each byte of the body.
+/// Bytes of identifiers, keys, and values in several pieces, in all and for each byte of the body.
 const MEMORY: usize = 1 << 20;
-const MEMORY_PER_BYTE: usize = 16;
+const MEMORY_PER_BYTE: usize = 18;
 /// Most violations that are told.
 const MAX_VIOLATIONS: usize = 20;
 /// Longest detail of one violation, in bytes.
@@ -147,23 +149,18 @@ impl XmlSchema {
             Err(refusal) => return Some(Err(refusal)),
         };
         let text = &*text;
-        match &self.soap {
-            None => self.judge_in(text, &mut WholeDocument, steps),
-            Some(soap) => {
-                let mut envelope = Envelope::new(soap, self.description());
-                match self.judge_in(text, &mut envelope, steps) {
-                    // What is wrong with the envelope comes first: what is in it may not be what is meant.
-                    Some(Ok(())) => Some(envelope.finish().map_err(|error| bad_envelope(text, &error))),
-                    Some(Err(refusal)) if !refusal.violations().is_empty() => {
-                        Some(envelope.finish().map_err(|error| bad_envelope(text, &error)).and(Err(refusal)))
-                    }
-                    other => other,
-                }
+        let mut message = Message::new(self.soap.as_ref(), self.description());
+        match self.judge_in(text, &mut message, steps) {
+            // What is wrong with the envelope comes first: what is in it may not be what is meant.
+            Some(Ok(())) => Some(message.finish().map_err(|error| bad_envelope(text, &error))),
+            Some(Err(refusal)) if !refusal.violations().is_empty() => {
+                Some(message.finish().map_err(|error| bad_envelope(text, &error)).and(Err(refusal)))
             }
+            other => other,
         }
     }
 
-    fn judge_in(&self, text: &str, around: &mut dyn Surroundings, steps: Steps) -> Option<Result<(), Refusal>> {
+    fn judge_in(&self, text: &str, around: &mut Message<'_>, steps: Steps) -> Option<Result<(), Refusal>> {
         let memory = MEMORY.saturating_add(MEMORY_PER_BYTE.saturating_mul(text.len()));
         let limits = Limits { steps, memory, violations: MAX_VIOLATIONS };
         let mut lines = Lines::new(text);
@@ -180,6 +177,33 @@ impl XmlSchema {
                 });
                 Some(Err(violated("the body", violations.collect())))
             }
+        }
+    }
+}
+
+/// What is around the element that the schema judges: an envelope, or nothing.
+#[derive(Debug)]
+struct Message<'s>(Option<Envelope<'s>>);
+
+impl<'s> Message<'s> {
+    fn new(soap: Option<&Soap>, wsdl: Option<&'s Description>) -> Self {
+        Self(soap.map(|soap| Envelope::new(soap.clone(), wsdl)))
+    }
+
+    /// Checks at the end that nothing around is wrong.
+    fn finish(&self) -> Result<(), EnvelopeError> {
+        self.0.as_ref().map_or(Ok(()), Envelope::finish)
+    }
+}
+
+impl Surroundings for Message<'_> {
+    fn begins(&mut self, element: Outer<'_>) -> Verdict {
+        self.0.as_mut().map_or(Verdict::Global, |envelope| envelope.begins(element))
+    }
+
+    fn text(&mut self, text: &str, depth: usize, offset: usize) {
+        if let Some(envelope) = &mut self.0 {
+            envelope.text(text, depth, offset);
         }
     }
 }

@@ -110,7 +110,7 @@ pub(super) struct EnvelopeError {
 /// The envelope of a message that is being read.
 #[derive(Debug)]
 pub(super) struct Envelope<'s> {
-    soap: &'s Soap,
+    soap: Soap,
     /// If present, only its messages are allowed.
     wsdl: Option<&'s Description>,
     /// Position in [`ENVELOPES`].
@@ -166,7 +166,7 @@ impl Surroundings for Envelope<'_> {
 
 impl<'s> Envelope<'s> {
     /// Begins with a message.
-    pub(super) fn new(soap: &'s Soap, wsdl: Option<&'s Description>) -> Self {
+    pub(super) fn new(soap: Soap, wsdl: Option<&'s Description>) -> Self {
         Self {
             soap,
             wsdl,

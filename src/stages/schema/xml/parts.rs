@@ -1,0 +1,210 @@
+//! Judges a large body while it comes, so that there is little left to do once it is there.
+//!
+//! Only bodies that turn out to be valid are judged so: whatever else comes of it, be it that a part takes long, the whole is
+//! judged in the end, as if there had been no parts. So the verdict never depends on how a body came.
+
+use http::HeaderMap;
+use mediatype::MediaType;
+
+use super::{BOUNDS, Charset, Message, STEPS_AT_ONCE, XmlSchema, encoding};
+use crate::budget::{MemoryBudget, Reservation, Steps};
+use crate::xsd::instance::Judge;
+use crate::xsd::validate::Limits;
+
+/// So many bytes are looked at in one go, in less than a millisecond.
+const PART: usize = 32 << 10;
+/// Up to so many bytes, if something in them is so long.
+const LONGEST: usize = 256 << 10;
+/// Bytes of identifiers, keys, and values in several pieces.
+const MEMORY: usize = 512 << 10;
+/// Bytes that a body that is judged while it comes takes beside itself, at most: the same, and the names and namespaces of what
+/// is open.
+const TAKEN: usize = 1 << 20;
+
+/// A body that is judged while it comes.
+#[derive(Debug)]
+pub(in crate::stages::schema) struct Parts<'s> {
+    schema: &'s XmlSchema,
+    message: XmlSchema,
+    charset: Option<Charset>,
+    memory: &'s MemoryBudget,
+    /// How many bytes are done with.
+    used: usize,
+    /// How many bytes are looked at next.
+    next: usize,
+    state: State<'s>,
+}
+
+#[derive(Debug)]
+enum State<'s> {
+    /// Too little has come to begin.
+    Waiting,
+    Judging {
+        judge: Judge<'s, Message<'s>>,
+        _taken: Reservation,
+    },
+    /// The whole is judged when it is there.
+    GivenUp,
+}
+
+impl<'s> Parts<'s> {
+    /// Waits for a body with these headers; `None` if what they say is wrong.
+    pub(in crate::stages::schema) fn new(
+        schema: &'s XmlSchema,
+        media: &MediaType<'_>,
+        headers: &HeaderMap,
+        memory: &'s MemoryBudget,
+    ) -> Option<Box<Self>> {
+        let message = schema.of(media, headers).ok()?.into_owned();
+        let charset = Charset::of(media).ok()?;
+        Some(Box::new(Self { schema, message, charset, memory, used: 0, next: PART, state: State::Waiting }))
+    }
+
+    /// Looks at a part of what has come so far. Returns whether there is another one to look at.
+    pub(in crate::stages::schema) fn go_on(&mut self, come: &[u8]) -> bool {
+        if come.len() <= super::AT_ONCE || matches!(self.state, State::GivenUp) {
+            return false;
+        }
+        let looked = self.begin(come).and_then(|()| self.look(come));
+        if looked.is_none() {
+            self.state = State::GivenUp;
+        }
+        looked == Some(true)
+    }
+
+    fn begin(&mut self, come: &[u8]) -> Option<()> {
+        if matches!(self.state, State::Waiting) {
+            self.used = encoding::start_of_utf8(come, self.charset)?;
+            let mut taken = self.memory.reserve();
+            taken.grow_to(TAKEN).ok()?;
+            let limits = Limits { steps: Steps::new(0), memory: MEMORY, violations: 1 };
+            let message = Message::new(self.message.soap.as_ref(), self.schema.description());
+            let judge = Judge::new(&self.schema.schema, message, (BOUNDS, limits), std::collections::HashSet::new());
+            self.state = State::Judging { judge, _taken: taken };
+        }
+        Some(())
+    }
+
+    /// `None`: the body is not valid, or takes too long.
+    fn look(&mut self, come: &[u8]) -> Option<bool> {
+        let Some(part) = come.get(self.used..).and_then(|rest| rest.get(..self.next)) else { return Some(false) };
+        let text = match std::str::from_utf8(part) {
+            Ok(text) => text,
+            // A character may be cut in two.
+            Err(error) if error.error_len().is_none() => std::str::from_utf8(part.get(..error.valid_up_to())?).ok()?,
+            Err(_) => return None,
+        };
+        let used = self.feed(text, false)?;
+        self.used = self.used.saturating_add(used);
+        // Read again only when there is twice as much of it, so that all of it together takes no longer.
+        self.next = if used > 0 { PART } else { self.next.saturating_mul(2) };
+        (self.next <= LONGEST).then_some(true)
+    }
+
+    fn feed(&mut self, text: &str, last: bool) -> Option<usize> {
+        let State::Judging { judge, .. } = &mut self.state else { return None };
+        judge.allow(Steps::new(STEPS_AT_ONCE));
+        judge.feed(text, last).ok().filter(|_| judge.is_sound())
+    }
+
+    /// Whether the body is valid, of which the rest is here now; if not, it must be judged whole.
+    pub(in crate::stages::schema) fn is_valid(mut self: Box<Self>, body: &[u8]) -> bool {
+        let rest = body.get(self.used..).filter(|rest| rest.len() <= LONGEST);
+        let Some(text) = rest.and_then(|rest| std::str::from_utf8(rest).ok()) else { return false };
+        if self.feed(text, true).is_none() {
+            return false;
+        }
+        let State::Judging { judge, .. } = self.state else { return false };
+        judge.around().finish().is_ok() && judge.finish().is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stages::schema::xml::Soap;
+    use crate::xsd::components::documents::Found;
+
+    const SCHEMA: &str = r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="r">
+<xs:complexType><xs:choice maxOccurs="unbounded"><xs:element name="v" type="xs:int"/><xs:element name="s"/><xs:element name="i" type="xs:ID"/></xs:choice></xs:complexType>
+</xs:element></xs:schema>"#;
+
+    fn schema() -> XmlSchema {
+        let main = Found { file: "main.xsd".into(), bytes: SCHEMA.as_bytes().into() };
+        XmlSchema::new(main, &mut |_| Ok(None)).unwrap()
+    }
+
+    /// Whether a body is found valid that comes in pieces of this size, and how much memory was taken meanwhile.
+    fn in_pieces(schema: &XmlSchema, media: &str, body: &[u8], size: usize) -> (bool, u64) {
+        let memory = MemoryBudget::new(u64::MAX);
+        let mut parts = Parts::new(schema, &MediaType::parse(media).unwrap(), &HeaderMap::new(), &memory).unwrap();
+        let mut taken = 0;
+        for come in (0..body.len()).step_by(size).chain([body.len()]) {
+            while parts.go_on(&body[..come]) {}
+            taken = taken.max(memory.in_use());
+        }
+        let valid = parts.is_valid(body);
+        assert_eq!(memory.in_use(), 0);
+        (valid, taken)
+    }
+
+    fn body(start: &str, middle: &str) -> Vec<u8> {
+        let fill = |count| "<v>1</v>é".replace('é', "<s>é</s>\n").repeat(count);
+        [start, "<r>", &fill(9_000), middle, &fill(900), "</r>"].concat().into_bytes()
+    }
+
+    #[test]
+    fn a_large_body_is_judged_while_it_comes() {
+        let schema = schema();
+        for (start, middle, valid) in [
+            ("", "", true),
+            ("\u{feff}<?xml version='1.0' encoding='utf-8'?>", "<!-- c -->", true),
+            ("", &*format!("<s>{}</s>", "a ".repeat(60_000)), true),
+            // The rest is told when it is judged whole.
+            ("", "<v>x</v>", false),
+            ("", "<v>", false),
+            ("", "\u{1}", false),
+            ("<!DOCTYPE r>", "", false),
+            ("<?xml version='1.0' encoding='iso-8859-1'?>", "", false),
+            ("", &*format!("<s>{}</s>", "a ".repeat(300_000)), false),
+            ("", &*(0..20_000).map(|id| format!("<i>i{id}</i>")).collect::<String>(), false),
+        ] {
+            let body = body(start, middle);
+            for size in [997, 64 << 10, usize::MAX] {
+                let size = size.min(body.len());
+                let (found, taken) = in_pieces(&schema, "application/xml", &body, size);
+                assert_eq!(found, valid, "{start} {:.20} in pieces of {size}", middle);
+                assert!(taken <= TAKEN as u64 && (taken > 0 || !valid), "{taken}");
+            }
+        }
+        let body = body("", "");
+        assert!(!in_pieces(&schema, "application/xml; charset=iso-8859-1", &body, 5000).0);
+        assert!(!in_pieces(&schema, "application/xml", &body[..60_000], 5000).0, "small bodies are not");
+        assert!(!in_pieces(&schema, "application/xml", &[&body[..80_000], b"\xff", &body[80_000..]].concat(), 5000).0);
+    }
+
+    #[test]
+    fn the_envelope_is_judged_too() {
+        let schema = schema().in_envelope(Soap::REQUEST);
+        let envelope = |body: &[u8], after: &str| {
+            let start = b"<e:Envelope xmlns:e='http://schemas.xmlsoap.org/soap/envelope/'><e:Body>";
+            [start, body, b"</e:Body>", after.as_bytes(), b"</e:Envelope>"].concat()
+        };
+        for (body, valid) in [
+            (envelope(&body("", ""), ""), true),
+            (envelope(&body("", ""), "<e:Body/>"), false),
+            (body("", ""), false),
+        ] {
+            assert_eq!(in_pieces(&schema, "text/xml", &body, 10_000).0, valid);
+        }
+    }
+
+    #[test]
+    fn without_memory_the_whole_is_judged() {
+        let (schema, memory) = (schema(), MemoryBudget::new(TAKEN as u64 - 1));
+        let media = MediaType::parse("application/xml").unwrap();
+        let mut parts = Parts::new(&schema, &media, &HeaderMap::new(), &memory).unwrap();
+        let body = body("", "");
+        assert!(!parts.go_on(&body) && !parts.is_valid(&body));
+    }
+}
