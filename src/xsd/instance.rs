@@ -247,7 +247,7 @@ impl<'s, S: Surroundings> Judge<'s, S> {
                         return Ok(());
                     };
                     if ends {
-                        self.validator.last_text(&text.text(), text.is_blank(), &self.scopes)?;
+                        self.validator.last_text(text, &self.scopes)?;
                         self.ended();
                     } else {
                         self.validator.text(&text.text(), text.is_blank())?;

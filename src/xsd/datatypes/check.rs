@@ -83,7 +83,9 @@ impl<'a> Checker<'a> {
         match &ty.variety {
             Variety::Any => Ok(wanted.then(|| Value::Text(text.into()))),
             Variety::Atomic(primitive) => {
-                let text = ty.white_space.apply(text);
+                // Base64 has its own white space, and is often long: it is only copied if a pattern has to match it.
+                let as_written = *primitive == Primitive::Base64Binary && ty.facets.patterns.is_empty();
+                let text = if as_written { Cow::Borrowed(text) } else { ty.white_space.apply(text) };
                 self.atomic(id, ty, *primitive, &text, wanted, roles)
             }
             Variety::List(item) => {

@@ -83,6 +83,11 @@ pub(crate) struct SimpleType {
 }
 
 impl SimpleType {
+    /// Whether it does not matter how the ends of lines in a text are written.
+    pub(crate) fn ignores_line_ends(&self) -> bool {
+        self.white_space == WhiteSpace::Collapse && !matches!(self.variety, Variety::Union(_))
+    }
+
     /// The primitive type of an atomic type.
     pub(crate) fn primitive(&self) -> Option<Primitive> {
         match self.variety {

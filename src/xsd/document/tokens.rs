@@ -74,6 +74,11 @@ impl<'a> RawText<'a> {
         self.seen & VISIBLE == 0
     }
 
+    /// The text as written.
+    pub(crate) fn written(self) -> &'a str {
+        self.written
+    }
+
     /// The text, with line ends as `\n`.
     pub(crate) fn text(self) -> Cow<'a, str> {
         if self.seen & RETURN == 0 { Cow::Borrowed(self.written) } else { line_ends(self.written) }

@@ -91,6 +91,26 @@ fn all_rules_that_a_value_breaks_are_told_with_its_numbers() {
     assert!(found[0].message.contains("a length of `3`"), "{found:?}");
 }
 
+#[test]
+fn ends_of_lines_are_line_feeds_however_they_are_written() {
+    let of = |kind: &str, facets: &str| {
+        schema(&format!(r#"<xs:element name="r"><xs:simpleType><xs:restriction base="xs:{kind}">{facets}</xs:restriction></xs:simpleType></xs:element>"#))
+    };
+    let length = r#"<xs:length value="3"/>"#;
+    for (kind, facets, text) in [
+        ("string", length, "a\r\nb"),
+        ("normalizedString", length, "a\r\nb"),
+        ("token", length, " a\r\n\r\nb\r"),
+        ("base64Binary", length, "\r\nQU\r\nJD\r\n"),
+        ("base64Binary", r#"<xs:pattern value="QU JD"/>"#, "QU\r\nJD\r\n"),
+        ("base64Binary", r#"<xs:enumeration value="QUJD"/>"#, "Q\r\nU\tJD\r\n"),
+        ("NMTOKENS", length, "a\r\nb\r\n&#13;c\r"),
+    ] {
+        assert!(violations(&of(kind, facets), &format!("<r>{text}</r>")).is_empty(), "{kind} {text:?}");
+        assert_eq!(violations(&of(kind, facets), &format!("<r>{text}QUJD</r>")).len(), 1, "{kind} {text:?}");
+    }
+}
+
 /// Judges the second element at a depth.
 struct SecondAt(usize, usize);
 

@@ -11,9 +11,11 @@ use crate::xsd::components::model::{
 };
 use crate::xsd::content::expected::elsewhere;
 use crate::xsd::content::walk::{Incoming, Match, State};
+use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType};
 use crate::xsd::datatypes::text::collapse;
 use crate::xsd::datatypes::value::Value;
 use crate::xsd::document::namespaces::Scopes;
+use crate::xsd::document::tokens::RawText;
 use crate::xsd::names::{QName, Sym};
 use crate::xsd::schema::ContentRule;
 
@@ -333,14 +335,19 @@ impl<'s> Validator<'s> {
     }
 
     /// The open element ends, after this text.
-    pub(crate) fn last_text(&mut self, text: &str, blank: bool, scopes: &Scopes) -> Result<(), Exhausted> {
-        let open = self.open.last();
-        if self.text.is_empty() && open.is_some_and(|open| !open.nil && matches!(open.mode, Mode::Simple(_))) {
+    pub(crate) fn last_text(&mut self, text: RawText<'_>, scopes: &Scopes) -> Result<(), Exhausted> {
+        if let Some(Open { nil: false, mode: Mode::Simple(ty), .. }) = self.open.last()
+            && self.text.is_empty()
+        {
             // The usual case: a value in one piece, which is not copied.
-            self.steps.take(text.len() as u64 / 256)?;
-            return self.end_with(text, scopes);
+            self.steps.take(text.written().len() as u64 / 256)?;
+            let ty = self.schema.simple.get(ty.index());
+            return match ty.is_some_and(SimpleType::ignores_line_ends) {
+                true => self.end_with(text.written(), scopes),
+                false => self.end_with(&text.text(), scopes),
+            };
         }
-        self.text(text, blank)?;
+        self.text(&text.text(), text.is_blank())?;
         self.end(scopes)
     }
 
@@ -381,7 +388,7 @@ impl<'s> Validator<'s> {
     fn end_simple(
         &mut self,
         open: &Open,
-        ty: crate::xsd::datatypes::simple_type::SimpleId,
+        ty: SimpleId,
         text: &str,
         scopes: &Scopes,
     ) -> Result<Option<Value>, Exhausted> {
