@@ -191,7 +191,10 @@ fn document(route: &str, count: usize) -> Bytes {
         "order" => {
             text.push_str("<order date=\"2027-02-01\"><customer><name>Acme Lanterns</name><street>Elm Street 1</street><city>Berlin</city><country>DE</country></customer>");
             for line in 0..count {
-                let _ = write!(text, "<line id=\"l-{line}\"><item>a lantern with a spare wick</item><quantity>2</quantity><price>19.90</price><by>2027-02-28</by></line>");
+                let _ = write!(
+                    text,
+                    "<line id=\"l-{line}\"><item>a lantern with a spare wick</item><quantity>2</quantity><price>19.90</price><by>2027-02-28</by></line>"
+                );
             }
             text.push_str("</order>");
         }
@@ -199,7 +202,11 @@ fn document(route: &str, count: usize) -> Bytes {
             text.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<i:Invoice xmlns:i=\"urn:invoice\">\n  <i:ID>TOSL108</i:ID>\n  <i:IssueDate>2027-02-15</i:IssueDate>\n  <i:Note languageID=\"en\">Ordered through our website</i:Note>\n");
             text.push_str("  <i:Party>\n    <i:ID schemeID=\"GLN\" schemeAgencyID=\"9\">1234567890123</i:ID>\n    <i:Name>Salescompany Ltd.</i:Name>\n    <i:Country listID=\"ISO3166-1\">DK</i:Country>\n  </i:Party>\n");
             for line in 0..count {
-                let _ = write!(text, "  <i:Line>\n    <i:ID>{line}</i:ID>\n    <i:Quantity unitCode=\"C62\">{}</i:Quantity>\n    <i:Amount currencyID=\"EUR\">1273.50</i:Amount>\n    <i:Charge currencyID=\"EUR\">-12.00</i:Charge>\n    <i:Item>\n      <i:Name languageID=\"en\">Laptop computer {line}</i:Name>\n      <i:ID schemeID=\"GTIN\">JB007</i:ID>\n      <i:Code listID=\"UNSPSC\">12344321</i:Code>\n    </i:Item>\n  </i:Line>\n", line + 1);
+                let _ = write!(
+                    text,
+                    "  <i:Line>\n    <i:ID>{line}</i:ID>\n    <i:Quantity unitCode=\"C62\">{}</i:Quantity>\n    <i:Amount currencyID=\"EUR\">1273.50</i:Amount>\n    <i:Charge currencyID=\"EUR\">-12.00</i:Charge>\n    <i:Item>\n      <i:Name languageID=\"en\">Laptop computer {line}</i:Name>\n      <i:ID schemeID=\"GTIN\">JB007</i:ID>\n      <i:Code listID=\"UNSPSC\">12344321</i:Code>\n    </i:Item>\n  </i:Line>\n",
+                    line + 1
+                );
             }
             text.push_str("  <i:Total currencyID=\"EUR\">1436.50</i:Total>\n</i:Invoice>\n");
         }
@@ -207,7 +214,11 @@ fn document(route: &str, count: usize) -> Bytes {
             text.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Document xmlns=\"urn:payments\">\n<Transfers>\n<Head><MsgId>M-1</MsgId><Created>2027-02-01T09:00:00Z</Created><Count>1</Count><Sum>1.00</Sum><From><Name>Acme</Name></From></Head>\n");
             text.push_str("<Order><OrderId>O-1</OrderId><Method>TRF</Method><On>2027-02-02</On><Debtor><Name>Acme</Name></Debtor><DebtorAccount><Id><IBAN>DE02120300000000202051</IBAN></Id></DebtorAccount>\n");
             for payment in 0..count {
-                let _ = write!(text, "<Payment>\n<Ids><Own>I-{payment}</Own><EndToEnd>E-{payment}</EndToEnd></Ids>\n<Amount><Instructed Currency=\"EUR\">{}.50</Instructed></Amount>\n<Bearer>SLEV</Bearer>\n<Agent><Bank>COBADEFFXXX</Bank></Agent>\n<Creditor><Name>Supplier {payment} GmbH</Name><Address><Country>DE</Country><Line>Elm Street {payment}</Line><Line>10115 Berlin</Line></Address></Creditor>\n<CreditorAccount><Id><IBAN>DE89370400440532013000</IBAN></Id></CreditorAccount>\n<Remittance><Text>Invoice {payment} of 2027-01-02</Text></Remittance>\n</Payment>\n", payment % 5_000);
+                let _ = write!(
+                    text,
+                    "<Payment>\n<Ids><Own>I-{payment}</Own><EndToEnd>E-{payment}</EndToEnd></Ids>\n<Amount><Instructed Currency=\"EUR\">{}.50</Instructed></Amount>\n<Bearer>SLEV</Bearer>\n<Agent><Bank>COBADEFFXXX</Bank></Agent>\n<Creditor><Name>Supplier {payment} GmbH</Name><Address><Country>DE</Country><Line>Elm Street {payment}</Line><Line>10115 Berlin</Line></Address></Creditor>\n<CreditorAccount><Id><IBAN>DE89370400440532013000</IBAN></Id></CreditorAccount>\n<Remittance><Text>Invoice {payment} of 2027-01-02</Text></Remittance>\n</Payment>\n",
+                    payment % 5_000
+                );
             }
             text.push_str("</Order>\n</Transfers>\n</Document>\n");
         }

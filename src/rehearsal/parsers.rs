@@ -2,6 +2,7 @@
 //!
 //! `None` is input that the parser refuses.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -10,7 +11,7 @@ use http::Method;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 
-use crate::budget::MemoryBudget;
+use crate::budget::{MemoryBudget, Steps};
 use crate::policy::units::{Period, Rate, Size};
 use crate::proxy::http1::body_decoder::BodyDecoder;
 use crate::proxy::request::path as request_path;
@@ -22,6 +23,13 @@ use crate::stages::auth::key_location;
 use crate::stages::auth::key_set::KeySet;
 use crate::stages::mask::{self, Hidden, Mask, Replacement, Rule};
 use crate::state::registry::entry::{Entry, Kind};
+use crate::xsd::compile::compile;
+use crate::xsd::components::documents::Found;
+use crate::xsd::document::tokens::Accepts;
+use crate::xsd::instance::{Bounds, Judge, Rejection};
+use crate::xsd::pointer::pointers;
+use crate::xsd::schema::Schema;
+use crate::xsd::validate::Limits;
 
 /// Returns the normal form of the path of a request.
 pub fn path(text: &str) -> Option<String> {
@@ -110,6 +118,42 @@ pub fn mask_in_pieces(paths: &[(&str, &str)], text: &[u8], size: usize) -> Optio
 fn hidden(paths: &[(&str, &str)]) -> Option<Hidden> {
     let rule = |(path, otherwise): &(&str, &str)| Rule::new(path, Vec::new(), Replacement::read(otherwise)?).ok();
     Mask::new(paths.iter().map(rule).collect::<Option<_>>()?).hidden(|_| false)
+}
+
+/// An XML Schema.
+#[derive(Debug)]
+pub struct Xml(Schema);
+
+impl Xml {
+    /// Compiles a schema.
+    pub fn new(schema: &str) -> Option<Self> {
+        let main = Found { file: "main.xsd".into(), bytes: schema.as_bytes().into() };
+        compile(vec![main], &mut |_| Ok(None)).ok().map(Self)
+    }
+
+    /// Judges a document that comes in pieces of about `size` bytes. The error is what is wrong with it, and where.
+    ///
+    /// # Errors
+    /// When the document is not well-formed, or violates the schema.
+    pub fn judge_in_pieces(&self, text: &str, size: usize) -> Result<(), String> {
+        let markup = Accepts { doctype: false, attributes: 128, name: 1 << 10 };
+        let bounds = Bounds { markup, instructions: false, depth: 256, namespaces: 64 };
+        let limits = Limits { steps: Steps::new(10_000_000), memory: 16 << 20, violations: 20 };
+        let mut judge = Judge::new(&self.0, (), (bounds, limits), HashSet::new());
+        let judged = (|| {
+            let mut used = 0;
+            for come in (0..text.len()).step_by(size.max(1)).map(|come| text.ceil_char_boundary(come)) {
+                let part = text.get(used..come).unwrap_or_default();
+                used = used.saturating_add(judge.feed(part, false)?);
+            }
+            judge.feed(text.get(used..).unwrap_or_default(), true)?;
+            judge.finish()
+        })();
+        judged.map_err(|rejection| match rejection {
+            Rejection::Invalid(found) => format!("{:?} {found:?}", pointers(text, &found)),
+            other => format!("{other:?}"),
+        })
+    }
 }
 
 /// Reads a duration, a size and a rate. Returns each that fits as it is displayed.

@@ -83,6 +83,15 @@ pub(crate) struct Outer<'a> {
     pub(crate) offset: usize,
 }
 
+/// Nothing is around: the root is judged.
+impl Surroundings for () {
+    fn begins(&mut self, _: Outer<'_>) -> Verdict {
+        Verdict::Global
+    }
+
+    fn text(&mut self, _: &str, _: usize, _: usize) {}
+}
+
 impl<S: Surroundings + ?Sized> Surroundings for &mut S {
     fn begins(&mut self, element: Outer<'_>) -> Verdict {
         (**self).begins(element)
@@ -206,6 +215,11 @@ impl<'s, S: Surroundings> Judge<'s, S> {
         self.validator.allow(steps);
     }
 
+    /// How many bytes are kept of what was fed, about.
+    pub(crate) fn kept(&self) -> usize {
+        self.open.names.len().saturating_add(self.scopes.size()).saturating_add(self.validator.kept())
+    }
+
     /// Whether nothing that was fed violates the schema so far.
     pub(crate) fn is_sound(&self) -> bool {
         self.validator.is_sound()
@@ -300,15 +314,7 @@ impl<'s, S: Surroundings> Judge<'s, S> {
         self.begun = true;
         self.open.push(name);
         let depth = self.open.depth();
-        let mut plain = true;
-        for attribute in raw {
-            plain &= attribute.plain;
-            if let Some(prefix) = declared_prefix(attribute.name) {
-                let uri = value_of(attribute)?;
-                let sym = self.validator.symbol(&uri);
-                self.scopes.declare(depth, prefix, &uri, sym).map_err(malformed)?;
-            }
-        }
+        self.declare(raw, offset)?;
         let (prefix, local) = split(name).map_err(malformed)?;
         let Some((namespace, ns)) = self.scopes.find(prefix) else {
             return Err(malformed("the prefix of the element is bound to no namespace"));
@@ -326,7 +332,7 @@ impl<'s, S: Surroundings> Judge<'s, S> {
         };
         check_duplicates(raw, &self.scopes).map_err(malformed)?;
         attributes.clear();
-        if plain {
+        if raw.iter().all(|attribute| attribute.plain) {
             for attribute in raw {
                 if declared_prefix(attribute.name).is_none() {
                     attributes.push(self.attribute(attribute, attribute.value).map_err(malformed)?);
@@ -345,6 +351,19 @@ impl<'s, S: Surroundings> Judge<'s, S> {
             }
         }
         self.begin(judged, Start { name, by, offset, attributes: &decoded })
+    }
+
+    /// Adds the namespaces that the open element declares.
+    fn declare(&mut self, raw: &[RawAttribute<'_>], offset: usize) -> Result<(), Rejection> {
+        for attribute in raw {
+            if let Some(prefix) = declared_prefix(attribute.name) {
+                let uri = value_of(attribute)?;
+                let sym = self.validator.symbol(&uri);
+                let declared = self.scopes.declare(self.open.depth(), prefix, &uri, sym);
+                declared.map_err(|message| Malformed::new(offset, message))?;
+            }
+        }
+        Ok(())
     }
 
     /// Hands an element to the validator, as one that is judged or as one around that.

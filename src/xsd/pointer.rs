@@ -149,7 +149,8 @@ mod tests {
             constraint: "",
             message: String::new(),
         };
-        let violations = [at("<b>", None), at("<c/>", Some("x")), at("<d/>", None), at("<p:b", None), at("<p:b", Some("y"))];
+        let violations =
+            [at("<b>", None), at("<c/>", Some("x")), at("<d/>", None), at("<p:b", None), at("<p:b", Some("y"))];
         assert_eq!(pointers(text, &violations), ["/a/b[1]", "/a/b[1]/c/@x", "/a/d", "/a/b[2]", "/a/b[2]/@y"]);
     }
 }

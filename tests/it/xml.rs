@@ -218,3 +218,54 @@ fn every_problem_of_a_schema_is_told_and_nothing_outside_the_folder_is_read() {
     let (_, said) = checked("", &[("schemas/main.xsd", main.replace(" type='no'", "").as_bytes())]);
     assert!(said.contains("main.xsd:3:") && said.contains("(cos-nonambig)"), "{said}");
 }
+
+fn large_invoice(last: &str) -> String {
+    let lines = "\n<line><sku>A</sku><amount>12.50</amount></line>".repeat(20_000);
+    format!(
+        "<invoice xmlns=\"urn:invoice\"><number>7</number>{lines}\n<line><sku>B</sku><amount>{last}</amount></line></invoice>"
+    )
+}
+
+#[test]
+fn what_is_wrong_with_a_large_body_is_told_however_it_comes() {
+    let upstream = upstream().start();
+    let proxy = taking(&upstream, "request: { xml: schemas/invoice.xsd, max_size: 4MiB }");
+    let mut client = client(&proxy);
+    let mut send = |body: &str, chunked: bool| {
+        let head = "POST /invoices HTTP/1.1\r\nhost: a\r\ncontent-type: application/xml\r\n";
+        let chunk = |chunk: &[u8]| format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk));
+        let request = match chunked {
+            true => {
+                let chunks: String = body.as_bytes().chunks(1_000).map(chunk).collect();
+                format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")
+            }
+            false => format!("{head}content-length: {}\r\n\r\n{body}", body.len()),
+        };
+        client.raw(request, 1).answer()
+    };
+    for chunked in [false, true] {
+        let good = large_invoice("1");
+        assert_eq!(send(&good, chunked).is(200).json()["body"], good);
+        let errors = send(&large_invoice("x"), chunked).refused(422, "schema_violation").json()["errors"].clone();
+        assert_eq!(errors[0]["pointer"], "/invoice/line[20001]/amount");
+        assert!(errors[0]["detail"].as_str().unwrap().starts_with("line 20002, column 19: "), "{errors}");
+        let malformed = send(&large_invoice("</x>"), chunked).refused(400, "malformed_body");
+        assert!(malformed.text().contains("line 20002"), "{}", malformed.text());
+    }
+    proxy.done();
+}
+
+#[test]
+fn a_large_answer_is_judged_too() {
+    let upstream = upstream()
+        .does(|call| {
+            let last = if call.body()?.is_empty() { "x" } else { "1" };
+            call.answer(200, &[("content-type", "text/xml")], large_invoice(last))
+        })
+        .start();
+    let proxy = taking(&upstream, "response: { xml: schemas/invoice.xsd, max_size: 4MiB }");
+    let mut client = client(&proxy);
+    assert_eq!(client.post("/invoices", "a").send().is(200).text(), large_invoice("1"));
+    client.post("/invoices", "").send().refused(502, "invalid_upstream_response");
+    proxy.done();
+}

@@ -64,7 +64,10 @@ pub(super) async fn check(
         && contents.is_none()
         && requirement.hides_in_parts(headers)
         && !route.mask_reporting.contains(Stage::Response);
-    let (read, whole) = match read(&mut forwarded, requirement, memory, in_parts).await {
+    let size = forwarded.connection.size_hint();
+    let mut parts = contents.and_then(|contents| requirement.in_parts(contents, headers, &size, memory));
+    let look = |come: &[u8]| parts.as_mut().is_some_and(|parts| parts.go_on(come));
+    let (read, whole) = match read(&mut forwarded, requirement, memory, in_parts, look).await {
         Ok(Read::Whole(whole)) => (Pieces::from([whole.clone()]), Ok(whole)),
         Ok(Read::TooMuch(pieces, refusal)) => (pieces, Err(refusal)),
         Ok(Read::Beginning(pieces)) => {
@@ -81,7 +84,8 @@ pub(super) async fn check(
     if nothing && (contents.is_none() || requirement.accepts_nothing(status)) {
         return Ok((forwarded, read.into()));
     }
-    match release(route, requirement, (contents, hidden), headers, whole, guard).await {
+    let is_valid = whole.as_ref().is_ok_and(|whole| parts.is_some_and(|parts| parts.is_valid(whole)));
+    match release(route, requirement, (contents.filter(|_| !is_valid), hidden), headers, whole, guard).await {
         Ok(None) => Ok((forwarded, read.into())),
         Ok(Some(masked)) => {
             // It was decoded.
@@ -211,11 +215,13 @@ fn make_private(fields: &mut ResponseFields) {
 }
 
 /// Reads the body of a response, within the limit of its size and the memory budget. `in_parts`: if it is long, only its beginning.
+/// `look` sees all that has come, whenever there is more of it, and again as long as it returns true.
 async fn read(
     forwarded: &mut Forwarded,
     requirement: &Requirement,
     memory: &MemoryBudget,
     in_parts: bool,
+    mut look: impl FnMut(&[u8]) -> bool,
 ) -> Result<Read, Refusal> {
     let idle = forwarded.pool.idle_timeout();
     let mut collected = Collected::new(memory);
@@ -249,6 +255,9 @@ async fn read(
         }
         if in_parts && collected.len() > HELD && !forwarded.connection.has_ended() {
             return Ok(Read::Beginning(collected.into_pieces()));
+        }
+        while look(collected.bytes()) {
+            tokio::task::yield_now().await;
         }
     }
     Ok(Read::Whole(collected.into_bytes()))

@@ -7,12 +7,14 @@ use http::HeaderMap;
 use hyper::body::SizeHint;
 use mediatype::MediaType;
 
+use super::encoding::Encoding;
 use super::form::{self, Form, Multipart};
 use super::json::{self, JsonSchema};
 use super::media_type::{self, MediaRange};
 use super::offload::offload;
 use super::text_encoding::without_mark;
-use super::xml::{self, Charset, Parts, XmlSchema};
+use super::xml::parts::Parts;
+use super::xml::{self, Charset, XmlSchema};
 use crate::budget::{MemoryBudget, Steps};
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -158,12 +160,10 @@ impl Content {
         size: &SizeHint,
         memory: &'s MemoryBudget,
     ) -> Option<Box<Parts<'s>>> {
-        match self {
-            Self::Xml(schema) if size.exact().is_none_or(|size| size > xml::AT_ONCE as u64) => {
-                Parts::new(schema, media, headers, memory)
-            }
-            _ => None,
-        }
+        let Self::Xml(schema) = self else { return None };
+        let may_be_large = size.exact().is_none_or(|size| size > xml::AT_ONCE as u64);
+        let is_plain = may_be_large && matches!(Encoding::of(headers), Ok(Encoding::Identity));
+        if is_plain { Parts::new(schema, media, headers, memory) } else { None }
     }
 
     /// Checks that the body of a message with these headers parses and conforms to its schema. What has to be made for that takes its bytes from `memory`.

@@ -168,10 +168,7 @@ impl Requirement {
             Ok(encoding) => encoding,
         };
         let limits = (max_size, outer_size);
-        let mut parts = match encoding {
-            Encoding::Identity => content.in_parts(&media, request.headers, &body.size_hint(), memory),
-            _ => None,
-        };
+        let mut parts = content.in_parts(&media, request.headers, &body.size_hint(), memory);
         let look = |come: &[u8]| parts.as_mut().is_some_and(|parts| parts.go_on(come));
         let received = match Box::pin(crate::body::collect(body, counter, limits, deadline, memory, look)).await {
             Err(Uncollected { refusal, body }) => return Err(Rejected { refusal, body }),

@@ -7,11 +7,13 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use hyper::body::SizeHint;
 
 use super::content::Contents;
 use super::encoding::Encoding;
 use super::media_type;
 use super::offload::offload;
+use super::xml::parts::Parts;
 use crate::body::{no_memory, overloaded};
 use crate::budget::MemoryBudget;
 use crate::refusal::{Reason, Refusal, Stage, Violation};
@@ -142,6 +144,18 @@ impl Requirement {
     pub(crate) fn accepts_nothing(&self, status: StatusCode) -> bool {
         let described = self.statuses.iter().find(|(statuses, _)| statuses.contain(status));
         described.is_some_and(|(statuses, _)| *statuses == Statuses::Default)
+    }
+
+    /// Judges a response while it comes, if that can be; see [`super::content::Content::in_parts`].
+    pub(crate) fn in_parts<'s>(
+        &self,
+        contents: &'s Contents,
+        headers: &'s HeaderMap,
+        size: &SizeHint,
+        memory: &'s MemoryBudget,
+    ) -> Option<Box<Parts<'s>>> {
+        let (content, media) = contents.of(headers)?;
+        content.in_parts(&media, headers, size, memory)
     }
 
     /// Checks a response that was read whole. The reason of a refusal is [`Reason::InvalidUpstreamResponse`], or

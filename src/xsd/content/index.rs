@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use crate::budget::{Exhausted, Steps};
-use crate::xsd::components::model::{Components, ElementId, GroupId, GroupKind, ParticleId, Term};
+use crate::xsd::components::model::{Components, ElementId, GroupId, GroupKind, Particle, ParticleId, Term};
 use crate::xsd::names::{FastMap, QName};
 
 /// Up to how many entries are looked through one by one.
@@ -169,6 +169,15 @@ impl Indexer<'_> {
         Ok(())
     }
 
+    fn child(&self, particle: &Particle) -> Child {
+        let (element, found) = match &particle.term {
+            Term::Element(element) => (*element, self.components.elements.get(element.index())),
+            _ => (ElementId(0), None),
+        };
+        let key = found.map_or(Child::NO_KEY, |found| name_key(found.name));
+        Child { key, element, min: particle.min, max: particle.max }
+    }
+
     fn index(&mut self, kind: GroupKind, children: &[ParticleId]) -> Result<GroupIndex, Exhausted> {
         let (mut keys, mut wildcards) = (Vec::new(), Vec::new());
         let mut nullables = Vec::with_capacity(children.len());
@@ -180,15 +189,11 @@ impl Indexer<'_> {
             let mut nullable = particle.min == 0;
             let mut inner_loops = Loops::default();
             let mut body_nullable = false;
-            let mut child =
-                Child { key: Child::NO_KEY, element: ElementId(0), min: particle.min, max: particle.max };
+            let child = self.child(particle);
             self.steps.take(1)?;
             match &particle.term {
                 Term::Element(element) => {
-                    if let Some(found) = self.components.elements.get(element.index()) {
-                        keys.push((name_key(found.name), position));
-                        child = Child { key: name_key(found.name), element: *element, ..child };
-                    }
+                    keys.extend(child.element().map(|_| (child.key, position)));
                     if self.members.contains_key(element) {
                         keys.push((head_key(*element), position));
                     }

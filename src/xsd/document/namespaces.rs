@@ -69,6 +69,11 @@ impl Scopes {
         Self { most, bindings: Vec::new(), size: 0 }
     }
 
+    /// Bytes of the declarations in scope.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Adds a declaration of an element at this depth.
     pub(crate) fn declare(&mut self, depth: usize, prefix: &str, uri: &str, sym: Sym) -> Result<(), &'static str> {
         check_declaration(prefix, uri)?;

@@ -249,7 +249,9 @@ impl<'a> Tokens<'a> {
         let rest = self.rest().as_bytes();
         let length = name.len().saturating_add(3);
         let Some(tag) = rest.get(..length) else { return self.last.then_some(false) };
-        let comes = tag.starts_with(b"</") && tag.ends_with(b">") && tag.get(2..length.saturating_sub(1)) == Some(name.as_bytes());
+        let comes = tag.starts_with(b"</")
+            && tag.ends_with(b">")
+            && tag.get(2..length.saturating_sub(1)) == Some(name.as_bytes());
         if comes {
             self.at = self.at.saturating_add(length);
         }

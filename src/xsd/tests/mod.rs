@@ -30,23 +30,11 @@ fn schema(content: &str) -> Schema {
 }
 
 fn violations(schema: &Schema, text: &str) -> Vec<Violation> {
-    match judge(schema, text, WholeDocument, limits(1_000_000), HashSet::new()) {
+    match judge(schema, text, (), limits(1_000_000), HashSet::new()) {
         Ok(()) => Vec::new(),
         Err(Rejection::Invalid(violations)) => violations,
         Err(other) => panic!("{text}: {other:?}"),
     }
-}
-
-/// The root is judged, and nothing is around it.
-#[derive(Debug)]
-struct WholeDocument;
-
-impl Surroundings for WholeDocument {
-    fn begins(&mut self, _: Outer<'_>) -> Verdict {
-        Verdict::Global
-    }
-
-    fn text(&mut self, _: &str, _: usize, _: usize) {}
 }
 
 /// Judges a document as it lies on a disk, and as if it came in small parts.
@@ -60,7 +48,7 @@ fn judge_bytes(schema: &Schema, bytes: &[u8]) -> Result<(), String> {
     };
     let places = (0..text.len()).step_by(1 + text.len() / 64);
     let in_parts = parts::in_parts(schema, text, limits, entities.clone(), places);
-    let whole = judge(schema, text, WholeDocument, limits, entities);
+    let whole = judge(schema, text, (), limits, entities);
     assert_eq!(format!("{in_parts:?}"), format!("{whole:?}"), "{text}");
     whole.map_err(|rejection| format!("{rejection:?}"))
 }
@@ -94,7 +82,9 @@ fn all_rules_that_a_value_breaks_are_told_with_its_numbers() {
 #[test]
 fn ends_of_lines_are_line_feeds_however_they_are_written() {
     let of = |kind: &str, facets: &str| {
-        schema(&format!(r#"<xs:element name="r"><xs:simpleType><xs:restriction base="xs:{kind}">{facets}</xs:restriction></xs:simpleType></xs:element>"#))
+        schema(&format!(
+            r#"<xs:element name="r"><xs:simpleType><xs:restriction base="xs:{kind}">{facets}</xs:restriction></xs:simpleType></xs:element>"#
+        ))
     };
     let length = r#"<xs:length value="3"/>"#;
     for (kind, facets, text) in [
@@ -142,10 +132,7 @@ fn deep_documents_pay_for_what_they_ask_for() {
         r#"<xs:element name="r" type="t"><xs:key name="k"><xs:selector xpath=".//a"/><xs:field xpath="@i"/></xs:key></xs:element><xs:complexType name="t"><xs:sequence><xs:element name="a" type="t" minOccurs="0"/></xs:sequence><xs:attribute name="i"/></xs:complexType>"#,
     );
     let nested = |depth: usize| format!("<r>{}{}</r>", "<a>".repeat(depth), "</a>".repeat(depth));
-    assert!(matches!(
-        judge(&schema, &nested(9000), WholeDocument, limits(2_000_000), HashSet::new()),
-        Err(Rejection::TooComplex)
-    ));
+    assert!(matches!(judge(&schema, &nested(9000), (), limits(2_000_000), HashSet::new()), Err(Rejection::TooComplex)));
     assert_eq!(violations(&schema, &nested(10)).len(), 10);
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::instance::Judge;
 use super::super::pointer::pointers;
-use super::{Bounds, Limits, Rejection, Schema, WholeDocument, limits, schema};
+use super::{Bounds, Limits, Rejection, Schema, limits, schema};
 
 /// The verdict about a text, with the places of what is wrong.
 fn verdict(text: &str, judged: Result<(), Rejection>) -> String {
@@ -25,7 +25,7 @@ pub(super) fn in_parts(
     entities: HashSet<Box<str>>,
     places: impl IntoIterator<Item = usize>,
 ) -> Result<(), Rejection> {
-    let mut judge = Judge::new(schema, WholeDocument, limits, entities);
+    let mut judge = Judge::new(schema, (), limits, entities);
     let mut used = 0;
     for place in places {
         let come = text.floor_char_boundary(place);
@@ -99,7 +99,11 @@ const PIECES: [&str; 44] = [
 
 fn document() -> impl Strategy<Value = String> {
     let pieces = prop::collection::vec(prop::sample::select(&PIECES[..]), 0..12);
-    (prop::sample::select(&["<r>", "<?xml version='1.0'?>\n<r>", ""][..]), pieces, prop::sample::select(&["</r>", "</r>\n", ""][..]))
+    (
+        prop::sample::select(&["<r>", "<?xml version='1.0'?>\n<r>", ""][..]),
+        pieces,
+        prop::sample::select(&["</r>", "</r>\n", ""][..]),
+    )
         .prop_map(|(start, pieces, end)| [start, &pieces.concat(), end].concat())
 }
 
@@ -127,8 +131,10 @@ proptest! {
 #[test]
 fn a_value_is_used_with_the_tag_that_ends_it_so_that_it_need_not_be_kept() {
     let text = "<r><v>1</v><s>a long text</s>";
-    for (come, used) in [("<", ""), ("<r>", "<r>"), ("<r><v>1", "<r><v>"), ("<r><v>1</v", "<r><v>"), ("<r><v>1</v>", "<r><v>1</v>")] {
-        let mut judge = Judge::new(&SCHEMA, WholeDocument, limits(1_000_000), HashSet::new());
+    for (come, used) in
+        [("<", ""), ("<r>", "<r>"), ("<r><v>1", "<r><v>"), ("<r><v>1</v", "<r><v>"), ("<r><v>1</v>", "<r><v>1</v>")]
+    {
+        let mut judge = Judge::new(&SCHEMA, (), limits(1_000_000), HashSet::new());
         assert!(text.starts_with(come));
         assert_eq!(judge.feed(come, false).unwrap(), used.len(), "{come}");
     }

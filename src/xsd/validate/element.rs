@@ -425,9 +425,7 @@ impl<'s> Validator<'s> {
             self.report("cvc-complex-type.2.4", None, message);
         }
         let preset = open.decl.and_then(|id| schema.presets.get(&id)).filter(|preset| preset.fixed && mixed);
-        if let Some(preset) =
-            preset.filter(|preset| !open.children && !text.is_empty() && *preset.text != *text)
-        {
+        if let Some(preset) = preset.filter(|preset| !open.children && !text.is_empty() && *preset.text != *text) {
             let message = || format!("the value is not the fixed value, `{}`", preset.text);
             self.report("cvc-elt.5.2.2.2.1", None, message);
         }

@@ -113,7 +113,10 @@ impl Surroundings for Here<'_> {
 pub(crate) struct Validator<'s> {
     schema: &'s Schema,
     steps: Steps,
+    /// Bytes that may still be kept.
     memory: usize,
+    /// Bytes that may be kept in all.
+    whole_memory: usize,
     most: usize,
     open: Vec<Open>,
     /// Where the contents of the open elements are, by depth; more than are in use.
@@ -137,6 +140,7 @@ impl<'s> Validator<'s> {
             schema,
             steps: limits.steps,
             memory: limits.memory,
+            whole_memory: limits.memory,
             most: limits.violations.max(1),
             open: Vec::new(),
             states: Vec::new(),
@@ -153,6 +157,11 @@ impl<'s> Validator<'s> {
     /// Whether enough violations were found.
     pub(crate) fn is_full(&self) -> bool {
         self.violations.len() >= self.most
+    }
+
+    /// How many bytes are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.whole_memory.saturating_sub(self.memory)
     }
 
     /// Whether nothing is violated so far.

@@ -1,9 +1,11 @@
 //! Bodies, judged by a schema that has everything which costs something: keys within keys, identifiers, patterns, dates and
-//! numbers of any length, unions of lists, substitution groups, derived types, wildcards, content that is ambiguous by counts.
+//! numbers of any length, unions of lists, substitution groups, derived types, wildcards, content that is ambiguous by counts. In
+//! whatever pieces they come, the verdict is the same.
 #![no_main]
 
 use std::sync::LazyLock;
 
+use bartizan::rehearsal::parsers::Xml;
 use http::Method;
 use libfuzzer_sys::fuzz_target;
 use world::oracle::{Bounds, bounded};
@@ -39,9 +41,15 @@ const SCHEMA: &str = r##"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">
 <xs:simpleType><xs:restriction base="xs:duration"><xs:maxExclusive value="P1Y2M3DT4H5M6.7S"/></xs:restriction></xs:simpleType><xs:simpleType><xs:restriction base="xs:gMonthDay"><xs:enumeration value="--02-29Z"/></xs:restriction></xs:simpleType></xs:union></xs:simpleType>
 </xs:schema>"##;
 
+static XML: LazyLock<Xml> = LazyLock::new(|| Xml::new(SCHEMA).expect("a good schema"));
 thread_local!(static WORLD: LazyLock<World> = LazyLock::new(|| World::with(POLICY, &[("all.xsd", SCHEMA)])));
 
 fuzz_target!(|body: &[u8]| {
     let request = || WORLD.with(|world| world.request(&Method::POST, "/", "text/xml", body));
     assert_decided(bounded(Bounds::USUAL, body.len(), request));
+    let Ok(text) = std::str::from_utf8(body) else { return };
+    let whole = XML.judge_in_pieces(text, usize::MAX);
+    for size in [1, 7] {
+        assert_eq!(XML.judge_in_pieces(text, size), whole, "in pieces of {size}");
+    }
 });

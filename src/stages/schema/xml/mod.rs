@@ -6,7 +6,7 @@
 //! wrong there, never the value.
 
 mod encoding;
-mod parts;
+pub(crate) mod parts;
 mod soap;
 
 use std::borrow::Cow;
@@ -18,7 +18,6 @@ use http::HeaderMap;
 use mediatype::MediaType;
 
 pub(super) use self::encoding::Charset;
-pub(super) use self::parts::Parts;
 pub(crate) use self::soap::Soap;
 use self::soap::{Envelope, EnvelopeError};
 use super::json::violated;
@@ -172,9 +171,10 @@ impl XmlSchema {
                 Some(Err(malformed(format!("the body is not acceptable XML: {place}"))))
             }
             Err(Rejection::Invalid(found)) => {
-                let violations = pointers(text, &found).into_iter().zip(&found).map(|(pointer, found)| {
-                    Violation::new(pointer, at(lines.place(found.offset), &found.message))
-                });
+                let violations = pointers(text, &found)
+                    .into_iter()
+                    .zip(&found)
+                    .map(|(pointer, found)| Violation::new(pointer, at(lines.place(found.offset), &found.message)));
                 Some(Err(violated("the body", violations.collect())))
             }
         }

@@ -17,13 +17,13 @@ const PART: usize = 32 << 10;
 const LONGEST: usize = 256 << 10;
 /// Bytes of identifiers, keys, and values in several pieces.
 const MEMORY: usize = 512 << 10;
-/// Bytes that a body that is judged while it comes takes beside itself, at most: the same, and the names and namespaces of what
-/// is open.
-const TAKEN: usize = 1 << 20;
+/// Bytes that are taken for a body that is judged while it comes, beside what has to be kept of it: that is mostly nothing, and at
+/// most a mebibyte.
+const LEAST: usize = 16 << 10;
 
 /// A body that is judged while it comes.
 #[derive(Debug)]
-pub(in crate::stages::schema) struct Parts<'s> {
+pub(crate) struct Parts<'s> {
     schema: &'s XmlSchema,
     message: XmlSchema,
     charset: Option<Charset>,
@@ -41,7 +41,7 @@ enum State<'s> {
     Waiting,
     Judging {
         judge: Judge<'s, Message<'s>>,
-        _taken: Reservation,
+        taken: Reservation,
     },
     /// The whole is judged when it is there.
     GivenUp,
@@ -61,7 +61,7 @@ impl<'s> Parts<'s> {
     }
 
     /// Looks at a part of what has come so far. Returns whether there is another one to look at.
-    pub(in crate::stages::schema) fn go_on(&mut self, come: &[u8]) -> bool {
+    pub(crate) fn go_on(&mut self, come: &[u8]) -> bool {
         if come.len() <= super::AT_ONCE || matches!(self.state, State::GivenUp) {
             return false;
         }
@@ -76,11 +76,11 @@ impl<'s> Parts<'s> {
         if matches!(self.state, State::Waiting) {
             self.used = encoding::start_of_utf8(come, self.charset)?;
             let mut taken = self.memory.reserve();
-            taken.grow_to(TAKEN).ok()?;
+            taken.grow_to(LEAST).ok()?;
             let limits = Limits { steps: Steps::new(0), memory: MEMORY, violations: 1 };
             let message = Message::new(self.message.soap.as_ref(), self.schema.description());
             let judge = Judge::new(&self.schema.schema, message, (BOUNDS, limits), std::collections::HashSet::new());
-            self.state = State::Judging { judge, _taken: taken };
+            self.state = State::Judging { judge, taken };
         }
         Some(())
     }
@@ -102,13 +102,15 @@ impl<'s> Parts<'s> {
     }
 
     fn feed(&mut self, text: &str, last: bool) -> Option<usize> {
-        let State::Judging { judge, .. } = &mut self.state else { return None };
+        let State::Judging { judge, taken } = &mut self.state else { return None };
         judge.allow(Steps::new(STEPS_AT_ONCE));
-        judge.feed(text, last).ok().filter(|_| judge.is_sound())
+        let used = judge.feed(text, last).ok().filter(|_| judge.is_sound())?;
+        taken.grow_to(LEAST.saturating_add(judge.kept())).ok()?;
+        Some(used)
     }
 
     /// Whether the body is valid, of which the rest is here now; if not, it must be judged whole.
-    pub(in crate::stages::schema) fn is_valid(mut self: Box<Self>, body: &[u8]) -> bool {
+    pub(crate) fn is_valid(mut self: Box<Self>, body: &[u8]) -> bool {
         let rest = body.get(self.used..).filter(|rest| rest.len() <= LONGEST);
         let Some(text) = rest.and_then(|rest| std::str::from_utf8(rest).ok()) else { return false };
         if self.feed(text, true).is_none() {
@@ -174,9 +176,12 @@ mod tests {
                 let size = size.min(body.len());
                 let (found, taken) = in_pieces(&schema, "application/xml", &body, size);
                 assert_eq!(found, valid, "{start} {:.20} in pieces of {size}", middle);
-                assert!(taken <= TAKEN as u64 && (taken > 0 || !valid), "{taken}");
+                assert!(taken <= 1 << 20 && (taken > 0 || !valid), "{taken}");
             }
         }
+        let few: String = (0..3_000).map(|id| format!("<i>i{id}</i>")).collect();
+        let (valid, taken) = in_pieces(&schema, "application/xml", &body("", &few), 5000);
+        assert!(valid && taken > 3_000 * 64, "identifiers are kept: {taken}");
         let body = body("", "");
         assert!(!in_pieces(&schema, "application/xml; charset=iso-8859-1", &body, 5000).0);
         assert!(!in_pieces(&schema, "application/xml", &body[..60_000], 5000).0, "small bodies are not");
@@ -190,18 +195,16 @@ mod tests {
             let start = b"<e:Envelope xmlns:e='http://schemas.xmlsoap.org/soap/envelope/'><e:Body>";
             [start, body, b"</e:Body>", after.as_bytes(), b"</e:Envelope>"].concat()
         };
-        for (body, valid) in [
-            (envelope(&body("", ""), ""), true),
-            (envelope(&body("", ""), "<e:Body/>"), false),
-            (body("", ""), false),
-        ] {
+        for (body, valid) in
+            [(envelope(&body("", ""), ""), true), (envelope(&body("", ""), "<e:Body/>"), false), (body("", ""), false)]
+        {
             assert_eq!(in_pieces(&schema, "text/xml", &body, 10_000).0, valid);
         }
     }
 
     #[test]
     fn without_memory_the_whole_is_judged() {
-        let (schema, memory) = (schema(), MemoryBudget::new(TAKEN as u64 - 1));
+        let (schema, memory) = (schema(), MemoryBudget::new(LEAST as u64 - 1));
         let media = MediaType::parse("application/xml").unwrap();
         let mut parts = Parts::new(&schema, &media, &HeaderMap::new(), &memory).unwrap();
         let body = body("", "");
