@@ -146,7 +146,7 @@ fn count_instructions() {
             let mut command = Command::new("valgrind");
             command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(std::env::current_exe().unwrap());
             command.args(["--send", route, &count.to_string(), &times.to_string()]);
-            let said = String::from_utf8(command.output().expect("valgrind").stderr).unwrap();
+            let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
             let collected = said.split("Collected :").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
             collected.parse::<u64>().unwrap()
         };

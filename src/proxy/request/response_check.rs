@@ -84,7 +84,7 @@ pub(super) async fn check(
     if nothing && (contents.is_none() || requirement.accepts_nothing(status)) {
         return Ok((forwarded, read.into()));
     }
-    let is_valid = whole.as_ref().is_ok_and(|whole| parts.is_some_and(|parts| parts.is_valid(whole)));
+    let is_valid = whole.as_ref().is_ok_and(|whole| parts.is_some_and(|parts| parts.ends_valid(whole)));
     match release(route, requirement, (contents.filter(|_| !is_valid), hidden), headers, whole, guard).await {
         Ok(None) => Ok((forwarded, read.into())),
         Ok(Some(masked)) => {

@@ -177,7 +177,7 @@ impl Requirement {
             Ok(received) => received,
         };
         let checked = match encoding.decode(received.clone(), max_size, memory).await {
-            Ok(decoded) if parts.is_some_and(|parts| parts.is_valid(&decoded)) => Ok(()),
+            Ok(decoded) if parts.is_some_and(|parts| parts.ends_valid(&decoded)) => Ok(()),
             Ok(decoded) => content.check(&media, request.headers, &decoded, memory).await,
             Err(refusal) => Err(refusal),
         };

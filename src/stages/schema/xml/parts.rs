@@ -40,7 +40,7 @@ enum State<'s> {
     /// Too little has come to begin.
     Waiting,
     Judging {
-        judge: Judge<'s, Message<'s>>,
+        judge: Box<Judge<'s, Message<'s>>>,
         taken: Reservation,
     },
     /// The whole is judged when it is there.
@@ -80,7 +80,7 @@ impl<'s> Parts<'s> {
             let limits = Limits { steps: Steps::new(0), memory: MEMORY, violations: 1 };
             let message = Message::new(self.message.soap.as_ref(), self.schema.description());
             let judge = Judge::new(&self.schema.schema, message, (BOUNDS, limits), std::collections::HashSet::new());
-            self.state = State::Judging { judge, taken };
+            self.state = State::Judging { judge: Box::new(judge), taken };
         }
         Some(())
     }
@@ -110,7 +110,7 @@ impl<'s> Parts<'s> {
     }
 
     /// Whether the body is valid, of which the rest is here now; if not, it must be judged whole.
-    pub(crate) fn is_valid(mut self: Box<Self>, body: &[u8]) -> bool {
+    pub(crate) fn ends_valid(mut self, body: &[u8]) -> bool {
         let rest = body.get(self.used..).filter(|rest| rest.len() <= LONGEST);
         let Some(text) = rest.and_then(|rest| std::str::from_utf8(rest).ok()) else { return false };
         if self.feed(text, true).is_none() {
@@ -145,7 +145,7 @@ mod tests {
             while parts.go_on(&body[..come]) {}
             taken = taken.max(memory.in_use());
         }
-        let valid = parts.is_valid(body);
+        let valid = parts.ends_valid(body);
         assert_eq!(memory.in_use(), 0);
         (valid, taken)
     }
@@ -208,6 +208,6 @@ mod tests {
         let media = MediaType::parse("application/xml").unwrap();
         let mut parts = Parts::new(&schema, &media, &HeaderMap::new(), &memory).unwrap();
         let body = body("", "");
-        assert!(!parts.go_on(&body) && !parts.is_valid(&body));
+        assert!(!parts.go_on(&body) && !parts.ends_valid(&body));
     }
 }
