@@ -237,6 +237,18 @@ fn a_record_decides_as_it_did_and_only_what_changed_flips() {
     assert!(all.contains(&"1 beta GET /orders: allowed → missing_credentials".to_owned()), "{all:?}");
     assert!(all.iter().all(|flip| flip.ends_with(" → missing_credentials")), "{all:?}");
 
+    // An issuer that is gone: its tokens are of nobody known, whatever the consumer has of another one.
+    write("new.yaml", &policy.replace("corp", "partners"));
+    let (_, result) = replay(kept.path(), "new.yaml");
+    assert_eq!(
+        flips(&result),
+        [
+            "1 acme GET /strong: allowed → invalid_token",
+            "1 acme POST /orders: insufficient_scope → invalid_token",
+            "2 acme GET /orders/{id}: allowed → invalid_token",
+        ]
+    );
+
     // A key that is gone from the policy may be in the store: nothing flips, but that is said.
     write("new.yaml", &policy.replace("id: beta-1", "id: beta-2"));
     let (code, result) = replay(kept.path(), "new.yaml");

@@ -42,6 +42,7 @@ use crate::error_text;
 use crate::policy::compile;
 use crate::policy::{Policy, Rights};
 use crate::runtime::{InForce, Runtime};
+use crate::stages::auth::locations::CredentialLocations;
 use crate::state::registry::StoreConfig;
 
 /// Timeout of a whole exchange with a daemon.
@@ -103,6 +104,12 @@ impl DaemonArguments {
         };
         let backend = self.of_policy(policy, &runtime)?;
         Ok(Operator { runtime, backend })
+    }
+
+    /// Where the policy has credentials, if one is given and has no errors.
+    fn locations(&self) -> Option<CredentialLocations> {
+        let (policy, _) = compile::compile(self.policy.as_ref()?);
+        policy.map(|policy| policy.auth().locations.clone())
     }
 
     /// Returns the daemon of a policy if one answers, else its store if that is on this machine.

@@ -93,6 +93,7 @@ fn of_programs(unused: &Unused, findings: &BTreeSet<Finding>, patch: &Patch, rea
             Finding::Consumer(consumer) => json!({"kind": "consumer", "consumer": consumer}),
             Finding::Key { consumer, key } => json!({"kind": "key", "consumer": consumer, "key": key}),
             Finding::Client { consumer, client } => json!({"kind": "client", "consumer": consumer, "client": client}),
+            Finding::Issuer(issuer) => json!({"kind": "issuer", "issuer": issuer}),
         })
         .collect();
     let (first, last) = unused.window.ends().unzip();
@@ -166,5 +167,6 @@ fn shown(finding: &Finding) -> String {
         Finding::Consumer(consumer) => format!("consumer {consumer}: did not call"),
         Finding::Key { consumer, key } => format!("key {key} of {consumer}: was not sent"),
         Finding::Client { consumer, client } => format!("client {client} of {consumer}: was not seen"),
+        Finding::Issuer(issuer) => format!("issuer {issuer}: nobody sent a token of it"),
     }
 }

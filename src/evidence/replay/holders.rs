@@ -18,7 +18,8 @@ use crate::state::registry::entry::Identity;
 #[derive(Debug)]
 struct Known {
     consumer: Arc<Consumer>,
-    has_tokens: bool,
+    /// Whose tokens it may have.
+    issuers: HashSet<Box<str>>,
     has_certificates: bool,
     /// Further credentials of it may be in the store.
     has_more: bool,
@@ -30,8 +31,10 @@ pub(super) struct Holders {
     consumers: HashMap<Box<str>, Known, ahash::RandomState>,
     keys: HashMap<Box<str>, Key, ahash::RandomState>,
     max_key_age: Option<SignedDuration>,
-    /// Issuers whose tokens need no listed consumer.
-    open_issuers: HashSet<Box<str>>,
+    /// Issuers and introspection endpoints, and whether their tokens need no listed consumer.
+    issuers: HashMap<Box<str>, bool, ahash::RandomState>,
+    /// Endpoints are asked about the tokens of issuers that nobody knows, too.
+    introspects: bool,
     /// Operators may have added consumers and keys.
     has_store: bool,
 }
@@ -53,17 +56,32 @@ pub(super) enum Standing<'h> {
     Unknown,
 }
 
+impl Known {
+    /// Of its credential of a kind, of which the policy has one or none.
+    fn standing(&self, is_listed: bool) -> Standing<'_> {
+        let holder = Holder { consumer: Some(&self.consumer), key: None };
+        match is_listed {
+            true => Standing::Good(holder),
+            false if self.has_more => Standing::Stored(holder),
+            false => Standing::Refused(Reason::UnknownConsumer),
+        }
+    }
+}
+
 impl Holders {
     pub(super) fn of(policy: &Policy) -> Self {
         let auth = policy.auth();
         let has_clients = policy.token_service().is_some() || policy.has_store();
         let known = |consumer: &Arc<Consumer>| {
             let identities = auth.directory.identities(consumer.name());
-            let tokens = identities.iter().filter(|identity| matches!(identity, Identity::Issuer { .. })).count();
+            let issuer = |identity: &&Identity| match identity {
+                Identity::Issuer { issuer, .. } => Some(issuer.clone()),
+                Identity::Certificate(_) | Identity::CertificateSan(_) => None,
+            };
             let known = Known {
                 consumer: Arc::clone(consumer),
-                has_tokens: tokens > 0,
-                has_certificates: tokens < identities.len(),
+                issuers: identities.iter().filter_map(issuer).collect(),
+                has_certificates: identities.iter().any(|identity| issuer(&identity).is_none()),
                 has_more: has_clients,
             };
             (Box::from(&**consumer.name()), known)
@@ -74,7 +92,8 @@ impl Holders {
             consumers: auth.directory.listed().values().map(known).collect(),
             keys: auth.keys.listed().map(|key| (key.id.clone(), key.clone())).collect(),
             max_key_age: auth.keys.max_age(),
-            open_issuers: issuers.filter(|one| one.default_plan.is_some()).map(|one| one.name.clone()).collect(),
+            issuers: issuers.map(|one| (one.name.clone(), one.default_plan.is_some())).collect(),
+            introspects: !auth.introspection.is_empty(),
             has_store: policy.has_store(),
         }
     }
@@ -85,22 +104,50 @@ impl Holders {
         if kind == "api_key" {
             return self.of_key(name, id.unwrap_or_default(), record);
         }
-        let is_certificate = kind == "certificate";
+        match (kind, record.issuer()) {
+            ("certificate", _) => self.of_certificate(name),
+            (_, Some(issuer)) => self.of_token(name, issuer),
+            (_, None) => self.of_unnamed_token(name),
+        }
+    }
+
+    fn of_certificate(&self, name: &str) -> Standing<'_> {
         match self.consumers.get(name) {
-            Some(known) if if is_certificate { known.has_certificates } else { known.has_tokens } => {
-                Standing::Good(Holder { consumer: Some(&known.consumer), key: None })
-            }
-            Some(known) if known.has_more => Standing::Stored(Holder { consumer: Some(&known.consumer), key: None }),
-            Some(_) => Standing::Refused(Reason::UnknownConsumer),
+            Some(known) => known.standing(known.has_certificates),
             None if self.has_store => Standing::Unknown,
-            None if is_certificate => Standing::Refused(Reason::UnknownConsumer),
-            // `ISSUER:ID`, as consumers are called that no policy lists.
-            None => match name.split_once(':').filter(|(issuer, _)| self.open_issuers.contains(*issuer)) {
-                Some(_) => Standing::Good(Holder { consumer: None, key: None }),
-                // It was listed: which issuer its tokens are of is not recorded.
-                None if self.open_issuers.is_empty() => Standing::Refused(Reason::UnknownConsumer),
-                None => Standing::Unknown,
-            },
+            None => Standing::Refused(Reason::UnknownConsumer),
+        }
+    }
+
+    fn of_token(&self, name: &str, issuer: &str) -> Standing<'_> {
+        // A policy that gives the issuer another name knows its tokens by that: names are all that a record has.
+        let Some(is_open) = self.issuers.get(issuer) else {
+            return if self.introspects { Standing::Unknown } else { Standing::Refused(Reason::InvalidToken) };
+        };
+        match self.consumers.get(name) {
+            Some(known) if *is_open && !known.issuers.contains(issuer) => Standing::Unknown,
+            Some(known) => known.standing(known.issuers.contains(issuer)),
+            None if self.has_store => Standing::Unknown,
+            None if !is_open => Standing::Refused(Reason::UnknownConsumer),
+            // `ISSUER:ID`, as consumers are called that no policy lists. Otherwise it was listed, and has another name now.
+            None if name.strip_prefix(issuer).is_some_and(|id| id.starts_with(':')) => {
+                Standing::Good(Holder::unknown())
+            }
+            None => Standing::Unknown,
+        }
+    }
+
+    /// Of recorders that did not write who issued a token.
+    fn of_unnamed_token(&self, name: &str) -> Standing<'_> {
+        let is_open = |issuer: &str| self.issuers.get(issuer).is_some_and(|is_open| *is_open);
+        match self.consumers.get(name) {
+            Some(known) => known.standing(!known.issuers.is_empty()),
+            None if self.has_store => Standing::Unknown,
+            None if name.split_once(':').is_some_and(|(issuer, _)| is_open(issuer)) => {
+                Standing::Good(Holder::unknown())
+            }
+            None if self.issuers.values().any(|is_open| *is_open) => Standing::Unknown,
+            None => Standing::Refused(Reason::UnknownConsumer),
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) enum Finding {
     Key { consumer: String, key: String },
     /// A client that was not seen at the token service.
     Client { consumer: String, client: String },
+    /// An issuer or an introspection endpoint of which no token was sent.
+    Issuer(String),
 }
 
 /// The policy without what was not used.
@@ -117,6 +119,7 @@ impl Unused {
             let clients = unsent("clients").into_iter();
             findings.extend(clients.map(|client| Finding::Client { consumer: owner(), client: client.to_owned() }));
         }
+        findings.extend(self.used.unsent_issuers().map(|name| Finding::Issuer(name.to_owned())));
         findings
     }
 
@@ -194,7 +197,9 @@ impl Unused {
                 (path, self.position(&["consumers", consumer, "keys"], is_key)?)
             }
             // For people to decide: others may need them.
-            Finding::ConsumerScope { .. } | Finding::Consumer(_) | Finding::Client { .. } => return None,
+            Finding::ConsumerScope { .. } | Finding::Consumer(_) | Finding::Client { .. } | Finding::Issuer(_) => {
+                return None;
+            }
         };
         Some(Edit { path, drop: BTreeSet::from([position]) })
     }

@@ -152,6 +152,7 @@ impl Authentication {
         let verified = Verified {
             kind,
             id: claims.jti.clone(),
+            issuer: Some(settings.name.clone()),
             user: claims.user.clone(),
             networks: None,
             attributes: claims.attributes.clone(),

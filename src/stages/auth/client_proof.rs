@@ -212,6 +212,7 @@ impl KnownClient<'_> {
             Verified {
                 kind: self.kind,
                 id: Some(self.client.id.clone()),
+                issuer: None,
                 user: None,
                 networks: None,
                 attributes: ClaimedAttributes::default(),

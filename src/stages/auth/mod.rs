@@ -349,6 +349,7 @@ impl Authentication {
             Verified {
                 kind: CredentialKind::Certificate,
                 id: Some(hex::encode(&shown.thumbprint).into()),
+                issuer: None,
                 user: None,
                 networks: None,
                 attributes: ClaimedAttributes::default(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -18,6 +18,7 @@ use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use super::places::Carrier;
 use crate::cli::operator::trust::roots;
 use crate::telemetry::chain;
 use crate::url::{Form, HttpUrl};
@@ -121,8 +122,9 @@ impl Clients {
 pub(super) struct Prober {
     pub(super) clients: Clients,
     pub(super) method: Method,
+    /// With the credential, if that is in the query.
     pub(super) path: String,
-    pub(super) credential: (HeaderName, HeaderValue),
+    pub(super) carrier: Carrier,
 }
 
 /// Response of a node.
@@ -141,9 +143,9 @@ impl NodeResponse {
         !refused && !self.is_unrouted()
     }
 
-    /// Returns whether the node has no such route: another try changes nothing.
+    /// Returns whether the node has no such route, or cannot read the request: another try changes nothing.
     fn is_unrouted(&self) -> bool {
-        matches!(self.code.as_deref(), Some("no_route" | "method_not_allowed"))
+        matches!(self.code.as_deref(), Some("no_route" | "method_not_allowed" | "malformed_request"))
     }
 
     fn is_revoked(&self) -> bool {
@@ -165,9 +167,12 @@ impl fmt::Display for NodeResponse {
 
 impl Prober {
     async fn send(&self, client: &HttpClient, node: &Node) -> Result<NodeResponse, String> {
-        let (name, value) = &self.credential;
         let request = Request::builder().method(self.method.clone()).uri(format!("{node}{}", self.path));
-        let request = request.header(name, value).body(Full::default()).map_err(|error| error.to_string())?;
+        let request = match &self.carrier {
+            Carrier::Header(name, value) => request.header(name, value),
+            Carrier::Query(_) => request,
+        };
+        let request = request.body(Full::default()).map_err(|error| error.to_string())?;
         let asked = async {
             let answer = client.request(request).await.map_err(|error| chain(&error))?;
             let (parts, body) = answer.into_parts();
@@ -294,7 +299,7 @@ mod tests {
             clients: Clients::new(std::slice::from_ref(&node), None).unwrap(),
             method: Method::GET,
             path: "/typo".to_owned(),
-            credential: (HeaderName::from_static("x-api-key"), HeaderValue::from_static("key")),
+            carrier: Carrier::Query("key=k".to_owned()),
         };
         let problem = prober.until(&node, Duration::from_secs(30), NodeResponse::is_accepted).await.unwrap_err();
         assert!(problem.contains("404") && problem.contains("use --path"), "{problem}");
@@ -308,6 +313,8 @@ mod tests {
             (404, None, true, false, true),
             (404, Some("no_route"), false, false, false),
             (405, Some("method_not_allowed"), false, false, false),
+            (400, Some("malformed_request"), false, false, false),
+            (400, Some("malformed_body"), true, false, true),
             (422, Some("schema_violation"), true, false, true),
             (401, Some("revoked"), false, true, false),
             (401, Some("invalid_key"), false, false, false),
