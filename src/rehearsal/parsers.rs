@@ -93,7 +93,13 @@ pub fn is_mistyped_key(text: &[u8]) -> bool {
 
 /// Hides what is at these paths of a JSON text, each with what stands in its place. Returns what is left.
 pub fn mask(paths: &[(&str, &str)], text: &[u8]) -> Option<Vec<u8>> {
-    mask::rewrite(hidden(paths)?, text, &MemoryBudget::new(u64::MAX)).ok().map(Vec::from)
+    masking(paths)?(text)
+}
+
+/// The same for one text after another: the paths are read once.
+pub fn masking(paths: &[(&str, &str)]) -> Option<impl Fn(&[u8]) -> Option<Vec<u8>>> {
+    let hidden = hidden(paths)?;
+    Some(move |text: &[u8]| mask::rewrite(hidden.clone(), text, &MemoryBudget::new(u64::MAX)).ok().map(Vec::from))
 }
 
 /// Like `mask`, for a text that comes in pieces of this size.

@@ -97,7 +97,12 @@ fn owned(document: &Document, value: &str) -> Result<Owned, Found> {
     let known = attributes::known(document);
     if matches!(owned, Owned::Attribute(_)) && !known.contains(name) {
         let always = ["consumer", "user"];
-        let help = did_you_mean(name, known.iter().copied().chain(always)).unwrap_or_else(|| {
+        let meant = did_you_mean(name, known.iter().copied().chain(always));
+        // Consumers that operators add have attributes, too.
+        if document.store.is_some() && meant.is_none() {
+            return Ok(owned);
+        }
+        let help = meant.unwrap_or_else(|| {
             format!("write `attributes: {{ {name}: … }}` at consumers, or with the name of a claim at issuers")
         });
         return Err((format!("no consumer and no issuer has the attribute `{name}`"), Some(help)));
