@@ -103,8 +103,10 @@ pub(super) enum Expect {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Facts {
-    /// Status of the response; 200 for a request that would be forwarded.
+    /// Status of the response; 200 for a request that would be forwarded. Of a call of gRPC, the one that HTTP has for the refusal.
     pub(super) status: Option<u16>,
+    /// Name of the status of gRPC that a refused call ends with.
+    pub(super) grpc_status: Option<String>,
     /// Code of the refusal.
     pub(super) code: Option<String>,
     /// The stage that refused.
