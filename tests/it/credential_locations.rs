@@ -258,19 +258,21 @@ fn a_drill_sends_its_key_where_the_policy_has_keys() {
         let drill = |more: &[&str]| {
             let mut drill = Command::new(env!("CARGO_BIN_EXE_bartizan"));
             let key = ["drill", "revocation", "--key", KEY, "--key-id", "acme-1", "--path", "/x?a=1"];
-            drill
-                .args(key)
-                .args(["--node", &proxy.url(""), "--admin", &admin, "--admin-token", ADMIN_TOKEN])
-                .args(more);
-            drill.env_remove("BARTIZAN_POLICY").output().unwrap()
+            drill.args(key).args(["--node", &proxy.url("")]).args(more).env_remove("BARTIZAN_POLICY").output().unwrap()
         };
-        let policy = proxy.file("policy.yaml");
-        let output = drill(&["--policy", policy.to_str().unwrap()]);
+        // The policy, with the address that its port 0 has become.
+        let operators = proxy.file("operators.yaml");
+        let policy = std::fs::read_to_string(proxy.file("policy.yaml")).unwrap();
+        let (before, after) = policy.split_once("admin:").unwrap();
+        let after = after.replacen("127.0.0.1:0", &proxy.admin().to_string(), 1);
+        std::fs::write(&operators, format!("{before}admin:{after}")).unwrap();
+        let output = drill(&["--policy", operators.to_str().unwrap()]);
         assert!(output.status.success(), "{place}: {output:?}");
+        let node = ["--admin", &admin, "--admin-token", ADMIN_TOKEN];
         let (option, name) = place.split_once(": ").unwrap();
         let option = format!("--key-{}", if option == "authorization" { "scheme" } else { option });
-        assert!(drill(&[&option, name]).status.success(), "{place}");
-        assert!(!drill(&[]).status.success(), "{place}");
+        assert!(drill(&[&node[..], &[&option, name]].concat()).status.success(), "{place}");
+        assert!(!drill(&node).status.success(), "{place}");
     }
 }
 

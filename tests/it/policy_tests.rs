@@ -426,7 +426,7 @@ tests:
         (13, "a request needs `method` and `path`"),
         (13, "found `none`"),
         (14, "did you mean `insufficient_scope`?"),
-        (14, "there is no status `DENIED`"),
+        (14, "there is no gRPC status `DENIED` / write one of ABORTED, "),
         (15, "repeated 1 to"),
         (15, "`after` needs a previous step"),
         (15, "did you mean `scope`?"),

@@ -106,8 +106,11 @@ impl DaemonArguments {
         Ok(Operator { runtime, backend })
     }
 
-    /// Where the policy has credentials, if one is given and has no errors.
+    /// Where the policy has credentials. `None`: the daemon is not given by its policy.
     fn locations(&self) -> Option<CredentialLocations> {
+        if self.admin.is_some() {
+            return None;
+        }
         let (policy, _) = compile::compile(self.policy.as_ref()?);
         policy.map(|policy| policy.auth().locations.clone())
     }

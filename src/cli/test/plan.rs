@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::file::{ALLOW, Expect, Facts, File, LongRequest, REFUSE, Request, Test, Who};
+use super::file::{ALLOW, Expect, Facts, File, GRPC_OK, LongRequest, REFUSE, Request, Test, Who};
 use crate::cli::request_defaults::{FROM, media_type, split};
 use crate::error_text;
 use crate::grpc;
@@ -339,9 +339,9 @@ impl Reader<'_> {
         let stages: Vec<&str> = Stage::ALL.iter().map(|stage| stage.as_str()).collect();
         let routes: Vec<&str> = self.policy.routes().iter().map(|route| &**route.name()).collect();
         let statuses: BTreeSet<&str> = Reason::ALL.iter().map(|reason| grpc::status(*reason).1).collect();
-        let statuses: Vec<&str> = statuses.into_iter().chain(["none"]).collect();
+        let statuses: Vec<&str> = statuses.into_iter().chain([GRPC_OK, "none"]).collect();
         for (key, what, written, names) in [
-            ("grpc_status", "status", &facts.grpc_status, &statuses),
+            ("grpc_status", "gRPC status", &facts.grpc_status, &statuses),
             ("code", "code", &facts.code, &codes),
             ("stage", "stage", &facts.stage, &stages),
             ("route", "route", &facts.route, &routes),
@@ -366,7 +366,7 @@ impl Reader<'_> {
     fn one_of(&mut self, what: &str, written: &str, names: &[&str], at: At<'_>) {
         if !names.contains(&written) {
             let help = did_you_mean(written, names.iter().copied())
-                .unwrap_or_else(|| format!("the {what}s are {}", names.join(", ")));
+                .unwrap_or_else(|| format!("write one of {}", names.join(", ")));
             self.problems.error(at.place(), format!("there is no {what} `{written}`")).help(help);
         }
     }

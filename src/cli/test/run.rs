@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::coverage::Coverage;
-use super::file::{ALLOW, Facts, REFUSE};
+use super::file::{ALLOW, Facts, GRPC_OK, REFUSE};
 use super::plan::{Case, Group, Plan};
 use crate::grpc;
 use crate::rehearsal::mint::Credential;
@@ -32,7 +32,7 @@ pub(super) struct Difference {
 #[derive(Default)]
 pub(super) struct Got {
     pub(super) status: u16,
-    /// Of a refused call of gRPC.
+    /// Of a call of gRPC.
     pub(super) grpc_status: Option<&'static str>,
     pub(super) code: Option<&'static str>,
     pub(super) stage: Option<&'static str>,
@@ -120,7 +120,7 @@ impl Got {
                 None if trace.ends_here() => 204,
                 None => 200,
             },
-            grpc_status: refusal.filter(|_| is_grpc).map(|refusal| grpc::status(refusal.reason()).1),
+            grpc_status: is_grpc.then(|| refusal.map_or(GRPC_OK, |refusal| grpc::status(refusal.reason()).1)),
             code: refusal.map(|refusal| refusal.reason().code()),
             stage: refusal.map(|refusal| refusal.stage().as_str()),
             detail: refusal.map(|refusal| refusal.detail().to_owned()),

@@ -36,9 +36,9 @@ pub(super) struct UseOf {
     asked: HashSet<usize, ahash::RandomState>,
     /// Ids of keys and clients that were sent.
     credentials: ByName<bool>,
-    /// Issuers and introspection endpoints, and whether a token of theirs was sent.
+    /// Issuers and introspection endpoints, and whether a token of theirs is on record.
     issuers: ByName<bool>,
-    /// A token was sent, and the record does not say whose.
+    /// A token is on record without its issuer.
     has_unnamed_tokens: bool,
     /// Digests of the policies that have decided.
     policies: HashSet<Box<str>, ahash::RandomState>,
@@ -125,8 +125,8 @@ impl UseOf {
         self.credentials.get(id).is_none_or(|is_sent| *is_sent)
     }
 
-    /// Those of whom no token was sent. None, if there were tokens of which that is not known.
-    pub(super) fn unsent_issuers(&self) -> impl Iterator<Item = &str> {
+    /// Issuers of which no token is on record. Empty if some records do not name the issuer.
+    pub(super) fn unused_issuers(&self) -> impl Iterator<Item = &str> {
         let unsent = self.issuers.iter().filter(|(_, is_sent)| !**is_sent).map(|(name, _)| &**name);
         unsent.filter(|_| !self.has_unnamed_tokens)
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::replacement::Replacement;
 use super::rules::{Hidden, Step};
+use crate::budget::{Exhausted, Reservation};
 
 /// How far a rule has come: its position, and that of its next step.
 type State = (usize, usize);
@@ -17,6 +18,11 @@ impl Places {
     /// The end: where the set of the next value begins.
     pub(super) fn end(&self) -> usize {
         self.0.len()
+    }
+
+    /// Takes what they occupy from the budget.
+    pub(super) fn reserve(&self, reserved: &mut Reservation) -> Result<(), Exhausted> {
+        reserved.grow_to(self.0.capacity() * size_of::<State>())
     }
 
     /// Forgets what comes after.

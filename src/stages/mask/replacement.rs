@@ -72,7 +72,7 @@ impl Replacement {
                 let left_out = length - most.min(length / 2);
                 let shown = text.char_indices().nth(left_out).and_then(|(at, _)| text.get(at..)).unwrap_or_default();
                 write_text(STARS, out)?;
-                // In its closing quote's place comes what is shown, which begins with a quote.
+                // Replaces the closing quote with the text that is shown, and removes that text's own opening quote.
                 let end = out.len().saturating_sub(1);
                 out.truncate(end);
                 write_text(shown, out)?;

@@ -232,7 +232,7 @@ impl Drill<'_> {
             }
         };
         let word = if credential.created.is_some() { "made" } else { "taken" };
-        self.step("credential", began, Ok(format!("{} is {word}", credential.name)));
+        self.step("credential", began, Ok(format!("{} is {word}; it goes in {}", credential.name, credential.carrier)));
         Ok(credential)
     }
 
@@ -399,7 +399,6 @@ fn check_nodes(watched: &[Watched], arguments: &Revocation) -> Result<String, St
     }
 }
 
-/// Returns a header with a credential.
 /// Returns the id in a key of Bartizan: `bz_ID_SECRET_CHECKSUM`.
 fn key_id(key: &str) -> Option<&str> {
     let mut parts = key.strip_prefix("bz_")?.split('_');

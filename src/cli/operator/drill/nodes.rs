@@ -140,12 +140,18 @@ impl NodeResponse {
     pub(super) fn is_accepted(&self) -> bool {
         let refused = matches!(self.status.as_u16(), 401 | 403 | 429 | 503);
         // Without a route, no credential is checked.
-        !refused && !self.is_unrouted()
+        !refused && self.advice().is_none()
     }
 
-    /// Returns whether the node has no such route, or cannot read the request: another try changes nothing.
-    fn is_unrouted(&self) -> bool {
-        matches!(self.code.as_deref(), Some("no_route" | "method_not_allowed" | "malformed_request"))
+    /// Returns what to change if the node has no such route, or cannot read the request: another try changes nothing.
+    fn advice(&self) -> Option<&'static str> {
+        match self.code.as_deref()? {
+            "no_route" | "method_not_allowed" => Some("use --path and --method of a route that the credential may use"),
+            "malformed_request" => {
+                Some("look where the API takes credentials, and use one of the options for that place")
+            }
+            _ => None,
+        }
     }
 
     fn is_revoked(&self) -> bool {
@@ -168,11 +174,7 @@ impl fmt::Display for NodeResponse {
 impl Prober {
     async fn send(&self, client: &HttpClient, node: &Node) -> Result<NodeResponse, String> {
         let request = Request::builder().method(self.method.clone()).uri(format!("{node}{}", self.path));
-        let request = match &self.carrier {
-            Carrier::Header(name, value) => request.header(name, value),
-            Carrier::Query(_) => request,
-        };
-        let request = request.body(Full::default()).map_err(|error| error.to_string())?;
+        let request = self.carrier.add_to(request).body(Full::default()).map_err(|error| error.to_string())?;
         let asked = async {
             let answer = client.request(request).await.map_err(|error| chain(&error))?;
             let (parts, body) = answer.into_parts();
@@ -199,8 +201,8 @@ impl Prober {
         loop {
             let (problem, wait) = match self.send(&self.clients.kept, node).await {
                 Ok(response) if good(&response) => return Ok(()),
-                Ok(response) if response.is_unrouted() => {
-                    let help = "use --path and --method of a route that the credential may use";
+                Ok(response) if response.advice().is_some() => {
+                    let help = response.advice().unwrap_or_default();
                     return Err(format!("{node}: {response}; {help}"));
                 }
                 Ok(response) => (response.to_string(), response.wait.filter(|wait| *wait <= LONGEST_WAIT && !waited)),
@@ -299,7 +301,7 @@ mod tests {
             clients: Clients::new(std::slice::from_ref(&node), None).unwrap(),
             method: Method::GET,
             path: "/typo".to_owned(),
-            carrier: Carrier::Query("key=k".to_owned()),
+            carrier: Carrier::Query("key".to_owned(), "k".into()),
         };
         let problem = prober.until(&node, Duration::from_secs(30), NodeResponse::is_accepted).await.unwrap_err();
         assert!(problem.contains("404") && problem.contains("use --path"), "{problem}");
