@@ -110,6 +110,54 @@ fn deep_documents_pay_for_what_they_ask_for() {
 }
 
 #[test]
+fn selectors_cost_nothing_where_other_elements_are_open() {
+    // As in NeTEx, which has a thousand constraints at its root, some with paths of several steps.
+    let key = |n: u32| {
+        format!(
+            r#"<xs:unique name="k{n}"><xs:selector xpath=".//a{n}|.//b/c{n}|.//b/*/c{n}"/><xs:field xpath="@i"/></xs:unique>"#
+        )
+    };
+    let keys: String = (0..1000).map(key).collect();
+    let schema = schema(&format!(
+        r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:any processContents="skip" minOccurs="0" maxOccurs="unbounded"/></xs:sequence></xs:complexType>{keys}</xs:element>"#
+    ));
+    let text = format!("<r>{}<a7 i='1'/></r>", "<b><c1000/></b>".repeat(2000));
+    let result = judge(&schema, &text, &mut WholeDocument, limits(50_000), HashSet::new());
+    assert!(result.is_ok(), "{result:?}");
+}
+
+#[test]
+fn a_selector_leads_to_what_its_path_says() {
+    for (path, selected) in [
+        (".", "r"),
+        ("a", "r/a"),
+        ("*", "r/a r/b"),
+        ("a/b", "r/a/b"),
+        ("./a/./b", "r/a/b"),
+        ("*/*", "r/a/b r/b/b"),
+        (".//b", "r/b r/a/b r/b/b r/a/b/b"),
+        (".//a", "r/a"),
+        (".//b/b", "r/b/b r/a/b/b"),
+        (".//*/b/b", "r/a/b/b"),
+        (".//a/b|b/b|.//b", "r/b r/a/b r/b/b r/a/b/b"),
+        (".//.", "r r/a r/b r/a/b r/b/b r/a/b/b"),
+        ("b/a", ""),
+        ("a/b/b/b", ""),
+    ] {
+        // Each element that is selected lacks the key.
+        let schema = schema(&format!(
+            r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:any processContents="skip" maxOccurs="unbounded"/></xs:sequence></xs:complexType><xs:key name="k"><xs:selector xpath="{path}"/><xs:field xpath="@i"/></xs:key></xs:element>"#
+        ));
+        let found = violations(&schema, "<r><a><b><b/></b></a><b><b/></b></r>");
+        let mut found: Vec<_> = found.iter().map(|violation| violation.pointer()[1..].to_owned()).collect();
+        let mut expected: Vec<_> = selected.split_whitespace().map(str::to_owned).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{path}");
+    }
+}
+
+#[test]
 fn a_head_of_a_union_has_members_that_extend_a_member_of_the_union() {
     // As in GML 3.1.0: `cos-ct-derived-ok` 2.3.2 leads to `cos-st-derived-ok` 2.2.4.
     let schema = schema(
