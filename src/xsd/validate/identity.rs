@@ -421,23 +421,9 @@ impl<'s> Identity<'s> {
                 }
             }
         }
-        for scope in ended {
-            let Some(ConstraintKind::KeyRef(key)) =
-                components.constraints.get(scope.constraint.index()).map(|found| found.kind)
-            else {
-                continue;
-            };
-            if scope.references.is_empty() {
-                continue;
-            }
+        for scope in ended.into_iter().filter(|scope| !scope.references.is_empty()) {
             steps.take(tables.len() as u64)?;
-            let keys = tables.iter().find(|(constraint, _)| *constraint == key).map(|(_, keys)| keys);
-            for reference in scope.references {
-                if !keys.is_some_and(|keys| keys.contains(&reference.key)) {
-                    let KeyReference { offset, path, .. } = reference;
-                    faults.push(Fault { constraint: scope.constraint, kind: FaultKind::NoKey, offset, path });
-                }
-            }
+            find_keys(components, scope, &tables, faults);
         }
         // Who refers to them from further out still needs them.
         steps.take((tables.len() as u64).saturating_mul(self.scopes.len() as u64))?;
@@ -454,6 +440,18 @@ impl<'s> Identity<'s> {
             .collect();
         self.kept.extend(needed);
         Ok(())
+    }
+}
+
+/// Looks for the keys that the references of a scope are to.
+fn find_keys(components: &Components, scope: Scope, tables: &[(ConstraintId, Keys)], faults: &mut Vec<Fault>) {
+    let kind = components.constraints.get(scope.constraint.index()).map(|found| found.kind);
+    let Some(ConstraintKind::KeyRef(key)) = kind else { return };
+    let keys = tables.iter().find(|(constraint, _)| *constraint == key).map(|(_, keys)| keys);
+    for KeyReference { key, offset, path } in scope.references {
+        if !keys.is_some_and(|keys| keys.contains(&key)) {
+            faults.push(Fault { constraint: scope.constraint, kind: FaultKind::NoKey, offset, path });
+        }
     }
 }
 
