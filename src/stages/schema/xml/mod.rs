@@ -93,6 +93,11 @@ impl XmlSchema {
         self.schema.description.as_ref()
     }
 
+    /// What it judges by.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     /// The same schema, for the content of SOAP messages.
     pub(crate) fn in_envelope(&self, soap: Soap) -> Self {
         Self { soap: Some(soap), ..self.clone() }
@@ -122,12 +127,7 @@ impl XmlSchema {
     }
 
     /// Judges a body if that takes little time, and is `None` otherwise. `charset` is what its media type says.
-    pub(super) fn check_at_once(
-        &self,
-        body: &[u8],
-        charset: Option<Charset>,
-        memory: &MemoryBudget,
-    ) -> Option<Judged> {
+    pub(super) fn check_at_once(&self, body: &[u8], charset: Option<Charset>, memory: &MemoryBudget) -> Option<Judged> {
         if body.len() > AT_ONCE {
             return None;
         }
@@ -142,13 +142,7 @@ impl XmlSchema {
     }
 
     /// Decides whether a body is acceptable XML, and valid. `None` if the steps are too few.
-    fn judge(
-        &self,
-        body: &[u8],
-        charset: Option<Charset>,
-        memory: &MemoryBudget,
-        steps: Steps,
-    ) -> Option<Judged> {
+    fn judge(&self, body: &[u8], charset: Option<Charset>, memory: &MemoryBudget, steps: Steps) -> Option<Judged> {
         let (text, _taken) = match encoding::text(body, charset, memory) {
             Ok(text) => text,
             Err(refusal) => return Some(Err(refusal)),

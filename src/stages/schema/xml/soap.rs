@@ -393,7 +393,9 @@ mod tests {
             Soap::REQUEST
         });
         let result = schema.check_at_once(text.as_bytes(), None, &MemoryBudget::new(0)).unwrap();
-        result.map(drop).map_err(|refusal| refusal.violations().first().map_or("malformed".to_owned(), |v| v.pointer.clone()))
+        result
+            .map(drop)
+            .map_err(|refusal| refusal.violations().first().map_or("malformed".to_owned(), |v| v.pointer.clone()))
     }
 
     #[test]
