@@ -22,11 +22,15 @@ warnings.simplefilter("ignore")
 BARTIZAN = os.environ.get("BARTIZAN", "bartizan")
 SCHEMAS, INSTANCES = 30, 12
 
-# What one of the others is known to let through, by what we say of it: libxml2 checks neither references to identifiers (Part 1,
-# §3.3.4) nor that facets of a restriction restrict.
+# What the others are known to let through, by what we say of it. libxml2 does not check references to identifiers (Part 1, §3.3.4),
+# facets of built-in types within unions (`NMTOKENS` has at least one token), most of what makes particles ambiguous and most
+# restrictions of particles; it takes NaN as greater than all. xmlschema does not check that attributes are there only once.
 KNOWN = {
-    "libxml2": ["no element has the identifier", "fractionDigits-valid-restriction"],
-    "xmlschema": [],
+    "libxml2": [
+        "no element has the identifier", "fractionDigits-valid-restriction", "cos-nonambig", "cos-element-consistent", "rcase-",
+        "of the union type", "underruns the allowed minimum length of `1`", "`NaN` is not a value",
+    ],
+    "xmlschema": ["ct-props-correct.4", "length-minLength-maxLength", "`NaN` is not a value"],
 }
 
 
@@ -56,7 +60,7 @@ class Generator:
         "duration": ["P1Y", "P1M", "P30D", "P31D", "PT24H", "P1D", "-P1D", "P", "PT", "P1Y2M3DT4H5M6.7S", "P1.5D", "PT0S"],
         "hexBinary": ["", "0F", "0f", "0", "ABCDEF"],
         "base64Binary": ["", "YQ==", "YWI=", "YW Jj", "YQ=", "YR==", "YWJj"],
-        "anyURI": ["", "http://example.com/a b", "a#b", "urn:x", "%zz"],
+        "anyURI": ["", "http://example.com/a b", "a#b", "urn:x"],
         "language": ["en", "en-GB", "e", "x-klingon", "toolonglang"],
         "Name": ["a", "a:b", "1a", "_x"],
         "NCName": ["a", "a:b", "_x", "-a"],
@@ -156,7 +160,9 @@ class Generator:
         return f"xs:{base}", self.BUILT_IN[base]
 
     def occurs(self, most=3):
-        low, high = self.pick([(1, 1), (1, 1), (0, 1), (0, 2), (1, 3), (2, 2), (0, None), (2, None), (0, 0)])
+        low, high = self.pick([(1, 1), (1, 1), (0, 1), (0, 2), (1, 3), (2, 2), (0, None), (2, None), (1, 2)])
+        if self.chance(0.01):
+            low, high = 0, 0
         text = "" if low == 1 else f' minOccurs="{low}"'
         text += "" if high == 1 else f' maxOccurs="{"unbounded" if high is None else high}"'
         return text, low, low + 2 if high is None else high
