@@ -55,6 +55,11 @@ fn schemas_that_others_judge_otherwise() {
         ),
         // Part 1, §3.3.6. libxml2 accepts it.
         (r#"<xs:element name="r" type="xs:ID" fixed="i"/>"#, Some("e-props-correct.5")),
+        // Part 1, §3.4.6: a list of identifiers is not derived from `ID`, so there may be two. Both refuse it.
+        (
+            r#"<xs:simpleType name="s"><xs:list itemType="xs:ID"/></xs:simpleType><xs:complexType name="t"><xs:attribute name="a" type="s"/><xs:attribute name="b" type="s"/></xs:complexType>"#,
+            None,
+        ),
         // Part 1, §3.9.6. libxml2 accepts it.
         (
             r#"<xs:complexType name="b"><xs:sequence><xs:element name="d" type="xs:gDay" maxOccurs="3"/></xs:sequence></xs:complexType><xs:complexType name="t"><xs:complexContent><xs:restriction base="b"><xs:sequence><xs:element name="d" type="xs:gDay" maxOccurs="unbounded"/></xs:sequence></xs:restriction></xs:complexContent></xs:complexType>"#,
@@ -106,6 +111,14 @@ fn instances_that_others_judge_otherwise() {
             "<r><a>1</a></r>",
             false,
         ),
+        // Part 2, §3.2.7.4: a time of a zone is not comparable with one of none that is less than 14 hours away. Both accept it.
+        (
+            r#"<xs:element name="r"><xs:simpleType><xs:restriction base="xs:time"><xs:minInclusive value="00:00:00"/></xs:restriction></xs:simpleType></xs:element>"#,
+            "<r>12:30:15.25Z</r>",
+            false,
+        ),
+        // Part 2, §4.3.6: white space is replaced before values are compared. libxml2 compares the text.
+        (r#"<xs:element name="r" type="xs:normalizedString" fixed="a b"/>"#, "<r>a&#9;b</r>", true),
         // An empty list is a value. libxml2 takes it for none.
         (
             r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:element name="b" minOccurs="2" maxOccurs="2"><xs:simpleType><xs:list itemType="xs:duration"/></xs:simpleType></xs:element></xs:sequence></xs:complexType><xs:unique name="k"><xs:selector xpath="b"/><xs:field xpath="."/></xs:unique></xs:element>"#,
