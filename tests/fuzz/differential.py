@@ -412,7 +412,7 @@ def ours(folder, schemas):
 def libxml2(folder, n):
     files = [f"{folder}/{n}-{m}.xml" for m in range(INSTANCES)]
     try:
-        said = subprocess.run(["xmllint", "--nonet", "--noout", "--schema", f"{folder}/{n}.xsd", *files], capture_output=True, text=True, timeout=5)
+        said = subprocess.run(["xmllint", "--nonet", "--noout", "--schema", f"{folder}/{n}.xsd", *files], capture_output=True, text=True, errors="replace", timeout=5)
     except subprocess.TimeoutExpired:
         return None, "it does not end"
     if "failed to compile" in said.stderr:
