@@ -2,6 +2,7 @@
 //!
 //! `None` is input that the parser refuses.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -10,7 +11,7 @@ use http::Method;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 
-use crate::budget::MemoryBudget;
+use crate::budget::{MemoryBudget, Steps};
 use crate::policy::units::{Period, Rate, Size};
 use crate::proxy::http1::body_decoder::BodyDecoder;
 use crate::proxy::request::path as request_path;
@@ -22,6 +23,12 @@ use crate::stages::auth::key_location;
 use crate::stages::auth::key_set::KeySet;
 use crate::stages::mask::{self, Hidden, Mask, Replacement, Rule};
 use crate::state::registry::entry::{Entry, Kind};
+use crate::xsd::compile::compile;
+use crate::xsd::components::documents::Found;
+use crate::xsd::document::tokens::Accepts;
+use crate::xsd::instance::{Bounds, Rejection, WholeDocument, judge};
+use crate::xsd::schema::Schema;
+use crate::xsd::validate::Limits;
 
 /// Returns the normal form of the path of a request.
 pub fn path(text: &str) -> Option<String> {
@@ -124,4 +131,43 @@ pub fn quantities(text: &str) -> Vec<String> {
         T::from_str(text).ok().map(|quantity| quantity.to_string())
     }
     [shown::<Period>(text), shown::<Size>(text), shown::<Rate>(text)].into_iter().flatten().collect()
+}
+
+/// What is accepted of documents that an [`XmlSchema`] judges.
+const XML: Bounds = Bounds {
+    markup: Accepts { doctype: false, attributes: 128, name: 1 << 10 },
+    instructions: true,
+    depth: 256,
+    namespaces: 64,
+};
+
+/// An XML Schema without a policy.
+pub struct XmlSchema(Schema);
+
+impl XmlSchema {
+    /// Compiles the first of these documents, each with its name; the others are what it may refer to.
+    ///
+    /// # Errors
+    /// The constraint and the words of the first problem.
+    pub fn new(documents: &[(&str, &[u8])]) -> Result<Self, String> {
+        let found = |(name, bytes): &(&str, &[u8])| Found { file: (*name).into(), bytes: (*bytes).into() };
+        let first = documents.iter().take(1).map(found).collect();
+        let compiled = compile(first, &mut |reference| {
+            Ok(documents.iter().find(|(name, _)| Some(*name) == reference.location).map(found))
+        });
+        compiled.map(Self).map_err(|problems| {
+            let words = problems.first().map(|problem| format!("{}: {}", problem.constraint, problem.message));
+            words.unwrap_or_default()
+        })
+    }
+
+    /// Whether a document is valid. `None`: it is not well-formed, or too complex to judge.
+    pub fn judge(&self, text: &str) -> Option<bool> {
+        let limits = Limits { steps: Steps::new(2_000_000), memory: 2 << 20, violations: 20 };
+        match judge(&self.0, text, &mut WholeDocument, (XML, limits), HashSet::new()) {
+            Ok(()) => Some(true),
+            Err(Rejection::Invalid(_)) => Some(false),
+            Err(_) => None,
+        }
+    }
 }

@@ -31,6 +31,8 @@ const READ_BY: &[(&str, &str)] = &[
     ("XML", "xml"),
     ("XML Schema documents", "xsd"),
     ("documents that XML Schema judges", "instance"),
+    ("patterns of XML Schema", "pattern"),
+    ("numbers, dates and durations", "datatype"),
     ("forms", "form"),
     ("queries", "query"),
 ];

@@ -42,6 +42,7 @@ mod exemptions;
 mod expiry;
 mod explain;
 mod failover;
+mod families;
 mod forged;
 mod forms;
 mod forward_claims;
