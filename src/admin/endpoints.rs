@@ -68,6 +68,10 @@ pub(super) enum Action {
     PatchKey,
     RemoveKey,
     RotateKey,
+    ListClients,
+    ListConsumerClients,
+    GetClient,
+    RemoveClient,
     ListGrants,
     ListConsumerGrants,
     Grant,
@@ -97,7 +101,7 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 }
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
-static ENDPOINTS: [Endpoint; 51] = [
+static ENDPOINTS: [Endpoint; 55] = [
     public("/", Page::GetDocument),
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
@@ -131,6 +135,10 @@ static ENDPOINTS: [Endpoint; 51] = [
     on("PATCH", "/v1/keys/{id}", Rights::Operate, Action::PatchKey),
     on("DELETE", "/v1/keys/{id}", Rights::Operate, Action::RemoveKey),
     on("POST", "/v1/keys/{id}/rotate", Rights::Operate, Action::RotateKey),
+    on("GET", "/v1/clients", Rights::Read, Action::ListClients),
+    on("GET", "/v1/clients/{id}", Rights::Read, Action::GetClient),
+    on("DELETE", "/v1/clients/{id}", Rights::Operate, Action::RemoveClient),
+    on("GET", "/v1/consumers/{name}/clients", Rights::Read, Action::ListConsumerClients),
     on("GET", "/v1/invitations", Rights::Read, Action::ListInvitations),
     on("DELETE", "/v1/invitations/{id}", Rights::Operate, Action::WithdrawInvitation),
     on("GET", "/v1/consumers/{name}/invitations", Rights::Read, Action::ListConsumerInvitations),

@@ -180,6 +180,7 @@ fn own_operation(endpoint: SelfEndpoint) -> Value {
         SelfEndpoint::RotateKey => "Replaces one of your keys; the old one stays valid for `overlap`",
         SelfEndpoint::OpenApi => "What you may call, as this document",
         SelfEndpoint::Docs => "What you may call, as a page",
+        SelfEndpoint::RotateSecret => "Replaces the secret of a client; the old one stays valid for `overlap`",
         SelfEndpoint::ClaimInvitation => "Claims an invitation",
     };
     let mut operation = json!({

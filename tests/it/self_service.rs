@@ -9,7 +9,7 @@ use crate::support::proxy::ADMIN_TOKEN;
 use crate::support::redis::Server;
 use crate::support::*;
 
-const CLAIM: &str = "/.bartizan/invitations/claim";
+pub const CLAIM: &str = "/.bartizan/invitations/claim";
 
 /// An API with two consumers, of which one may refund, and routes of several kinds.
 fn serving(upstream: &Upstream) -> Policy {
@@ -32,7 +32,7 @@ fn serving(upstream: &Upstream) -> Policy {
 
 /// Asks the operators' listener; the answer must have this status.
 #[track_caller]
-fn operates(proxy: &Proxy, method: &str, path: &str, body: Value, status: u16) -> Value {
+pub fn operates(proxy: &Proxy, method: &str, path: &str, body: Value, status: u16) -> Value {
     let mut operator = operator(proxy);
     let request = operator.request(method, path).bearer(ADMIN_TOKEN);
     let answer = match body {
@@ -45,12 +45,12 @@ fn operates(proxy: &Proxy, method: &str, path: &str, body: Value, status: u16) -
 
 /// Invites a consumer; returns the id and the code.
 #[track_caller]
-fn invite(proxy: &Proxy, consumer: &str, with: Value) -> (String, String) {
+pub fn invite(proxy: &Proxy, consumer: &str, with: Value) -> (String, String) {
     let made = operates(proxy, "POST", &format!("/v1/consumers/{consumer}/invitations"), with, 201);
     (made["id"].as_str().unwrap().to_owned(), made["code"].as_str().unwrap().to_owned())
 }
 
-fn claim(client: &mut Client, code: &str) -> Answer {
+pub fn claim(client: &mut Client, code: &str) -> Answer {
     client.post(CLAIM, json!({"code": code}).to_string()).send()
 }
 
@@ -165,7 +165,7 @@ fn a_code_that_is_not_good_gives_nothing() {
     assert_eq!(said(refused[0], "bartizan.consumer"), "acme");
 }
 
-fn proxy_text(policy: &Policy, from: &str, to: &str) -> String {
+pub fn proxy_text(policy: &Policy, from: &str, to: &str) -> String {
     let text = policy.yaml();
     assert!(text.contains(from), "{text}");
     text.replace(from, to)

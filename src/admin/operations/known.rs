@@ -15,6 +15,7 @@ use crate::policy::Access;
 use crate::policy::diagnostic::did_you_mean;
 use crate::refusal::Refusal;
 use crate::stages::auth::attributes::Values as Attributes;
+use crate::stages::auth::claims::OWN_ISSUER;
 use crate::stages::mask::Mask;
 use crate::stages::scope::ownership::Condition;
 use crate::state::registry::revocation_key::RevocationTarget;
@@ -42,12 +43,16 @@ impl Operation<'_> {
         }
     }
 
-    /// Checks the target of a revocation. Ids and subjects of tokens cannot be checked: only their issuers know them.
+    /// Checks the target of a revocation. Ids and subjects of tokens cannot be checked: only their issuers know them. The subjects of the
+    /// token service are its clients, and those of exchanged tokens.
     pub(super) fn check_target(&self, target: &RevocationTarget, force: bool) -> Result<()> {
         let (pointer, problem) = match target {
             _ if force => return Ok(()),
             RevocationTarget::Key(id) => ("/key", self.unknown_key(id)),
             RevocationTarget::Consumer(name) => ("/consumer", self.unknown_consumer(name)),
+            RevocationTarget::Subject { issuer, subject } if **issuer == *OWN_ISSUER => {
+                ("/subject", self.unknown_client(subject))
+            }
             _ => return Ok(()),
         };
         problem.map_or(Ok(()), |problem| Err(input::wrong(pointer, problem)))
@@ -110,6 +115,13 @@ impl Operation<'_> {
         let (listed, made) = (&self.policy().auth().keys, self.registry().keys());
         let known: Vec<&str> = listed.listed().map(|key| &*key.id).chain(made.iter().map(|key| &*key.id)).collect();
         (!known.contains(&id)).then(|| unknown("there is no key with this id", id, known))
+    }
+
+    fn unknown_client(&self, id: &str) -> Option<String> {
+        let (listed, made) = (&self.policy().auth().clients, self.registry().clients());
+        let known: Vec<&str> = listed.keys().map(|id| &**id).chain(made.iter().map(|client| &*client.id)).collect();
+        let is_of_exchange = id.split_once(':').is_some_and(|(issuer, _)| self.has_issuer(issuer));
+        (!is_of_exchange && !known.contains(&id)).then(|| unknown("there is no client with this id", id, known))
     }
 
     fn known_scopes(&self) -> BTreeSet<&str> {
@@ -187,7 +199,7 @@ fn not_in_policy<'n>(problem: &str, name: &str, known: impl IntoIterator<Item = 
     }
 }
 
-fn nearest<'n>(problem: &str, name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+pub(super) fn nearest<'n>(problem: &str, name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
     did_you_mean(name, known).map_or_else(|| problem.to_owned(), |help| format!("{problem}; {help}"))
 }
 

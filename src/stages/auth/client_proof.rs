@@ -8,7 +8,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use super::attributes::ClaimedAttributes;
-use super::caller::{Caller, CredentialKind, Verified};
+use super::caller::{Caller, Consumer, Verified};
 use super::claims::{Confirmation, refuse};
 use super::client::{Client, ClientCredential, Presented};
 use super::dpop::ProofError;
@@ -28,12 +28,13 @@ const MAX_JTI: usize = 256;
 const TYPES: [&str; 2] = ["client-authentication+jwt", "jwt"];
 
 /// A client that has proven its identity.
-pub(crate) struct KnownClient<'a> {
-    pub(crate) client: &'a Client,
-    kind: CredentialKind,
+pub(crate) struct KnownClient {
+    pub(crate) client: Arc<Client>,
     issued: Option<i64>,
     /// Thumbprint of the certificate that its tokens are bound to.
     pub(crate) certificate: Option<Digest>,
+    /// The digest of the secret that it has sent.
+    pub(crate) secret: Option<Digest>,
 }
 
 impl Authentication {
@@ -50,9 +51,49 @@ impl Authentication {
         self.store_available().is_ok()
     }
 
-    /// The client with this id.
-    pub(crate) fn client_named(&self, id: &str) -> Option<&Client> {
-        self.rules.clients.get(id)
+    /// The client with this id, of the policy or made at run time.
+    ///
+    /// # Errors
+    /// Its consumer has a plan that the policy does not have, or its key cannot be read.
+    pub(crate) fn client_named(&self, id: &str) -> Result<Option<Arc<Client>>, Refusal> {
+        if let Some(listed) = self.rules.clients.get(id) {
+            return Ok(Some(Arc::clone(listed)));
+        }
+        let Some(stored) = self.registry.client(id) else { return Ok(None) };
+        // The policy may have had the consumer, and no longer has it.
+        let Some(consumer) = self.rules.directory.named(&stored.consumer, &self.registry)? else { return Ok(None) };
+        Client::of_registry(&stored, consumer).map(|client| Some(Arc::new(client)))
+    }
+
+    /// The clients of a consumer, by id; those whose key cannot be read are left out.
+    pub(crate) fn clients_of(&self, consumer: &Arc<Consumer>) -> Vec<Arc<Client>> {
+        let listed = self.rules.clients.values().filter(|client| client.consumer.name() == consumer.name()).cloned();
+        let made = self.registry.clients_of(consumer.name()).into_iter();
+        let made = made.filter(|stored| !self.rules.clients.contains_key(&stored.id));
+        let made = made.filter_map(|stored| Client::of_registry(&stored, Arc::clone(consumer)).ok().map(Arc::new));
+        let mut clients: Vec<_> = listed.chain(made).collect();
+        clients.sort_by(|one, other| one.id.cmp(&other.id));
+        clients
+    }
+
+    /// Authenticates a client that has presented itself in one of these ways: the first that is right counts.
+    ///
+    /// # Errors
+    /// See [`Self::client`].
+    pub(crate) async fn client_by_any(
+        &self,
+        request: &Request<'_>,
+        presented: &[Presented<'_>],
+        issuer: &str,
+    ) -> Result<KnownClient, Refusal> {
+        let mut refused = None;
+        for presented in presented {
+            match self.client(request, *presented, issuer).await {
+                Err(refusal) if refusal.reason() == Reason::InvalidClient => refused = refused.or(Some(refusal)),
+                decided => return decided,
+            }
+        }
+        Err(refused.unwrap_or_else(|| wrong("send the credential of a client")))
     }
 
     /// Counts the attempt if it has failed.
@@ -66,48 +107,50 @@ impl Authentication {
     ///
     /// # Errors
     /// `invalid_client`, or the client may not get tokens now.
-    pub(crate) async fn client(
+    async fn client(
         &self,
         request: &Request<'_>,
         presented: Presented<'_>,
         issuer: &str,
-    ) -> Result<KnownClient<'_>, Refusal> {
+    ) -> Result<KnownClient, Refusal> {
         self.store_available()?;
         let known = match presented {
             Presented::Secret { id, secret } => self.by_secret(id, secret, request.now())?,
             Presented::Assertion { id, assertion } => self.by_assertion(id, assertion, issuer, request.now()).await?,
             Presented::Id(id) => self.by_own_certificate(id, request)?,
         };
-        known.client.check_standing(&self.registry, &[], known.issued, request.now())?;
-        standing::check_networks(known.client.consumer.networks().into_iter(), request)?;
+        let (client, now) = (&known.client, request.now());
+        client.check_standing(&self.registry, &[], known.issued, now)?;
+        let networks = client.consumer.networks().into_iter().chain(client.networks.as_deref());
+        standing::check_networks(networks, request)?;
         Ok(known)
     }
 
-    fn by_secret(&self, id: &str, secret: &str, now: Timestamp) -> Result<KnownClient<'_>, Refusal> {
+    fn by_secret(&self, id: &str, secret: &str, now: Timestamp) -> Result<KnownClient, Refusal> {
         let sent = digest(&SHA256, secret.as_bytes());
-        let client = self.rules.clients.get(id);
-        let secrets = client.map(|client| match &client.credential {
+        let client = self.client_named(id)?;
+        let secrets = client.as_deref().map(|client| match &client.credential {
             ClientCredential::Secrets(secrets) => secrets.as_slice(),
             _ => &[],
         });
         let found = secrets.unwrap_or_default().iter().find(|secret| bool::from(secret.sha256.ct_eq(sent.as_ref())));
-        match (client, found) {
+        match (&client, found) {
             (Some(_), Some(secret)) if secret.expires.is_some_and(|expires| expires <= now) => {
                 Err(wrong("the client secret has expired; ask the API's owner for a new one"))
             }
             (Some(client), Some(secret)) => Ok(KnownClient {
-                client,
-                kind: CredentialKind::ClientSecret,
+                client: Arc::clone(client),
                 issued: secret.created.map(Timestamp::as_second),
                 certificate: None,
+                secret: Some(secret.sha256),
             }),
             _ => Err(wrong("the client is unknown, or its secret is wrong")),
         }
     }
 
-    fn by_own_certificate(&self, id: &str, request: &Request<'_>) -> Result<KnownClient<'_>, Refusal> {
+    fn by_own_certificate(&self, id: &str, request: &Request<'_>) -> Result<KnownClient, Refusal> {
         let shown = request.certificate();
-        let (Some(shown), Some(client)) = (shown, self.rules.clients.get(id)) else {
+        let (Some(shown), Some(client)) = (shown, self.client_named(id)?) else {
             return Err(wrong("send the credential of the client"));
         };
         let ClientCredential::Certificate(thumbprint) = client.credential else {
@@ -118,7 +161,7 @@ impl Authentication {
         }
         certificate::check(shown, &self.rules.trusts, request.now())?;
         let issued = Some(shown.not_before);
-        Ok(KnownClient { client, kind: CredentialKind::Certificate, issued, certificate: Some(thumbprint) })
+        Ok(KnownClient { client, issued, certificate: Some(thumbprint), secret: None })
     }
 
     /// RFC 7523 §3. The audience is the issuer and nothing else: an assertion that another server may use as well would let that
@@ -129,18 +172,16 @@ impl Authentication {
         assertion: &str,
         issuer: &str,
         now: Timestamp,
-    ) -> Result<KnownClient<'_>, Refusal> {
+    ) -> Result<KnownClient, Refusal> {
         let PresentedToken::Jwt(token) = Token::read(assertion) else {
             return Err(wrong("the client assertion is not a JWT of three base64url parts"));
         };
         let claim = |name: &str| token.claims.get(name).and_then(Value::as_str);
         let named = claim("sub").filter(|sub| token.iss() == Some(sub) && id.is_none_or(|id| id == *sub));
         let named = named.ok_or_else(|| wrong("`iss` and `sub` of a client assertion are the client's id"))?;
-        let client = self.rules.clients.get(named);
-        let (Some(client), Some(ClientCredential::Keys(keys))) = (client, client.map(|client| &client.credential))
-        else {
-            return Err(wrong("the client is unknown, or does not sign assertions"));
-        };
+        let unknown = || wrong("the client is unknown, or does not sign assertions");
+        let client = self.client_named(named)?.ok_or_else(unknown)?;
+        let ClientCredential::Keys(keys) = &client.credential else { return Err(unknown()) };
         let header = |name: &str| token.header.get(name).and_then(Value::as_str);
         let typ = token.header.get("typ").map(|typ| typ.as_str().unwrap_or_default().to_ascii_lowercase());
         if token.header.contains_key("crit") || typ.is_some_and(|typ| !TYPES.contains(&&*typ)) {
@@ -180,8 +221,10 @@ impl Authentication {
                 return Err(refuse(Reason::IdentityUnavailable, detail).cause(error.to_string()));
             }
         }
-        let issued = token.claims.get("iat").and_then(Value::as_i64);
-        Ok(KnownClient { client, kind: CredentialKind::ClientAssertion, issued, certificate: None })
+        // A key that a client has registered is as old as the client, however young its assertions are.
+        let signed = || token.claims.get("iat").and_then(Value::as_i64);
+        let issued = client.created.map(Timestamp::as_second).or_else(signed);
+        Ok(KnownClient { client, issued, certificate: None, secret: None })
     }
 }
 
@@ -202,7 +245,12 @@ fn assertion_end(token: &Token<'_>, now: Timestamp) -> Result<i64, Refusal> {
     Ok(end as i64 + SKEW)
 }
 
-impl KnownClient<'_> {
+impl KnownClient {
+    /// When its tokens must have expired, in seconds since 1970: it has ended by then.
+    pub(crate) fn end(&self) -> Option<i64> {
+        self.client.expires.map(Timestamp::as_second)
+    }
+
     /// The caller that it is, for the record, with the scopes that it was granted.
     pub(crate) fn caller(&self, auth: &Authentication, granted: Vec<Box<str>>) -> Arc<Caller> {
         let consumer = &self.client.consumer;
@@ -210,10 +258,10 @@ impl KnownClient<'_> {
             Arc::clone(consumer),
             consumer.account(&auth.ledger),
             Verified {
-                kind: self.kind,
+                kind: self.client.credential.kind(),
                 id: Some(self.client.id.clone()),
                 user: None,
-                networks: None,
+                networks: self.client.networks.clone(),
                 attributes: ClaimedAttributes::default(),
                 forwarded: Box::default(),
                 granted,
