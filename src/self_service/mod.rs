@@ -8,12 +8,14 @@
 //! - `claim`: claims an invitation, for which `new_credential` makes the credential; `me`; `rotate`: replaces a key of the caller;
 //!   `rotate_secret`: replaces the secret of a client of the token service; `overlap`: what both take;
 //! - [`offer`]: what somebody may call, and how it is described: `openapi` as a document (with the schemas of
-//!   `components`), `docs` as a page, [`sheet`] as the hand-over sheet of an invitation, with the commands of `partner_steps`.
+//!   `components`), `docs` as a page, [`sheet`] as the hand-over sheet of an invitation, with the commands of `partner_steps`. `kept`: neither
+//!   document is made for each who asks.
 
 mod claim;
 mod components;
 mod docs;
 mod input;
+mod kept;
 mod key_use;
 mod me;
 mod new_credential;
