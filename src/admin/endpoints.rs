@@ -37,6 +37,7 @@ pub(super) enum Page {
     ListIssuers,
     ListSecrets,
     ListSinks,
+    GetLaunchCheck,
     FollowAudit,
 }
 
@@ -101,7 +102,7 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 }
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
-static ENDPOINTS: [Endpoint; 55] = [
+static ENDPOINTS: [Endpoint; 56] = [
     public("/", Page::GetDocument),
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
@@ -113,6 +114,7 @@ static ENDPOINTS: [Endpoint; 55] = [
     page("GET", "/v1/issuers", Rights::Read, Page::ListIssuers),
     page("GET", "/v1/secrets", Rights::Read, Page::ListSecrets),
     page("GET", "/v1/sinks", Rights::Read, Page::ListSinks),
+    page("GET", "/v1/launch-check", Rights::Read, Page::GetLaunchCheck),
     page("GET", "/v1/audit", Rights::Read, Page::FollowAudit),
     on("GET", "/v1/consumers", Rights::Read, Action::ListConsumers),
     on("POST", "/v1/consumers", Rights::Operate, Action::AddConsumer),

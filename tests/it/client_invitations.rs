@@ -92,7 +92,7 @@ fn claimed(proxy: &Proxy, consumer: &str, mut with: Value) -> (String, String) {
 }
 
 /// Sends a claim with more than the code.
-fn claims_with(client: &mut Client, code: &str, more: Value) -> Answer {
+fn claims_with(client: &mut Client, code: &str, more: &Value) -> Answer {
     let mut body = json!({"code": code});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     client.post(CLAIM, body.to_string()).send()
@@ -105,7 +105,7 @@ fn a_partner_claims_a_client_secret_and_rotates_it() {
     let proxy = serving(&upstream).start();
     let (invitation, code) = invite(&proxy, "acme", json!({"credential": "client_secret", "scopes": ["orders:read"]}));
     let mut partner = client(&proxy);
-    claims_with(&mut partner, &code, json!({"jwk": {}})).refused(422, "schema_violation");
+    claims_with(&mut partner, &code, &json!({"jwk": {}})).refused(422, "schema_violation");
     let made = claim(&mut partner, &code).is(201);
     assert_eq!(made.header("cache-control"), Some("no-store"));
     let made = made.json();
@@ -247,14 +247,14 @@ fn a_partner_brings_its_own_key() {
         (json!({"jwk": listed.jwk()}), 409, "conflict", "used here already"),
         (json!({"jwk": own_keys["keys"][0]}), 409, "conflict", "used here already"),
     ] {
-        let refused = claims_with(&mut partner, &code, more).refused(status, code_said).text();
+        let refused = claims_with(&mut partner, &code, &more).refused(status, code_said).text();
         assert!(refused.contains(detail), "{detail}: {refused}");
         assert!(!refused.contains(key.private_jwk()["d"].as_str().unwrap()));
     }
     let twice = format!(r#"{{"code": "{code}", "jwk": {{"kty": "EC", "kty": "RSA"}}}}"#);
     partner.post(CLAIM, twice).send().refused(422, "schema_violation");
     // None of it has used the code.
-    let made = claims_with(&mut partner, &code, json!({"jwk": key.jwk()})).is(201).json();
+    let made = claims_with(&mut partner, &code, &json!({"jwk": key.jwk()})).is(201).json();
     let id = text(&made, "client_id");
     assert!(made.get("client_secret").is_none() && made.get("rotate").is_none(), "{made}");
     let bearer = token(asserts(&mut partner, &id, &key));
@@ -264,7 +264,7 @@ fn a_partner_brings_its_own_key() {
     let (_, second) = invite(&proxy, "bank", kind);
     let mut renamed = key.jwk();
     renamed["kid"] = json!("other");
-    claims_with(&mut partner, &second, json!({"jwk": renamed})).refused(409, "conflict");
+    claims_with(&mut partner, &second, &json!({"jwk": renamed})).refused(409, "conflict");
     let shown = operates(&proxy, "GET", &format!("/v1/clients/{id}"), Value::Null, 200);
     assert_eq!((&shown["thumbprint"], &shown["source"]), (&json!(key.thumbprint()), &json!("store")));
     let records = proxy.done();
@@ -299,10 +299,10 @@ fn a_partner_brings_its_own_certificate() {
         (json!({"certificate": bank.certificate}), 409, "conflict", "another consumer"),
         (json!({"certificate": "x".repeat(17_000)}), 413, "body_too_large", ""),
     ] {
-        let refused = claims_with(&mut plain(), &code, more).refused(status, said).text();
+        let refused = claims_with(&mut plain(), &code, &more).refused(status, said).text();
         assert!(refused.contains(detail), "{detail}: {refused}");
     }
-    let made = claims_with(&mut plain(), &code, json!({"certificate": own.certificate})).is(201).json();
+    let made = claims_with(&mut plain(), &code, &json!({"certificate": own.certificate})).is(201).json();
     let id = text(&made, "client_id");
     assert!(made["expires"].is_string(), "it ends with the certificate: {made}");
     let showing = |certified: &certificates::Certified| client(&proxy).tls(authority.client_showing(certified));
@@ -316,12 +316,12 @@ fn a_partner_brings_its_own_certificate() {
     assert!(metadata["token_endpoint_auth_methods_supported"].to_string().contains("self_signed_tls_client_auth"));
     // One certificate, one client; and none that was revoked.
     let (_, second) = invite(&proxy, "acme", json!({"credential": "certificate"}));
-    claims_with(&mut plain(), &second, json!({"certificate": own.certificate})).refused(409, "conflict");
+    claims_with(&mut plain(), &second, &json!({"certificate": own.certificate})).refused(409, "conflict");
     let other = authority.vouches_for(9, &["acme.test"]);
     let thumbprint: String = other.thumbprint().iter().map(|byte| format!("{byte:02x}")).collect();
     operates(&proxy, "POST", "/v1/revocations", json!({"certificate": format!("sha256:{thumbprint}")}), 201);
     let revoked =
-        claims_with(&mut plain(), &second, json!({"certificate": other.certificate})).refused(409, "conflict");
+        claims_with(&mut plain(), &second, &json!({"certificate": other.certificate})).refused(409, "conflict");
     assert!(revoked.text().contains("was revoked"), "{}", revoked.text());
     proxy.done();
 }

@@ -329,6 +329,57 @@ function findingsView(place, signal) {
   signal.addEventListener("abort", () => clearInterval(timer));
 }
 
+// --- launch check ---
+
+/** A sentence in which what is between two backticks is code. */
+const prose = (text) => {
+  const parts = text.split("`");
+  return parts.length % 2 ? parts.map((part, index) => (index % 2 ? el("code", {}, part) : part)) : text;
+};
+
+/** Shows what `bartizan ready` shows. Where something is to be done comes first. */
+function launchView(place, signal) {
+  const KINDS = { failed: ["bad", "failed"], not_looked_at: ["warn", "not looked at"], passed: ["good", "passed"], not_applicable: ["", "not applicable"] };
+  const verdict = el("p", { class: "verdict", role: "status" }, "Reading the policy, its tests and its record …");
+  const problem = el("p", { class: "wrong", role: "alert" });
+  const items = el("ol", { class: "checks" });
+  const again = button("Look again", () => load());
+  const line = ({ file, line: number, column }) => file && [el("code", {}, `${file}:${number}:${column}`), ": "];
+  const finding = (one) => el("li", {}, line(one), prose(one.message), "; ", prose(one.help));
+  const item = ({ asks, status, evidence, findings, more }) => el("li", {},
+    badge(...KINDS[status]),
+    el("div", {},
+      el("h2", {}, prose(asks)),
+      el("p", { class: "quiet" }, prose(evidence)),
+      findings.length > 0 && el("ul", {}, findings.map(finding), more > 0 && el("li", {}, `and ${count(more)} more; bartizan ready shows all`))));
+  const show = (report) => {
+    const parts = Object.entries(KINDS).filter(([kind]) => report[kind]).map(([kind, [, words]]) => `${report[kind]} ${words}`);
+    verdict.replaceChildren(badge(report.ready ? "good" : "bad", report.ready ? "ready" : "not ready"), ` ${parts.join(", ")}`);
+    const order = Object.keys(KINDS);
+    const sorted = [...report.items].sort((one, other) => order.indexOf(one.status) - order.indexOf(other.status));
+    items.replaceChildren(...sorted.map(item));
+    about.replaceChildren(el("code", {}, report.file), ", looked at ", time(report.at));
+  };
+  const about = el("span", { class: "quiet" });
+  const load = async () => {
+    again.disabled = true;
+    try {
+      const report = await api("GET", "/v1/launch-check");
+      if (signal.aborted) return;
+      problem.textContent = "";
+      show(report);
+    } catch (error) {
+      if (signal.aborted) return;
+      problem.textContent = error.message;
+      verdict.textContent = "";
+    } finally {
+      again.disabled = false;
+    }
+  };
+  place.append(heading("Launch check", about, again), el("section", { class: "panel", "aria-label": "The launch checklist" }, verdict, problem, items));
+  load();
+}
+
 // --- system ---
 
 const fresh = (state) => badge(state === "ready" || state === "available" || state === "active" ? "good" : state === "unavailable" || state === "unhealthy" || state === "unresolved" ? "bad" : "warn", state ?? "–");
@@ -395,6 +446,7 @@ const VIEWS = {
   keys: ["Keys", keysView],
   limits: ["Limits", limitsView],
   findings: ["Findings", findingsView],
+  launch: ["Launch", launchView],
   system: ["System", systemView],
 };
 
