@@ -232,30 +232,30 @@ fn as_listed(made: &Key, policy: &Policy) -> api_key::Key {
 pub(super) fn clients(auth: &Authentication, now: Timestamp) -> Vec<Value> {
     let listed = auth.rules().clients.values().map(|one| client(one, None, auth.registry(), now));
     let made = auth.registry().clients();
-    let made = made.iter().filter_map(|stored| made_client(stored, auth.registry(), now));
+    let made = made.iter().map(|stored| made_client(stored, auth.registry(), now));
     let mut clients: Vec<Value> = listed.chain(made).collect();
     clients.sort_by_key(|client| client.get("id").and_then(Value::as_str).unwrap_or_default().to_owned());
     clients
 }
 
-/// A client made at run time; `None` if its key cannot be read.
-fn made_client(stored: &entry::Client, registry: &Registry, now: Timestamp) -> Option<Value> {
+/// A client made at run time.
+pub(super) fn made_client(stored: &entry::Client, registry: &Registry, now: Timestamp) -> Value {
     // Views show only the consumer's name, so the rest is left empty.
     let consumer = Arc::new(Listed::new(&stored.consumer, Vec::new(), None, None));
-    let compiled = Client::of_registry(stored, consumer).ok()?;
-    Some(client(&compiled, Some(stored), registry, now))
+    client(&Client::of_registry(stored, consumer), Some(stored), registry, now)
 }
 
-fn client(client: &Client, made: Option<&entry::Client>, registry: &Registry, now: Timestamp) -> Value {
+/// A client of the policy, or `made` at run time.
+pub(super) fn client(client: &Client, made: Option<&entry::Client>, registry: &Registry, now: Timestamp) -> Value {
     let (mut secrets, mut certificate, mut thumbprint) = (None, None, None);
-    match (&client.credential, made.map(|made| &made.credential)) {
-        (ClientCredential::Secrets(all), _) => {
+    match &client.credential {
+        ClientCredential::Secrets(all) => {
             let shown = all.iter().map(|secret| json!({"created": secret.created, "expires": secret.expires}));
             secrets = Some(shown.collect::<Vec<_>>());
         }
-        (ClientCredential::Certificate(digest), _) => certificate = Some(format!("sha256:{}", hex::encode(digest))),
-        (ClientCredential::Keys(_), Some(entry::ClientCredential::Key(key))) => thumbprint = Some(&key.thumbprint),
-        (ClientCredential::Keys(_), _) => {}
+        ClientCredential::Certificate(digest) => certificate = Some(format!("sha256:{}", hex::encode(digest))),
+        ClientCredential::Key(key) => thumbprint = Some(&key.thumbprint),
+        ClientCredential::Keys(_) => {}
     }
     json!({
         "id": client.id, "consumer": &**client.consumer.name(), "source": if made.is_some() { "store" } else { "policy" },

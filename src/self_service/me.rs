@@ -94,7 +94,7 @@ fn clients(service: &Service<'_>, caller: &Caller) -> Value {
     let shown = auth.clients_of(caller.consumer_itself()).into_iter().map(|client| {
         let secrets = match &client.credential {
             ClientCredential::Secrets(secrets) => Some(secrets),
-            ClientCredential::Keys(_) | ClientCredential::Certificate(_) => None,
+            ClientCredential::Keys(_) | ClientCredential::Key(_) | ClientCredential::Certificate(_) => None,
         };
         let secrets = secrets.map(|secrets| {
             let secrets = secrets.iter().filter(|secret| secret.expires.is_none_or(|end| end > now));

@@ -132,6 +132,8 @@ fn a_partner_claims_a_client_secret_and_rotates_it() {
     assert!(next != secret && rotated["client_id"] == made["client_id"], "{rotated}");
     for secret in [&secret, &next] {
         token(asks(&mut partner, (&id, secret)));
+        let post = [("grant_type", "client_credentials"), ("client_id", &*id), ("client_secret", secret)];
+        token(sends(&mut partner, "/oauth/token", &[], &post));
     }
     // The old one is replaced once, and the new one not before the old one has ended.
     let again = rotates(&mut partner, (&id, &secret), "").refused(409, "conflict");
@@ -348,6 +350,11 @@ fn operators_stop_a_client_at_once() {
 
     operates(&proxy, "POST", "/v1/revocations", json!({"subject": "nobody", "issuer": "token_service"}), 422);
     let revoked = operates(&proxy, "POST", "/v1/revocations", json!({"subject": id, "issuer": "token_service"}), 201);
+    assert_eq!(
+        (&revoked["hit"]["active_clients"], &revoked["hit"]["active_keys"]),
+        (&json!(1), &json!(0)),
+        "{revoked}"
+    );
     partner.get("/orders").bearer(&*bearer).send().refused(401, "revoked");
     for answer in [asks(&mut partner, (&id, &secret)), refreshes(&mut partner, (&id, &secret), &refresh)] {
         assert_eq!(answer.status, 401, "{}", answer.text());

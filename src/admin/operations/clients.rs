@@ -15,8 +15,12 @@ impl Operation<'_> {
     }
 
     pub(super) fn client(&self, id: &str) -> Result<Value> {
-        let found = self.clients(None).into_iter().find(|one| one.get("id").and_then(Value::as_str) == Some(id));
-        found.ok_or_else(|| self.missing_client(id))
+        let registry = self.registry();
+        match (self.policy().auth().clients.get(id), registry.client(id)) {
+            (Some(listed), _) => Ok(view::client(listed, None, registry, self.now)),
+            (None, Some(made)) => Ok(view::made_client(&made, registry, self.now)),
+            (None, None) => Err(self.missing_client(id)),
+        }
     }
 
     /// Removes a client: it gets no more tokens, and those that it has are refused.

@@ -58,19 +58,30 @@ impl Operation<'_> {
         problem.map_or(Ok(()), |problem| Err(input::wrong(pointer, problem)))
     }
 
-    /// Returns what a revocation hits, as far as it is known here: the API keys that were accepted, and their last use.
+    /// Returns what a revocation hits, as far as it is known here: the API keys that were accepted, and their last use; and the clients
+    /// of the token service that were.
     pub(super) async fn hit(&self, target: &RevocationTarget) -> Option<Value> {
-        let (member, name) = match target {
-            RevocationTarget::Key(id) => ("id", id),
-            RevocationTarget::Consumer(name) => ("consumer", name),
-            _ => return None,
+        let text = |one: &Value, name: &str| one.get(name).and_then(Value::as_str).map(str::to_owned);
+        let is = |one: &Value, member: &str, name: &str| one.get(member).and_then(Value::as_str) == Some(name);
+        // Which keys, and which clients.
+        let hits = |one: &Value, is_key: bool| match target {
+            RevocationTarget::Consumer(name) => is(one, "consumer", name),
+            RevocationTarget::Key(id) => is_key && is(one, "id", id),
+            RevocationTarget::Subject { issuer, subject } => {
+                !is_key && **issuer == *OWN_ISSUER && is(one, "id", subject)
+            }
+            _ => false,
         };
+        match target {
+            RevocationTarget::Key(_) | RevocationTarget::Consumer(_) => {}
+            RevocationTarget::Subject { issuer, .. } if **issuer == *OWN_ISSUER => {}
+            _ => return None,
+        }
         // If the uses on other nodes are not known, those on this one are reported.
         let _ = self.registry().refresh_uses().await;
         let keys = view::keys(self.policy(), self.registry(), self.now);
-        let text = |key: &Value, name: &str| key.get(name).and_then(Value::as_str).map(str::to_owned);
-        let hit: Vec<&Value> = keys.iter().filter(|key| text(key, member).as_deref() == Some(name)).collect();
-        let active = hit.iter().filter(|key| text(key, "state").as_deref() == Some("active")).count();
+        let hit: Vec<&Value> = keys.iter().filter(|key| hits(key, true)).collect();
+        let active = hit.iter().filter(|key| is(key, "state", "active")).count();
         let uses = hit.iter().filter_map(|key| text(key, "last_used")?.parse::<Timestamp>().ok());
         // What was put in the place of a leaked key may have been put there by somebody who had it, and so on.
         let mut next = match target {
@@ -85,7 +96,11 @@ impl Operation<'_> {
                 successors.push(id);
             }
         }
-        Some(json!({"active_keys": active, "last_used": uses.max(), "successors": successors}))
+        let clients = view::clients(&self.in_force.auth, self.now);
+        let clients = clients.iter().filter(|one| hits(one, false) && is(one, "state", "active"));
+        Some(json!({
+            "active_keys": active, "active_clients": clients.count(), "last_used": uses.max(), "successors": successors,
+        }))
     }
 
     /// Refuses a request for a consumer that does not exist.

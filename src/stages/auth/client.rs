@@ -15,7 +15,7 @@ use super::key_set::KeySet;
 use crate::exchange::networks::Networks;
 use crate::refusal::{Reason, Refusal};
 use crate::state::registry::Registry;
-use crate::state::registry::entry::{self, Digest};
+use crate::state::registry::entry::{self, ClientKey, Digest};
 use crate::state::registry::revocation_key::RevocationKey;
 
 /// All clients, by id.
@@ -46,10 +46,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client that was made at run time, which this consumer owns.
-    ///
-    /// # Errors
-    /// Its key cannot be read.
-    pub(crate) fn of_registry(stored: &entry::Client, consumer: Arc<Consumer>) -> Result<Self, Refusal> {
+    pub(crate) fn of_registry(stored: &entry::Client, consumer: Arc<Consumer>) -> Self {
         let (credential, last) = match &stored.credential {
             entry::ClientCredential::Secrets(secrets) => {
                 let ends: Option<Vec<_>> = secrets.iter().map(|secret| secret.expires).collect();
@@ -60,16 +57,10 @@ impl Client {
                 });
                 (ClientCredential::Secrets(secrets.collect()), ends.and_then(|ends| ends.into_iter().max()))
             }
-            entry::ClientCredential::Key(key) => {
-                let unreadable = |cause: String| {
-                    refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly")
-                        .cause(format!("the key of the client {}: {cause}", stored.id))
-                };
-                (ClientCredential::Keys(Arc::new(KeySet::from_jwk(&key.jwk).map_err(unreadable)?)), None)
-            }
+            entry::ClientCredential::Key(key) => (ClientCredential::Key(key.clone()), None),
             entry::ClientCredential::Certificate(thumbprint) => (ClientCredential::Certificate(*thumbprint), None),
         };
-        Ok(Self {
+        Self {
             id: stored.id.clone(),
             consumer,
             credential,
@@ -80,7 +71,7 @@ impl Client {
             dpop: false,
             exchange: Box::default(),
             introspect: false,
-        })
+        }
     }
 
     /// What it may do, at most.
@@ -94,7 +85,7 @@ impl Client {
         let issued = match &self.credential {
             // Whatever was issued before a time is revoked; the newest secret is what counts.
             ClientCredential::Secrets(secrets) => secrets.last().and_then(|secret| secret.created),
-            ClientCredential::Keys(_) | ClientCredential::Certificate(_) => self.created,
+            ClientCredential::Keys(_) | ClientCredential::Key(_) | ClientCredential::Certificate(_) => self.created,
         };
         match self.expires {
             _ if registry.is_revoked(&self.revocation_keys(), issued.map(Timestamp::as_second), now) => "revoked",
@@ -148,6 +139,8 @@ pub(crate) enum ClientCredential {
     Secrets(Vec<ClientSecret>),
     /// It signs assertions with one of these keys.
     Keys(Arc<KeySet>),
+    /// It signs assertions with this key, which is read when one comes: it was checked when it was registered.
+    Key(ClientKey),
     /// Thumbprint of its certificate.
     Certificate(Digest),
 }
@@ -157,7 +150,7 @@ impl ClientCredential {
     pub(crate) fn kind(&self) -> CredentialKind {
         match self {
             Self::Secrets(_) => CredentialKind::ClientSecret,
-            Self::Keys(_) => CredentialKind::ClientAssertion,
+            Self::Keys(_) | Self::Key(_) => CredentialKind::ClientAssertion,
             Self::Certificate(_) => CredentialKind::Certificate,
         }
     }

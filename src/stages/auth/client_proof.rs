@@ -12,6 +12,7 @@ use super::caller::{Caller, Consumer, Verified};
 use super::claims::{Confirmation, refuse};
 use super::client::{Client, ClientCredential, Presented};
 use super::dpop::ProofError;
+use super::key_set::KeySet;
 use super::token::{Presented as PresentedToken, Token};
 use super::{Authentication, certificate, failed_attempts, standing};
 use crate::exchange::Request;
@@ -54,7 +55,7 @@ impl Authentication {
     /// The client with this id, of the policy or made at run time.
     ///
     /// # Errors
-    /// Its consumer has a plan that the policy does not have, or its key cannot be read.
+    /// Its consumer has a plan that the policy does not have.
     pub(crate) fn client_named(&self, id: &str) -> Result<Option<Arc<Client>>, Refusal> {
         if let Some(listed) = self.rules.clients.get(id) {
             return Ok(Some(Arc::clone(listed)));
@@ -62,15 +63,15 @@ impl Authentication {
         let Some(stored) = self.registry.client(id) else { return Ok(None) };
         // The policy may have had the consumer, and no longer has it.
         let Some(consumer) = self.rules.directory.named(&stored.consumer, &self.registry)? else { return Ok(None) };
-        Client::of_registry(&stored, consumer).map(|client| Some(Arc::new(client)))
+        Ok(Some(Arc::new(Client::of_registry(&stored, consumer))))
     }
 
-    /// The clients of a consumer, by id; those whose key cannot be read are left out.
+    /// The clients of a consumer, by id.
     pub(crate) fn clients_of(&self, consumer: &Arc<Consumer>) -> Vec<Arc<Client>> {
         let listed = self.rules.clients.values().filter(|client| client.consumer.name() == consumer.name()).cloned();
         let made = self.registry.clients_of(consumer.name()).into_iter();
         let made = made.filter(|stored| !self.rules.clients.contains_key(&stored.id));
-        let made = made.filter_map(|stored| Client::of_registry(&stored, Arc::clone(consumer)).ok().map(Arc::new));
+        let made = made.map(|stored| Arc::new(Client::of_registry(&stored, Arc::clone(consumer))));
         let mut clients: Vec<_> = listed.chain(made).collect();
         clients.sort_by(|one, other| one.id.cmp(&other.id));
         clients
@@ -181,7 +182,7 @@ impl Authentication {
         let named = named.ok_or_else(|| wrong("`iss` and `sub` of a client assertion are the client's id"))?;
         let unknown = || wrong("the client is unknown, or does not sign assertions");
         let client = self.client_named(named)?.ok_or_else(unknown)?;
-        let ClientCredential::Keys(keys) = &client.credential else { return Err(unknown()) };
+        let keys = keys_of(&client)?.ok_or_else(unknown)?;
         let header = |name: &str| token.header.get(name).and_then(Value::as_str);
         let typ = token.header.get("typ").map(|typ| typ.as_str().unwrap_or_default().to_ascii_lowercase());
         if token.header.contains_key("crit") || typ.is_some_and(|typ| !TYPES.contains(&&*typ)) {
@@ -204,27 +205,43 @@ impl Authentication {
         let until = assertion_end(&token, now)?;
         let jti = claim("jti").filter(|jti| !jti.is_empty() && jti.len() <= MAX_JTI);
         let jti = jti.ok_or_else(|| wrong("the client assertion needs a `jti` of 1 to 256 bytes"))?;
-        let used = self.dpop.claim_id(&format!("client {named}"), jti, until, now);
-        let used = used.map_err(|error| match error {
-            ProofError::Replayed => wrong("the client assertion was used before; make a new one for every request"),
-            error => self.refuse_proof(error, now),
-        })?;
-        let claimed = self.registry.claim(&format!("assertion:{}", hex::encode(&used.replay_key)), used.lifetime).await;
-        match claimed {
-            Ok(true) => {}
-            Ok(false) => {
-                return Err(wrong("the client assertion was used before; make a new one for every request"));
-            }
-            Err(_) if self.rules.serve_stale => {}
-            Err(error) => {
-                let detail = "client assertions cannot be checked now; try again shortly";
-                return Err(refuse(Reason::IdentityUnavailable, detail).cause(error.to_string()));
-            }
-        }
+        self.use_assertion(named, jti, until, now).await?;
         // A key that a client has registered is as old as the client, however young its assertions are.
         let signed = || token.claims.get("iat").and_then(Value::as_i64);
         let issued = client.created.map(Timestamp::as_second).or_else(signed);
         Ok(KnownClient { client, issued, certificate: None, secret: None })
+    }
+
+    /// Uses up the `jti` of an assertion of the client `named`, on all nodes.
+    async fn use_assertion(&self, named: &str, jti: &str, until: i64, now: Timestamp) -> Result<(), Refusal> {
+        const USED: &str = "the client assertion was used before; make a new one for every request";
+        let used = self.dpop.claim_id(&format!("client {named}"), jti, until, now);
+        let used = used.map_err(|error| match error {
+            ProofError::Replayed => wrong(USED),
+            error => self.refuse_proof(error, now),
+        })?;
+        let claimed = self.registry.claim(&format!("assertion:{}", hex::encode(&used.replay_key)), used.lifetime).await;
+        match claimed {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(wrong(USED)),
+            Err(_) if self.rules.serve_stale => Ok(()),
+            Err(error) => {
+                let detail = "client assertions cannot be checked now; try again shortly";
+                Err(refuse(Reason::IdentityUnavailable, detail).cause(error.to_string()))
+            }
+        }
+    }
+}
+
+/// The keys that a client signs assertions with; none if it does not.
+fn keys_of(client: &Client) -> Result<Option<Arc<KeySet>>, Refusal> {
+    match &client.credential {
+        ClientCredential::Keys(keys) => Ok(Some(Arc::clone(keys))),
+        ClientCredential::Key(key) => {
+            let set = KeySet::from_jwk(&key.jwk).map_err(|cause| unreadable(client, &cause))?;
+            Ok(Some(Arc::new(set)))
+        }
+        ClientCredential::Secrets(_) | ClientCredential::Certificate(_) => Ok(None),
     }
 }
 
@@ -272,6 +289,12 @@ impl KnownClient {
             },
         ))
     }
+}
+
+/// Only if another program has changed the store.
+fn unreadable(client: &Client, cause: &str) -> Refusal {
+    refuse(Reason::IdentityUnavailable, "identity cannot be checked now; try again shortly")
+        .cause(format!("the key of the client {}: {cause}", client.id))
 }
 
 fn wrong(detail: &'static str) -> Refusal {
