@@ -17,7 +17,7 @@ const MAX_KID: usize = 128;
 
 /// Why a key is not taken: where in the JWK, and what to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// The member, if it is one of them.
     pub(super) member: Option<&'static str>,
     pub(super) detail: String,
@@ -27,7 +27,7 @@ pub(super) struct Problem {
 ///
 /// # Errors
 /// It has private members, is of another kind, is weak, or is not for signatures.
-pub(super) fn read(jwk: &Map<String, Value>) -> Result<(ClientKey, KeySet), Problem> {
+pub(crate) fn read(jwk: &Map<String, Value>) -> Result<(ClientKey, KeySet), Problem> {
     if let Some(member) = PRIVATE.into_iter().find(|member| jwk.contains_key(*member)) {
         let detail = "you sent your private key, so it is no longer private; make a new one, and send its public part";
         return Err(Problem { member: Some(member), detail: detail.to_owned() });

@@ -23,7 +23,7 @@ pub(crate) mod claim_path;
 pub(crate) mod claims;
 pub(crate) mod client;
 pub(crate) mod client_basic;
-mod client_key;
+pub(crate) mod client_key;
 pub(crate) mod client_proof;
 mod credential;
 mod cross_site;
