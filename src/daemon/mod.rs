@@ -46,10 +46,11 @@ use self::watch_rounds::{Looked, Verdict};
 use self::workers::Workers;
 use crate::admin::expiring_certificates::CertificateReminder;
 use crate::admin::expiring_keys::Reminder;
+use crate::admin::launch_check::{Checklist, LaunchCheck};
 use crate::admin::listener::Bound as AdminBound;
 use crate::admin::listeners::AdminListeners;
 use crate::admin::store_content::StoreContent;
-use crate::admin::{Command, Reloaded, record_reload};
+use crate::admin::{Command, DaemonHandle, Reloaded, record_reload};
 use crate::audit::{ALERTS, Recorder};
 use crate::policy::Policy;
 use crate::policy::compile;
@@ -80,6 +81,8 @@ pub(crate) struct Setup {
     pub(crate) policy: PathBuf,
     /// Writes records to standard output for people; true: in colour.
     pub(crate) readable: Option<bool>,
+    /// Makes the launch checklist for the admin listener.
+    pub(crate) checklist: Checklist,
     /// Sockets that are already bound, for the listeners with these addresses.
     pub(crate) bound: Vec<Bound>,
 }
@@ -120,7 +123,7 @@ struct Resources {
     listeners: Listeners,
     admin: AdminListeners,
     /// For admin listeners that are opened later.
-    commander: mpsc::Sender<Command>,
+    handle: DaemonHandle,
 }
 
 /// A policy and its resources, ready to be put in force.
@@ -180,7 +183,7 @@ impl Resources {
         in_force.trail.install(&previous.trail);
         in_force.trail.reopen();
         let listening = self.listeners.commit(listeners, policy).await;
-        let admin = self.admin.settle(policy, admin, shared, &self.commander);
+        let admin = self.admin.settle(policy, admin, shared, &self.handle);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
         self.secrets.commit(&in_force);
         self.upstreams.commit(&in_force);
@@ -221,7 +224,8 @@ impl Daemon {
             scope_probes: ScopeProbes::default(),
         });
         let (workers, handles) = Workers::start(workers, &shared)?;
-        let (commander, commands) = mpsc::channel(4);
+        let launch_check = LaunchCheck::new(setup.policy.clone(), setup.checklist);
+        let (handle, commands) = DaemonHandle::new(launch_check);
         let (secrets, changed_secrets) = KeptSecrets::new(runtime.epoch.clone());
         let mut resources = Resources {
             registry: KeptRegistry::default(),
@@ -230,7 +234,7 @@ impl Daemon {
             upstreams: KeptUpstreams::new(&runtime.known_endpoints),
             listeners: Listeners::new(Arc::clone(&shared), budget, handles),
             admin: AdminListeners::default(),
-            commander,
+            handle,
         };
         resources.commit(prepared, &shared).await;
         let certificate_reminder = CertificateReminder::after_load(&shared.in_force.current().policy, Timestamp::now());

@@ -18,10 +18,12 @@ use crate::proxy::request::path as request_path;
 use crate::proxy::upstream::{Interims, MAX_HEADERS, read_head};
 use crate::stages::auth::api_key_format;
 use crate::stages::auth::certificate::{self, ClientTrust};
+use crate::stages::auth::client_key;
 use crate::stages::auth::introspection;
 use crate::stages::auth::key_location;
 use crate::stages::auth::key_set::KeySet;
 use crate::stages::mask::{self, Hidden, Mask, Replacement, Rule};
+use crate::stages::strict_json;
 use crate::state::registry::entry::{Entry, Kind};
 use crate::xsd::compile::compile;
 use crate::xsd::components::documents::Found;
@@ -73,6 +75,13 @@ pub fn key_set(document: &[u8]) -> Option<usize> {
 /// Reads the metadata of an issuer. Returns the URL of its key set.
 pub fn metadata(document: &[u8], issuer: &str) -> Option<String> {
     key_location::key_set_url(document, issuer).ok().map(|url| url.to_string())
+}
+
+/// Reads the public key that a partner sends of a new client. Returns what is kept of it, and its thumbprint.
+pub fn client_key(document: &[u8]) -> Option<(serde_json::Value, String)> {
+    let jwk = strict_json::parse(document).ok()?;
+    let (key, _) = client_key::read(jwk.as_object()?).ok()?;
+    Some((key.jwk, key.thumbprint.into()))
 }
 
 /// Reads the answer of an introspection endpoint. Returns whether the token is active.

@@ -50,9 +50,11 @@ pub(super) fn conflict(detail: impl Into<Cow<'static, str>>) -> Refusal {
 }
 
 /// Makes changes that a caller asked for. They are on record even if it leaves meanwhile, because they are made all the same; unless
-/// it is known that nothing was changed. `changed` refuses them because something else was changed at the same moment.
+/// it is known that nothing was changed. They are made only if `holds` once no other change is under way on this node. `changed`
+/// refuses them because something else was changed at the same moment.
 pub(super) async fn change(
     registry: &Registry,
+    holds: impl FnOnce() -> bool,
     changes: Vec<Change>,
     record: ChangeRecord,
     trace: &mut Trace,
@@ -63,11 +65,15 @@ pub(super) async fn change(
         return Err(refuse(Stage::Request, Reason::StoreUnavailable, detail));
     };
     trace.change = Some(Box::new(record));
-    registry.change(changes).await.map_err(|error| match error {
+    registry.change_if(holds, changes).await.map_err(|error| match error {
         StoreError::Unreachable(_) | StoreError::Unusable(_) => unsaved(&error),
         error => {
             trace.change = None;
-            if error == StoreError::Changed { changed() } else { unsaved(&error) }
+            match error {
+                StoreError::Changed => changed(),
+                StoreError::Exists => conflict("somebody else has just registered the same; make a new one"),
+                error => unsaved(&error),
+            }
         }
     })
 }

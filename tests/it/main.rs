@@ -20,6 +20,7 @@ mod certificates;
 mod chain;
 mod check;
 mod chromium;
+mod client_invitations;
 mod clients;
 mod commands;
 mod concurrent;

@@ -9,7 +9,7 @@ use crate::support::proxy::ADMIN_TOKEN;
 use crate::support::redis::Server;
 use crate::support::*;
 
-const CLAIM: &str = "/.bartizan/invitations/claim";
+pub const CLAIM: &str = "/.bartizan/invitations/claim";
 
 /// An API with two consumers, of which one may refund, and routes of several kinds.
 fn serving(upstream: &Upstream) -> Policy {
@@ -32,7 +32,7 @@ fn serving(upstream: &Upstream) -> Policy {
 
 /// Asks the operators' listener; the answer must have this status.
 #[track_caller]
-fn operates(proxy: &Proxy, method: &str, path: &str, body: Value, status: u16) -> Value {
+pub fn operates(proxy: &Proxy, method: &str, path: &str, body: Value, status: u16) -> Value {
     let mut operator = operator(proxy);
     let request = operator.request(method, path).bearer(ADMIN_TOKEN);
     let answer = match body {
@@ -45,12 +45,12 @@ fn operates(proxy: &Proxy, method: &str, path: &str, body: Value, status: u16) -
 
 /// Invites a consumer; returns the id and the code.
 #[track_caller]
-fn invite(proxy: &Proxy, consumer: &str, with: Value) -> (String, String) {
+pub fn invite(proxy: &Proxy, consumer: &str, with: Value) -> (String, String) {
     let made = operates(proxy, "POST", &format!("/v1/consumers/{consumer}/invitations"), with, 201);
     (made["id"].as_str().unwrap().to_owned(), made["code"].as_str().unwrap().to_owned())
 }
 
-fn claim(client: &mut Client, code: &str) -> Answer {
+pub fn claim(client: &mut Client, code: &str) -> Answer {
     client.post(CLAIM, json!({"code": code}).to_string()).send()
 }
 
@@ -165,7 +165,7 @@ fn a_code_that_is_not_good_gives_nothing() {
     assert_eq!(said(refused[0], "bartizan.consumer"), "acme");
 }
 
-fn proxy_text(policy: &Policy, from: &str, to: &str) -> String {
+pub fn proxy_text(policy: &Policy, from: &str, to: &str) -> String {
     let text = policy.yaml();
     assert!(text.contains(from), "{text}");
     text.replace(from, to)
@@ -357,6 +357,21 @@ fn documentation_has_what_this_caller_may_call() {
     let text = caller.get("/.bartizan/docs").key(&evil).send().is(200).text();
     assert!(text.contains("&lt;script&gt;alert") && !text.contains("<script"), "{text}");
 
+    // What is kept is kept for those who may do the same: a grant is seen at once, and its end, too.
+    operates(&proxy, "PUT", "/v1/consumers/acme/grants/g1", json!({"scopes": ["orders:refund"], "until": "1h"}), 201);
+    assert!(
+        paths(&caller.get("/.bartizan/openapi.json").key(&acme).send().json())
+            .contains(&"/orders/{id}:refund".to_owned())
+    );
+    assert!(caller.get("/.bartizan/docs").key(&acme).send().is(200).text().contains("refund"));
+    operates(&proxy, "DELETE", "/v1/consumers/acme/grants/g1", Value::Null, 200);
+    for _ in 0..2 {
+        let again = caller.get("/.bartizan/openapi.json").key(&acme).send().is(200);
+        assert_eq!((again.header("cache-control"), again.json()), (Some("no-store"), of_acme.clone()));
+        assert!(!caller.get("/.bartizan/docs").key(&acme).send().is(200).text().contains("refund"));
+    }
+    let elsewhere = caller.get("/.bartizan/openapi.json").host("other.test").key(&acme).send().is(200).json();
+    assert_eq!(elsewhere["servers"][0]["url"], "http://other.test");
     for path in ["/.bartizan/docs", "/.bartizan/openapi.json", "/.bartizan/me"] {
         caller.get(path).send().refused(401, "missing_credentials");
         let head = caller.request("HEAD", path).key(&acme).send().is(200);
@@ -464,6 +479,32 @@ fn limits_hold_for_self_service() {
     claim(&mut caller, "bzi_x").refused(401, "invalid_invitation");
     claim(&mut caller, "bzi_x").refused(429, "rate_limited");
     proxy.done();
+}
+
+/// A store that is away takes with it what is left of limits, and nothing else that a caller asks of itself.
+#[test]
+fn a_caller_sees_what_is_known_while_the_store_is_away() {
+    let Some(redis) = Server::start("save \"\"", &[]) else { return };
+    let upstream = upstream().start();
+    let limits = "limits: { on_failure: local, timeout: 30s }";
+    let store =
+        format!("store: {{ redis: \"redis://127.0.0.1:{}\", timeout: 30s, on_failure: serve, {limits} }}", redis.port);
+    let policy = serving(&upstream);
+    let text = proxy_text(&policy, "store: state/", &store);
+    let proxy = policy.text(&text).start();
+    let (id, key) = claimed(&proxy, "acme", Value::Null);
+    let mut caller = client(&proxy);
+    let me = caller.get("/.bartizan/me").key(&key).send().is(200).json();
+    assert!(me.get("unknown").is_none() && me["limits"][0]["remaining"].is_u64(), "{me:#}");
+    drop(redis);
+    let me = eventually("what is left is not known", || {
+        let me = caller.get("/.bartizan/me").key(&key).send().is(200).json();
+        me.get("unknown").is_some().then_some(me)
+    });
+    assert_eq!((&me["limits"][0]["remaining"], &me["limits"][0]["resets"]), (&Value::Null, &Value::Null), "{me:#}");
+    assert!(me["limits"][0]["allowed"].is_u64() && me["unknown"][0].as_str().unwrap().contains("limits"), "{me:#}");
+    assert_eq!((&me["keys"][0]["id"], &me["consumer"]), (&json!(id), &json!("acme")));
+    proxy.stop();
 }
 
 /// On a host that an API names, its routes do not take what is for self-service; and HTTP/2 is no other door.

@@ -2,6 +2,7 @@
 //! change the store directly.
 
 mod address;
+pub(super) mod client;
 pub(super) mod consumer;
 pub(super) mod drill;
 mod follow;

@@ -1,5 +1,5 @@
-//! What a store keeps: consumers made at run time, API keys, invitations, grants, suspensions, revocations, and the signing
-//! keys of the token service. Each is a JSON object under its kind and its id.
+//! What a store keeps: consumers, API keys and clients made at run time, invitations, grants, suspensions, revocations, and
+//! the signing keys of the token service. Each is a JSON object under its kind and its id.
 //!
 //! Data only: [`super`] and authentication decide what they mean for a request.
 
@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use super::client::{Client, ClientCredential, ClientKey, ClientSecret};
 pub(crate) use super::digest::{Digest, hex};
 use super::revocation_key::RevocationTarget;
 use crate::exchange::CertificateName;
@@ -24,6 +25,8 @@ pub(crate) enum Kind {
     Consumer,
     /// An API key.
     Key,
+    /// A client of the token service.
+    Client,
     /// Scopes that a consumer has for a limited time.
     Grant,
     /// A consumer whose requests are all refused for a time.
@@ -38,9 +41,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds. Stores are read in this order, so that a key's consumer is loaded before the key.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Consumer,
         Self::Key,
+        Self::Client,
         Self::Grant,
         Self::Suspension,
         Self::Revocation,
@@ -53,6 +57,7 @@ impl Kind {
         match self {
             Self::Consumer => "consumer",
             Self::Key => "key",
+            Self::Client => "client",
             Self::Grant => "grant",
             Self::Suspension => "suspension",
             Self::Revocation => "revocation",
@@ -303,6 +308,19 @@ pub(crate) struct Invitation {
 pub(crate) enum InvitedCredential {
     /// An API key.
     ApiKey,
+    /// A client of the token service with a secret that is made for it.
+    ClientSecret,
+    /// A client of the token service that signs assertions: it sends its public key (RFC 7523).
+    PrivateKeyJwt,
+    /// A client of the token service that connects with a certificate, which it sends (RFC 8705 §2).
+    Certificate,
+}
+
+impl InvitedCredential {
+    /// Whether it is a client of the token service.
+    pub(crate) fn is_client(self) -> bool {
+        self != Self::ApiKey
+    }
 }
 
 /// How an invitation was claimed.
@@ -348,6 +366,8 @@ pub(crate) enum Entry {
     Consumer(Consumer),
     /// See [`Key`].
     Key(Key),
+    /// See [`Client`].
+    Client(Client),
     /// See [`Grant`].
     Grant(Grant),
     /// See [`Suspension`].
@@ -366,6 +386,7 @@ impl Entry {
         match self {
             Self::Consumer(_) => Kind::Consumer,
             Self::Key(_) => Kind::Key,
+            Self::Client(_) => Kind::Client,
             Self::Grant(_) => Kind::Grant,
             Self::Suspension(_) => Kind::Suspension,
             Self::Revocation(_) => Kind::Revocation,
@@ -379,6 +400,7 @@ impl Entry {
         match self {
             Self::Consumer(consumer) => consumer.name.to_string(),
             Self::Key(key) => key.id.to_string(),
+            Self::Client(client) => client.id.to_string(),
             Self::Grant(grant) => grant_id(&grant.consumer, &grant.id),
             Self::Suspension(suspension) => suspension.consumer.to_string(),
             Self::Revocation(revocation) => revocation.target.id(),
@@ -392,6 +414,7 @@ impl Entry {
         let encoded = match self {
             Self::Consumer(entry) => serde_json::to_vec(entry),
             Self::Key(entry) => serde_json::to_vec(entry),
+            Self::Client(entry) => serde_json::to_vec(entry),
             Self::Grant(entry) => serde_json::to_vec(entry),
             Self::Suspension(entry) => serde_json::to_vec(entry),
             Self::Revocation(entry) => serde_json::to_vec(entry),
@@ -407,6 +430,7 @@ impl Entry {
         Ok(match kind {
             Kind::Consumer => Self::Consumer(serde_json::from_slice(bytes)?),
             Kind::Key => Self::Key(serde_json::from_slice(bytes)?),
+            Kind::Client => Self::Client(serde_json::from_slice(bytes)?),
             Kind::Grant => Self::Grant(serde_json::from_slice(bytes)?),
             Kind::Suspension => Self::Suspension(serde_json::from_slice(bytes)?),
             Kind::Revocation => Self::Revocation(serde_json::from_slice(bytes)?),
@@ -427,7 +451,7 @@ impl Entry {
             Self::Key(Key { replaced_by: Some(_), rotation: None, expires: Some(end), .. }) => {
                 end.checked_add(Key::KEPT).ok()
             }
-            Self::Key(_) | Self::Consumer(_) => None,
+            Self::Key(_) | Self::Client(_) | Self::Consumer(_) => None,
         };
         end.is_some_and(|end| end <= now)
     }
