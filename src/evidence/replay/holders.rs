@@ -92,7 +92,7 @@ impl Holders {
             let known = Known {
                 consumer: Arc::clone(consumer),
                 issuers: identities.iter().filter_map(issuer).collect(),
-                has_certificates: identities.iter().any(|identity| issuer(&identity).is_none()),
+                has_certificates: identities.iter().any(|identity| issuer(identity).is_none()),
                 has_clients,
             };
             (Box::from(&**consumer.name()), known)
