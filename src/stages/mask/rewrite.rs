@@ -5,10 +5,10 @@
 //! follows: the comma and the name before a value, and a value of which the end is shown.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::frame::{Fate, Frame, Hiding};
 use super::kept::Kept;
 use super::next::{Next, StringRole};
 use super::number::Number;
@@ -82,37 +82,6 @@ pub(crate) struct Rewriter {
     utf8: Utf8,
     /// Bytes before the current piece.
     before: usize,
-}
-
-/// An object or array that is open.
-#[derive(Debug)]
-struct Frame {
-    is_object: bool,
-    /// Of the places, those of the rules that may hide something in it.
-    places: Range<usize>,
-    /// Whether a member or element of it stays.
-    keeps_any: bool,
-    /// The position of the next element.
-    index: usize,
-}
-
-/// A value that is hidden.
-#[derive(Debug, Clone, Copy)]
-struct Hiding {
-    /// How many objects and arrays it is in.
-    depth: usize,
-    replacement: Replacement,
-}
-
-/// What becomes of the bytes that are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Copied,
-    /// That of the value after them.
-    Held,
-    Dropped,
-    /// They are dropped, but something of them is shown.
-    Kept,
 }
 
 impl Rewriter {
