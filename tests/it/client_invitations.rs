@@ -1,7 +1,9 @@
 //! Invitations for clients of the token service: claimed once, with a secret that is made here, or with a key or a certificate of the
 //! partner's own.
 
-use std::process::Command;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -198,7 +200,8 @@ fn a_secret_replaces_only_itself() {
     // A token replaces nothing, and neither does no credential. Guesses have an end.
     let bearer = token(asks(&mut caller, (&acme, &of_acme)));
     for header in [format!("Bearer {bearer}"), basic(&acme, "wrong"), basic("nobody", &of_acme)] {
-        sends(&[("authorization", &header)], "").refused(401, "invalid_client");
+        let refused = sends(&[("authorization", &header)], "").refused(401, "invalid_client");
+        assert_eq!(refused.header("www-authenticate"), Some(r#"Basic realm="token""#));
     }
     sends(&[], "").refused(401, "invalid_client");
     sends(&[("authorization", &good)], "").refused(429, "too_many_failures");
@@ -267,6 +270,11 @@ fn a_partner_brings_its_own_key() {
     let mut renamed = key.jwk();
     renamed["kid"] = json!("other");
     claims_with(&mut partner, &second, &json!({"jwk": renamed})).refused(409, "conflict");
+    // Unless that client has ended.
+    let ended = operates(&proxy, "POST", "/v1/revocations", json!({"subject": id, "issuer": "token_service"}), 201);
+    let next = claims_with(&mut partner, &second, &json!({"jwk": key.jwk()})).is(201).json();
+    token(asserts(&mut partner, &text(&next, "client_id"), &key));
+    operates(&proxy, "DELETE", &format!("/v1/revocations/{}", text(&ended, "id")), Value::Null, 200);
     let shown = operates(&proxy, "GET", &format!("/v1/clients/{id}"), Value::Null, 200);
     assert_eq!((&shown["thumbprint"], &shown["source"]), (&json!(key.thumbprint()), &json!("store")));
     let records = proxy.done();
@@ -316,15 +324,30 @@ fn a_partner_brings_its_own_certificate() {
     sends(&mut showing(&bank), "/oauth/token", &[], &form).is(401);
     let metadata = plain().get("/.well-known/oauth-authorization-server").send().is(200).json();
     assert!(metadata["token_endpoint_auth_methods_supported"].to_string().contains("self_signed_tls_client_auth"));
-    // One certificate, one client; and none that was revoked.
+    // One certificate, one consumer; its next client may have the same, and a revoked one is nobody's.
+    let (_, of_bank) = invite(&proxy, "bank", json!({"credential": "certificate"}));
+    claims_with(&mut plain(), &of_bank, &json!({"certificate": own.certificate})).refused(409, "conflict");
     let (_, second) = invite(&proxy, "acme", json!({"credential": "certificate"}));
-    claims_with(&mut plain(), &second, &json!({"certificate": own.certificate})).refused(409, "conflict");
+    let next = claims_with(&mut plain(), &second, &json!({"certificate": own.certificate})).is(201).json();
+    let next = text(&next, "client_id");
+    token(sends(&mut showing(&own), "/oauth/token", &[], &[form[0], ("client_id", &*next)]));
+    let (_, second) = invite(&proxy, "acme", json!({"credential": "certificate"}));
     let other = authority.vouches_for(9, &["acme.test"]);
     let thumbprint: String = other.thumbprint().iter().map(|byte| format!("{byte:02x}")).collect();
     operates(&proxy, "POST", "/v1/revocations", json!({"certificate": format!("sha256:{thumbprint}")}), 201);
     let revoked =
         claims_with(&mut plain(), &second, &json!({"certificate": other.certificate})).refused(409, "conflict");
     assert!(revoked.text().contains("was revoked"), "{}", revoked.text());
+    // Neither is one that is older than what was revoked of its consumer: it would be refused from the start.
+    let before = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    let all = json!({"consumer": "acme", "issued_before": before.to_string()});
+    operates(&proxy, "POST", "/v1/revocations", all, 201);
+    let older = authority.vouches_for(10, &["acme.test"]);
+    let revoked =
+        claims_with(&mut plain(), &second, &json!({"certificate": older.certificate})).refused(409, "conflict");
+    assert!(revoked.text().contains("was revoked"), "{}", revoked.text());
+    assert_eq!(operates(&proxy, "GET", &format!("/v1/clients/{next}"), Value::Null, 200)["state"], "revoked");
+    sends(&mut showing(&own), "/oauth/token", &[], &[form[0], ("client_id", &*next)]).is(401);
     proxy.done();
 }
 
@@ -345,6 +368,7 @@ fn operators_stop_a_client_at_once() {
     partner.get("/orders").bearer(&*bearer).send().refused(403, "consumer_suspended");
     assert_eq!(asks(&mut partner, (&id, &secret)).is(400).json()["error"], "unauthorized_client");
     rotates(&mut partner, (&id, &secret), "").refused(403, "consumer_suspended");
+    let rotation = format!("/.bartizan/clients/{id}/rotate");
     operates(&proxy, "DELETE", "/v1/consumers/acme/suspension", Value::Null, 200);
     let refresh = text(&refreshes(&mut partner, (&id, &secret), &refresh).is(200).json(), "refresh_token");
 
@@ -368,11 +392,20 @@ fn operators_stop_a_client_at_once() {
     partner.get("/orders").bearer(&*bearer).send().refused(403, "unknown_consumer");
     asks(&mut partner, (&id, &secret)).is(401);
     operates(&proxy, "DELETE", &format!("/v1/clients/{id}"), Value::Null, 404);
+    let records = proxy.done();
+    let refused = records.iter().find(|record| {
+        said(record, "event.reason") == "consumer_suspended" && *said(record, "url.path") == json!(rotation)
+    });
+    assert_eq!(said(refused.unwrap(), "bartizan.consumer"), "acme", "{refused:#?}");
+    let proxy = serving(&upstream).start();
+    let mut partner = client(&proxy);
 
     // Where it is good from holds for its tokens, too.
     let (id, secret) = claimed(&proxy, "acme", json!({"from": ["127.0.0.0/8"]}));
     let bearer = token(asks(&mut partner, (&id, &secret)));
     partner.get("/orders").bearer(&*bearer).send().is(200);
+    operates(&proxy, "DELETE", &format!("/v1/clients/{id}"), Value::Null, 200);
+    partner.get("/orders").bearer(&*bearer).send().refused(403, "unknown_consumer");
     proxy.done();
 }
 
@@ -474,7 +507,7 @@ fn operators_have_commands_for_clients() {
     let upstream = upstream().start();
     let proxy = serving(&upstream).start();
     let (code, invitation, said) =
-        bartizan(&proxy, &["consumer", "invite", "acme", "--for", "client_secret", "--sheet", "acme.md"]);
+        bartizan(&proxy, &["consumer", "invite", "acme", "--credential", "client_secret", "--sheet", "acme.md"]);
     assert_eq!(code, Some(0), "{said}");
     let made = claim(&mut client(&proxy), invitation.trim()).is(201).json();
     let id = text(&made, "client_id");
@@ -489,87 +522,137 @@ fn operators_have_commands_for_clients() {
     assert!(listed.contains("revoked"), "{listed}");
     assert_eq!(bartizan(&proxy, &["client", "remove", &id]).0, Some(0));
     assert_eq!(bartizan(&proxy, &["client", "remove", &id]).0, Some(1));
-    let wrong = bartizan(&proxy, &["consumer", "invite", "acme", "--for", "password"]);
+    let wrong = bartizan(&proxy, &["consumer", "invite", "acme", "--credential", "password"]);
     assert!(wrong.0 == Some(2) && wrong.2.contains("private_key_jwt"), "{}", wrong.2);
     proxy.done();
+}
+
+/// The commands of a sheet, each as a partner pastes it: one line, which no shell takes for something else.
+pub fn commands(sheet: &str) -> Vec<String> {
+    let blocks = sheet.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+    let commands: Vec<String> = blocks.collect();
+    for command in &commands {
+        // An interactive zsh does not know comments, and `read` would read the line that is pasted behind it.
+        assert!(command.lines().count() == 1 && !command.contains('#') && !command.contains("read "), "{command}");
+    }
+    commands
+}
+
+/// The command of a sheet that has this text.
+#[track_caller]
+pub fn command(sheet: &str, part: &str) -> String {
+    commands(sheet).into_iter().find(|command| command.contains(part)).unwrap_or_else(|| panic!("no {part}: {sheet}"))
+}
+
+/// Runs a command in a shell without a terminal, after which this is typed; what it prints.
+pub fn pasted(shell: &str, folder: &Path, command: &str, typed: &str) -> String {
+    let mut run = Command::new("setsid");
+    run.args(["-w", shell, "-c", command]).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut run = run.spawn().unwrap();
+    // It may read nothing.
+    let _ = run.stdin.take().unwrap().write_all(typed.as_bytes());
+    String::from_utf8(run.wait_with_output().unwrap().stdout).unwrap()
+}
+
+/// The shells that are here, of those that partners use.
+pub fn shells() -> Vec<&'static str> {
+    // `dash` has no `--version`.
+    let is_here = |shell: &&str| Command::new(shell).args(["-c", ":"]).status().is_ok_and(|status| status.success());
+    if !["curl", "setsid"].into_iter().all(has) {
+        return Vec::new();
+    }
+    ["dash", "bash", "zsh"].into_iter().filter(is_here).collect()
 }
 
 /// Each sheet is enough for a shell with `curl` and `openssl`: claim, get a token, call, see, replace.
 #[test]
 fn each_sheet_is_all_that_a_partner_needs() {
-    if !has("curl") || !has("openssl") {
-        return skipped("there is no curl or openssl");
+    let shells = shells();
+    if shells.is_empty() || !Command::new("openssl").arg("version").status().is_ok_and(|status| status.success()) {
+        return skipped("there is no shell with curl, setsid and openssl");
     }
     let upstream = upstream().start();
     let proxy = serving(&upstream).start();
-    let url = proxy.url("");
-    for credential in ["client_secret", "private_key_jwt"] {
-        let arguments = ["consumer", "invite", "acme", "--for", credential, "--url", &url];
-        let (code, printed, said) = bartizan(&proxy, &arguments);
-        assert_eq!(code, Some(0), "{said}");
-        let (invitation, sheet) = printed.split_once("\n\n").unwrap();
-        // The issuer of tests has no port.
-        let sheet = sheet.replace(&format!("{ISSUER}/oauth/token"), &proxy.url("/oauth/token"));
-        let blocks: Vec<&str> = sheet.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-        let run = |script: &str| {
-            let output = Command::new("bash").args(["-c", script]).current_dir(proxy.folder.path()).output().unwrap();
-            String::from_utf8(output.stdout).unwrap()
-        };
-        let made = run(&blocks[0].replace("read -rs CODE", &format!("CODE='{invitation}'")));
-        let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}\n{sheet}"));
-        let (id, secret) = (text(&made, "client_id"), made["client_secret"].as_str().unwrap_or_default());
-        let filled = |text: &str, token: &str| {
-            text.replace("YOUR_ID", &id).replace("YOUR_SECRET", secret).replace("YOUR_TOKEN", token)
-        };
-        let given = run(&filled(blocks[1], ""));
-        let given: Value = serde_json::from_str(&given).unwrap_or_else(|_| panic!("{given}\n{sheet}"));
-        let bearer = given["access_token"].as_str().unwrap_or_else(|| panic!("{given}\n{sheet}"));
-        assert!(run(&filled(blocks[2], bearer)).starts_with("HTTP/1.1 200"), "{sheet}");
-        let own = run(&filled(blocks[3], bearer));
-        assert!(own.contains(&format!("\"kind\":\"{credential}\"")), "{own}");
-        assert_eq!(own.contains("replaced_expires"), credential == "client_secret", "{own}");
-        assert!(std::fs::read_to_string(proxy.file("docs.html")).unwrap().contains("What acme may call"));
+    let (url, folder) = (proxy.url(""), proxy.folder.path());
+    for shell in &shells {
+        for credential in ["client_secret", "private_key_jwt"] {
+            let more = ["--url", &url, "--from", "127.0.0.0/8"];
+            let arguments = [&["consumer", "invite", "acme", "--credential", credential][..], &more].concat();
+            let (code, printed, said) = bartizan(&proxy, &arguments);
+            assert_eq!(code, Some(0), "{said}");
+            let (invitation, sheet) = printed.split_once("\n\n").unwrap();
+            assert!(sheet.contains("127.0.0.0/8") && sheet.contains("error_description"), "{sheet}");
+            // The issuer of tests has no port.
+            let sheet = sheet.replace(&format!("{ISSUER}/oauth/token"), &proxy.url("/oauth/token"));
+            std::fs::write(proxy.file("code.txt"), format!("{invitation}\r\n")).unwrap();
+            let is_key = credential == "private_key_jwt";
+            if is_key {
+                pasted(shell, folder, &command(&sheet, "openssl genrsa"), "");
+            }
+            let made = pasted(shell, folder, &command(&sheet, "/invitations/claim"), "");
+            let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}\n{sheet}"));
+            let (id, secret) = (text(&made, "client_id"), made["client_secret"].as_str().unwrap_or_default());
+            let typed = format!("{secret}\n");
+            let asks = if is_key {
+                let file = sheet.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+                std::fs::write(proxy.file("token.sh"), file.replace("YOUR_ID", &id)).unwrap();
+                command(&sheet, "token.sh")
+            } else {
+                command(&sheet, "/oauth/token").replace("YOUR_ID", &id)
+            };
+            let given = pasted(shell, folder, &asks, &typed);
+            let given: Value = serde_json::from_str(&given).unwrap_or_else(|_| panic!("{given}\n{sheet}"));
+            let bearer = given["access_token"].as_str().unwrap_or_else(|| panic!("{given}\n{sheet}"));
+            let runs = |part: &str| {
+                let command = command(&sheet, part).replace("YOUR_ID", &id).replace("YOUR_TOKEN", bearer);
+                pasted(shell, folder, &command, &typed)
+            };
+            assert!(runs("/orders").starts_with("HTTP/1.1 200"), "{sheet}");
+            assert!(runs("/.bartizan/me").contains(&format!("\"kind\":\"{credential}\"")), "{sheet}");
+            if !is_key {
+                assert!(runs("/rotate").contains("replaced_expires"), "{sheet}");
+            }
+            runs("/.bartizan/docs");
+            assert!(std::fs::read_to_string(proxy.file("docs.html")).unwrap().contains("What acme may call"));
+            std::fs::remove_file(proxy.file("docs.html")).unwrap();
+        }
     }
-    proxy.owes(5 + 4 + 2);
+    proxy.owes(shells.len() * 11);
     proxy.done();
 }
 
-/// The sheet for a certificate, likewise.
+/// The sheet for a certificate, likewise; which may be of a file with the line ends of Windows.
 #[test]
 fn the_sheet_for_a_certificate_is_all_that_a_partner_needs() {
-    if !has("curl") || !has("openssl") {
-        return skipped("there is no curl or openssl");
+    let shells = shells();
+    if shells.is_empty() {
+        return skipped("there is no shell with curl and setsid");
     }
     let (upstream, authority) = (upstream().start(), authority());
-    let own = authority.vouches_for(7, &["acme.test"]);
     let proxy = certified(&upstream, &authority).start();
-    std::fs::write(proxy.file("client.crt"), &own.certificate).unwrap();
-    std::fs::write(proxy.file("client.key"), &own.key).unwrap();
-    let url = format!("https://localhost:{}", proxy.address().port());
-    let arguments = ["consumer", "invite", "acme", "--for", "certificate", "--url", &url];
-    let (code, printed, said) = bartizan(&proxy, &arguments);
-    assert_eq!(code, Some(0), "{said}");
-    let (invitation, sheet) = printed.split_once("\n\n").unwrap();
-    let blocks: Vec<String> = sheet
-        .replace(&format!("{ISSUER}/oauth/token"), &format!("{url}/oauth/token"))
-        .split("```sh\n")
-        .skip(1)
-        .map(|rest| {
-            rest.split("```").next().unwrap().replace("curl ", "curl --http1.1 --cacert ca.pem -H 'Host: 127.0.0.1' ")
-        })
-        .collect();
-    let run = |script: &str| {
-        let output = Command::new("bash").args(["-c", script]).current_dir(proxy.folder.path()).output().unwrap();
-        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
-    };
-    let made = run(&blocks[0].replace("read -rs CODE", &format!("CODE='{invitation}'")));
-    let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}\n{sheet}"));
-    let given = run(&blocks[1].replace("YOUR_ID", &text(&made, "client_id")));
-    let given: Value = serde_json::from_str(&given).unwrap_or_else(|_| panic!("{given}\n{sheet}"));
-    let bearer = text(&given, "access_token");
-    let called = run(&blocks[2].replace("YOUR_TOKEN", &bearer));
-    assert!(called.starts_with("HTTP/1.1 200"), "{called}\n{sheet}");
-    assert!(run(&blocks[3].replace("YOUR_TOKEN", &bearer)).contains("\"kind\":\"certificate\""), "{sheet}");
-    proxy.owes(5);
+    let (url, folder) = (format!("https://localhost:{}", proxy.address().port()), proxy.folder.path());
+    for (number, shell) in (7..).zip(&shells) {
+        let own = authority.vouches_for(number, &["acme.test"]);
+        std::fs::write(proxy.file("client.crt"), own.certificate.replace('\n', "\r\n")).unwrap();
+        std::fs::write(proxy.file("client.key"), &own.key).unwrap();
+        let arguments = ["consumer", "invite", "acme", "--credential", "certificate", "--url", &url];
+        let (code, printed, said) = bartizan(&proxy, &arguments);
+        assert_eq!(code, Some(0), "{said}");
+        let (invitation, sheet) = printed.split_once("\n\n").unwrap();
+        std::fs::write(proxy.file("code.txt"), invitation).unwrap();
+        let sheet = sheet
+            .replace(&format!("{ISSUER}/oauth/token"), &format!("{url}/oauth/token"))
+            .replace("curl ", "curl --http1.1 --cacert ca.pem -H 'Host: 127.0.0.1' ");
+        let made = pasted(shell, folder, &command(&sheet, "/invitations/claim"), "");
+        let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}\n{sheet}"));
+        let asks = command(&sheet, "/oauth/token").replace("YOUR_ID", &text(&made, "client_id"));
+        let given = pasted(shell, folder, &asks, "");
+        let given: Value = serde_json::from_str(&given).unwrap_or_else(|_| panic!("{given}\n{sheet}"));
+        let bearer = text(&given, "access_token");
+        let runs = |part: &str| pasted(shell, folder, &command(&sheet, part).replace("YOUR_TOKEN", &bearer), "");
+        assert!(runs("/orders").starts_with("HTTP/1.1 200"), "{sheet}");
+        assert!(runs("/.bartizan/me").contains("\"kind\":\"certificate\""), "{sheet}");
+    }
+    proxy.owes(shells.len() * 4);
     proxy.done();
 }

@@ -77,7 +77,8 @@ impl Authentication {
         clients
     }
 
-    /// Authenticates a client that has presented itself in one of these ways: the first that is right counts.
+    /// Authenticates a client that has presented itself in one of these ways: the first that is right counts. `holder` is the client that
+    /// is refused although what it has shown is right: for the record.
     ///
     /// # Errors
     /// See [`Self::client`].
@@ -86,10 +87,11 @@ impl Authentication {
         request: &Request<'_>,
         presented: &[Presented<'_>],
         issuer: &str,
+        holder: &mut Option<Arc<Caller>>,
     ) -> Result<KnownClient, Refusal> {
         let mut refused = None;
         for presented in presented {
-            match self.client(request, *presented, issuer).await {
+            match self.client(request, *presented, issuer, holder).await {
                 Err(refusal) if refusal.reason() == Reason::InvalidClient => refused = refused.or(Some(refusal)),
                 decided => return decided,
             }
@@ -113,6 +115,7 @@ impl Authentication {
         request: &Request<'_>,
         presented: Presented<'_>,
         issuer: &str,
+        holder: &mut Option<Arc<Caller>>,
     ) -> Result<KnownClient, Refusal> {
         self.store_available()?;
         let known = match presented {
@@ -121,9 +124,14 @@ impl Authentication {
             Presented::Id(id) => self.by_own_certificate(id, request)?,
         };
         let (client, now) = (&known.client, request.now());
-        client.check_standing(&self.registry, &[], known.issued, now)?;
-        let networks = client.consumer.networks().into_iter().chain(client.networks.as_deref());
-        standing::check_networks(networks, request)?;
+        let standing = client.check_standing(&self.registry, &[], known.issued, now).and_then(|()| {
+            let networks = client.consumer.networks().into_iter().chain(client.networks.as_deref());
+            standing::check_networks(networks, request)
+        });
+        if let Err(refusal) = standing {
+            *holder = Some(known.caller(self, Vec::new()));
+            return Err(refusal);
+        }
         Ok(known)
     }
 

@@ -22,6 +22,9 @@ pub(crate) struct Client {
     pub(crate) from: Option<Networks>,
     /// The client is refused from this instant on. Absent: it does not expire, or each of its secrets expires by itself.
     pub(crate) expires: Option<Timestamp>,
+    /// When its certificate was issued (`notBefore`); absent: it has none, or was made before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) issued: Option<Timestamp>,
     /// Free text for operators.
     pub(crate) note: Option<Box<str>>,
     /// When it was created.
