@@ -95,6 +95,11 @@ pub(super) fn make(
             let sent = Unique::Certificate(new.thumbprint, invitation.consumer.clone());
             answer(service, client, expires, None, Some(sent))
         }
+        (InvitedCredential::Later, ..) => Err(refuse(
+            Stage::Auth,
+            Reason::InvitationEnded,
+            "this invitation cannot be claimed at the moment; ask the API's owner for a new one",
+        )),
         (InvitedCredential::ApiKey, ..) => Err(wrong("", "this invitation is for an API key; send `code` alone")),
         (InvitedCredential::ClientSecret, ..) => {
             Err(wrong("", "this invitation is for a client secret; send `code` alone"))

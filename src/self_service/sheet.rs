@@ -59,22 +59,7 @@ pub(crate) fn sheet(
             "The answer has the token (`access_token`), which is valid for `expires_in` seconds; then get another.\n\n",
         );
     }
-    sheet.push_str("## Calling\n\n```sh\n");
-    let routes: Vec<_> = offer::open_routes(policy, &reader).collect();
-    let example = routes
-        .iter()
-        .map(|route| method_and_path(route))
-        .find(|(method, path)| *method == "GET" && !path.contains('{'));
-    let (_, path) = example.unwrap_or(("GET", &me));
-    let _ = write!(sheet, "curl -i {}\n```\n\n", steps.call(path));
-    sheet.push_str("| you may call | which | |\n|---|---|---|\n");
-    for route in &routes {
-        let (method, path) = method_and_path(route);
-        let mut about: Vec<String> =
-            route.shown.iter().filter_map(|shown| shown.summary.as_ref()).map(|summary| cell(summary)).collect();
-        about.extend(offer::notes(route, &reader).iter().map(|note| cell(note)));
-        let _ = writeln!(sheet, "| {method} | {} | {} |", code(path), about.join(" "));
-    }
+    calls(&mut sheet, &steps, policy, &reader, &me);
     limits(&mut sheet, consumer.plan().map(|plan| &**plan));
     sheet.push_str("\n## For yourself\n\n");
     step(
@@ -92,6 +77,26 @@ pub(crate) fn sheet(
     step(&mut sheet, &words, &format!("curl -s {} > docs.html", steps.call(&docs)));
     errors(&mut sheet, &steps);
     sheet
+}
+
+/// What the partner may call, and one call of it; of `me`, if none is plain.
+fn calls(sheet: &mut String, steps: &Steps<'_>, policy: &Policy, reader: &Reader<'_>, me: &str) {
+    sheet.push_str("## Calling\n\n```sh\n");
+    let routes: Vec<_> = offer::open_routes(policy, reader).collect();
+    let example = routes
+        .iter()
+        .map(|route| method_and_path(route))
+        .find(|(method, path)| *method == "GET" && !path.contains('{'));
+    let (_, path) = example.unwrap_or(("GET", me));
+    let _ = write!(sheet, "curl -i {}\n```\n\n", steps.call(path));
+    sheet.push_str("| you may call | which | |\n|---|---|---|\n");
+    for route in &routes {
+        let (method, path) = method_and_path(route);
+        let mut about: Vec<String> =
+            route.shown.iter().filter_map(|shown| shown.summary.as_ref()).map(|summary| cell(summary)).collect();
+        about.extend(offer::notes(route, reader).iter().map(|note| cell(note)));
+        let _ = writeln!(sheet, "| {method} | {} | {} |", code(path), about.join(" "));
+    }
 }
 
 /// A step as a paragraph, and its command as a block that can be pasted.

@@ -212,7 +212,8 @@ fn a_secret_replaces_only_itself() {
     let (id, secret) = claimed(&proxy, "acme", json!({"key_lifetime": "48h"}));
     let mut partner = client(&proxy);
     let next = rotates(&mut partner, (&id, &secret), r#"{"overlap": "0s"}"#).is(201).json();
-    asks(&mut partner, (&id, &secret)).is(401);
+    let late = asks(&mut partner, (&id, &secret)).is(401);
+    assert!(late.text().contains("was replaced at") && late.text().contains("at once"), "{}", late.text());
     let lives = text(&next, "expires").parse::<jiff::Timestamp>().unwrap();
     assert!((46..=48).contains(&lives.duration_since(jiff::Timestamp::now()).as_hours()), "{lives}");
     let after = rotates(&mut partner, (&id, &text(&next, "client_secret")), r#"{"overlap": "0s"}"#).is(201).json();
@@ -306,7 +307,7 @@ fn a_partner_brings_its_own_certificate() {
             "not accepted",
         ),
         (json!({"certificate": expired.certificate}), 422, "schema_violation", "not accepted"),
-        (json!({"certificate": bank.certificate}), 409, "conflict", "another consumer"),
+        (json!({"certificate": bank.certificate}), 409, "conflict", "used here already"),
         (json!({"certificate": "x".repeat(17_000)}), 413, "body_too_large", ""),
     ] {
         let refused = claims_with(&mut plain(), &code, &more).refused(status, said).text();
@@ -409,6 +410,53 @@ fn operators_stop_a_client_at_once() {
     proxy.done();
 }
 
+/// What is listed as the state of a client is what it gets when it asks for a token.
+#[test]
+fn the_state_of_a_client_is_what_it_gets() {
+    let (upstream, key) = (upstream().start(), Arc::new(Key::ed("listed")));
+    let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let policy = serving(&upstream).file("bank.jwks.json", json!({"keys": [key.jwk()]}).to_string());
+    let listed = format!(
+        "bank: {{ plan: free, roles: [clerk], clients: [{{ id: signs, jwks: bank.jwks.json }}, \
+         {{ id: ended, secret_sha256: \"{digest}\", expires: 2020-01-01T00:00:00Z }}, {{ id: old, secret_sha256: \"{digest}\", \
+         created: 2020-01-01T00:00:00Z }}, {{ id: good, secret_sha256: \"{digest}\", created: 2026-01-01T00:00:00Z }}] }}"
+    );
+    let text_with = proxy_text(&policy, "bank: { plan: free, roles: [clerk] }", &listed);
+    let proxy = policy.text(&text_with).start();
+    let before = json!({"consumer": "bank", "issued_before": "2025-06-01T00:00:00Z"});
+    let revoked = operates(&proxy, "POST", "/v1/revocations", before, 201);
+    assert_eq!((&revoked["hit"]["active_clients"], &revoked["hit"]["active_keys"]), (&json!(3), &json!(0)));
+    let mut partner = client(&proxy);
+    for (id, state) in [("signs", "active"), ("ended", "revoked"), ("old", "revoked"), ("good", "active")] {
+        let shown = operates(&proxy, "GET", &format!("/v1/clients/{id}"), Value::Null, 200);
+        assert_eq!(shown["state"], state, "{id}");
+        let answer = if id == "signs" { asserts(&mut partner, id, &key) } else { asks(&mut partner, (id, "test")) };
+        assert_eq!(answer.status, if state == "active" { 200 } else { 401 }, "{id}");
+    }
+    operates(&proxy, "DELETE", &format!("/v1/revocations/{}", text(&revoked, "id")), Value::Null, 200);
+    for (id, state) in [("ended", "expired"), ("old", "active")] {
+        let shown = operates(&proxy, "GET", &format!("/v1/clients/{id}"), Value::Null, 200);
+        assert_eq!(shown["state"], state, "{id}");
+        assert_eq!(asks(&mut partner, (id, "test")).status, if state == "active" { 200 } else { 401 }, "{id}");
+    }
+    proxy.done();
+}
+
+/// Keys of the other kinds that partners have.
+#[test]
+fn a_partner_brings_a_key_of_another_kind() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    let mut partner = client(&proxy);
+    for key in [Key::rsa("rsa"), Key::p384("p384"), Key::ed("ed")].map(Arc::new) {
+        let (_, code) = invite(&proxy, "acme", json!({"credential": "private_key_jwt"}));
+        let made = claims_with(&mut partner, &code, &json!({"jwk": key.jwk()})).is(201).json();
+        let bearer = token(asserts(&mut partner, &text(&made, "client_id"), &key));
+        partner.get("/orders").bearer(&*bearer).send().is(200);
+    }
+    proxy.done();
+}
+
 /// A client whose consumer is removed is gone, with its tokens; and a later consumer with the same name does not have it.
 #[test]
 fn a_client_goes_with_its_consumer() {
@@ -455,6 +503,7 @@ fn a_kind_of_credential_that_is_not_offered_is_not_invited_to() {
     let path = "/v1/consumers/acme/invitations";
     operates(&proxy, "POST", path, json!({"credential": "certificate"}), 409);
     operates(&proxy, "POST", path, json!({"credential": "password"}), 422);
+    operates(&proxy, "POST", path, json!({"credential": "later"}), 422);
     let (_, code) = invite(&proxy, "acme", json!({"credential": "client_secret"}));
     proxy.reload_to(|policy| {
         let text = policy.yaml();
@@ -488,6 +537,30 @@ fn a_client_is_known_on_whatever_node() {
     let replaced = || (asks(&mut client(&here), (&id, &next)).status == 200).then_some(());
     eventually("the new secret is known here", replaced);
     rotates(&mut client(&here), (&id, &secret), "").refused(409, "conflict");
+
+    // Of two claims of one code at the same moment, one is granted, wherever they are.
+    let (_, code) = invite(&here, "acme", json!({"credential": "client_secret"}));
+    let known = || {
+        let invitations = operates(&there, "GET", "/v1/consumers/acme/invitations", Value::Null, 200);
+        (invitations["items"].as_array().unwrap().len() == 2).then_some(())
+    };
+    eventually("the invitation is known there", known);
+    let both = std::thread::scope(|scope| {
+        let claims = [&here, &there].map(|node| scope.spawn(|| claim(&mut client(node), &code).status));
+        claims.map(|claim| claim.join().unwrap())
+    });
+    assert!(matches!(both, [201, 410] | [410, 201]), "{both:?}");
+    let of_acme = operates(&here, "GET", "/v1/consumers/acme/clients", Value::Null, 200);
+    assert_eq!(of_acme["items"].as_array().unwrap().len(), 2, "{of_acme:#}");
+
+    // What operators decide on one node holds on the other.
+    let status = || asks(&mut client(&there), (&id, &next)).status;
+    operates(&here, "PUT", "/v1/consumers/acme/suspension", json!({"until": "1h"}), 200);
+    eventually("the suspension is known there", || (status() == 400).then_some(()));
+    operates(&here, "DELETE", "/v1/consumers/acme/suspension", Value::Null, 200);
+    eventually("its end is known there", || (status() == 200).then_some(()));
+    operates(&here, "POST", "/v1/revocations", json!({"subject": id, "issuer": "token_service"}), 201);
+    eventually("the revocation is known there", || (status() == 401).then_some(()));
     here.done();
     there.done();
 }

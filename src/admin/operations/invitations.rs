@@ -7,8 +7,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::{Completed, Operation, Result, conflict, details, input, missing, sha256, text, view};
-use crate::policy::Period;
 use crate::policy::self_service::{SelfEndpoint, SelfService};
+use crate::policy::{Api, Period};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::self_service::sheet;
 use crate::stages::auth::api_key_format;
@@ -120,6 +120,16 @@ impl Operation<'_> {
         if credential.is_client() && self.policy().token_service().is_none() {
             return Err(conflict(
                 "the policy has no `token_service`, which gives tokens to clients; write it, or invite for an API key",
+            ));
+        }
+        if credential == InvitedCredential::Later {
+            let kinds = "use `api_key`, `client_secret`, `private_key_jwt` or `certificate`";
+            return Err(input::wrong("/credential", kinds));
+        }
+        let takes_tokens = |api: &Api| !api.credentials().tokens.is_empty();
+        if credential.is_client() && !self.policy().apis().iter().any(|api| takes_tokens(api)) {
+            return Err(conflict(
+                "no API takes tokens, so a client could not call any; write `bearer` under its `credentials`, or invite for an API key",
             ));
         }
         if credential == InvitedCredential::Certificate && !self.in_force.auth.takes_certificates() {

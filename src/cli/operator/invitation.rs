@@ -15,7 +15,7 @@ use crate::error_text;
 pub(super) const COLUMNS: [(&str, &str); 10] = [
     ("id", "ID"),
     ("consumer", "CONSUMER"),
-    ("credential", "FOR"),
+    ("credential", "CREDENTIAL"),
     ("state", "STATE"),
     ("expires", "EXPIRES"),
     ("claimed", "CLAIMED"),

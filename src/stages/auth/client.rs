@@ -49,18 +49,19 @@ pub(crate) struct Client {
 impl Client {
     /// A client that was made at run time, which this consumer owns.
     pub(crate) fn of_registry(stored: &entry::Client, consumer: Arc<Consumer>) -> Self {
-        let (credential, last) = match &stored.credential {
+        let credential = match &stored.credential {
             entry::ClientCredential::Secrets(secrets) => {
-                let ends: Option<Vec<_>> = secrets.iter().map(|secret| secret.expires).collect();
                 let secrets = secrets.iter().map(|secret| ClientSecret {
                     sha256: secret.sha256,
                     created: Some(secret.created),
                     expires: secret.expires,
                 });
-                (ClientCredential::Secrets(secrets.collect()), ends.and_then(|ends| ends.into_iter().max()))
+                ClientCredential::Secrets(secrets.collect())
             }
-            entry::ClientCredential::Key(key) => (ClientCredential::Key(key.clone()), None),
-            entry::ClientCredential::Certificate(thumbprint) => (ClientCredential::Certificate(*thumbprint), None),
+            entry::ClientCredential::Key(key) => ClientCredential::Key(key.clone()),
+            entry::ClientCredential::Certificate(thumbprint) => ClientCredential::Certificate(*thumbprint),
+            // No secret is the right one.
+            entry::ClientCredential::Later(_) => ClientCredential::Secrets(Vec::new()),
         };
         Self {
             id: stored.id.clone(),
@@ -70,7 +71,7 @@ impl Client {
             networks: stored.from.clone().map(Arc::new),
             created: Some(stored.created),
             issued: Some(stored.issued.unwrap_or(stored.created)),
-            expires: stored.expires.or(last),
+            expires: stored.end(),
             dpop: false,
             exchange: Box::default(),
             introspect: false,
@@ -149,7 +150,7 @@ pub(super) fn has_ended(stored: &entry::Client, registry: &Registry, now: Timest
     };
     let keys = revocation_keys(&stored.id, &stored.consumer, certificate);
     let issued = stored.issued.unwrap_or(stored.created).as_second();
-    stored.expires.is_some_and(|end| end <= now) || registry.is_revoked(&keys, Some(issued), now)
+    stored.end().is_some_and(|end| end <= now) || registry.is_revoked(&keys, Some(issued), now)
 }
 
 fn revocation_keys(id: &str, consumer: &str, certificate: Option<&Digest>) -> Vec<RevocationKey> {

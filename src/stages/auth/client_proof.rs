@@ -142,11 +142,20 @@ impl Authentication {
             ClientCredential::Secrets(secrets) => secrets.as_slice(),
             _ => &[],
         });
-        let found = secrets.unwrap_or_default().iter().find(|secret| bool::from(secret.sha256.ct_eq(sent.as_ref())));
-        match (&client, found) {
-            (Some(_), Some(secret)) if secret.expires.is_some_and(|expires| expires <= now) => {
-                Err(wrong("the client secret has expired; ask the API's owner for a new one"))
-            }
+        let secrets = secrets.unwrap_or_default();
+        let found = secrets.iter().position(|secret| bool::from(secret.sha256.ct_eq(sent.as_ref())));
+        let next = found.and_then(|at| secrets.get(at + 1)).and_then(|next| next.created);
+        match (&client, found.and_then(|at| secrets.get(at))) {
+            (Some(_), Some(secret)) if secret.expires.is_some_and(|expires| expires <= now) => Err(match next {
+                // Whoever has stolen a secret may have replaced it.
+                Some(at) => refuse(
+                    Reason::InvalidClient,
+                    format!(
+                        "the client secret was replaced at {at:.0}; if that was not you, tell the API's owner at once"
+                    ),
+                ),
+                None => wrong("the client secret has expired; ask the API's owner for a new one"),
+            }),
             (Some(client), Some(secret)) => Ok(KnownClient {
                 client: Arc::clone(client),
                 issued: secret.created.map(Timestamp::as_second),

@@ -52,7 +52,7 @@ impl Authentication {
         })?;
         let key = NewKey { key, set };
         if self.has_client_key(&key, now) {
-            return Err(known("this key is used here already; make a new one for this client"));
+            return Err(known("the key is another client's, or this proxy's own"));
         }
         Ok(key)
     }
@@ -96,10 +96,10 @@ impl Authentication {
             .ok_or_else(|| wrong("/certificate", "send a certificate in PEM, and the intermediate ones after it"))?;
         let shown = self.accepted(&chain, now)?;
         if self.has_client_certificate(&shown.thumbprint, consumer.name(), now) {
-            return Err(known("a client of another consumer has this certificate; get a new one for this client"));
+            return Err(known("a client of another consumer has the certificate"));
         }
         if self.consumer_of(&shown)?.is_some_and(|other| other.name() != consumer.name()) {
-            return Err(known("this certificate belongs to another consumer; get a new one for this client"));
+            return Err(known("the certificate belongs to another consumer"));
         }
         let names = [
             RevocationKey::certificate(&shown.thumbprint),
@@ -107,7 +107,7 @@ impl Authentication {
             RevocationKey::all(),
         ];
         if self.registry.is_revoked(&names, Some(shown.not_before), now) {
-            let detail = "this certificate was revoked here, or with all that were issued at its time; get a new one for this client";
+            let detail = "the certificate was revoked, or all that were issued at its time";
             return Err(known(detail));
         }
         let [issued, expires] = [shown.not_before, shown.not_after].map(|second| Timestamp::from_second(second).ok());
@@ -162,6 +162,8 @@ fn wrong(pointer: &str, detail: impl Into<String>) -> Refusal {
         .members(Members { errors, ..Members::default() })
 }
 
-fn known(detail: &'static str) -> Refusal {
-    Refusal::new(Stage::Request, Reason::Conflict, detail)
+/// Refuses what is known here. The text is the same for all, so that it does not say whose it is; `cause` is for the log.
+fn known(cause: &'static str) -> Refusal {
+    let detail = "this key or certificate cannot be taken: it is used here already, or was revoked; get a new one for this client";
+    Refusal::new(Stage::Request, Reason::Conflict, detail).cause(cause)
 }
