@@ -107,6 +107,18 @@ impl Client {
         }
     }
 
+    /// When it ends, if it does: at its own end, or with the last of its secrets.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        let of_secrets = || match &self.credential {
+            ClientCredential::Secrets(secrets) => {
+                let ends: Option<Vec<_>> = secrets.iter().map(|secret| secret.expires).collect();
+                ends.and_then(|ends| ends.into_iter().max())
+            }
+            _ => None,
+        };
+        self.expires.or_else(of_secrets)
+    }
+
     /// The keys by which it, and all it was given, can be revoked.
     fn revocation_keys(&self) -> Vec<RevocationKey> {
         let certificate = match &self.credential {
@@ -143,7 +155,7 @@ impl Client {
 }
 
 /// Whether a client that was made at run time has expired or was revoked, so that nobody uses its key or certificate.
-pub(super) fn has_ended(stored: &entry::Client, registry: &Registry, now: Timestamp) -> bool {
+pub(crate) fn has_ended(stored: &entry::Client, registry: &Registry, now: Timestamp) -> bool {
     let certificate = match &stored.credential {
         entry::ClientCredential::Certificate(thumbprint) => Some(thumbprint),
         _ => None,
