@@ -220,7 +220,14 @@ fn a_secret_replaces_only_itself() {
     token(asks(&mut partner, (&id, &text(&after, "client_secret"))));
     let proxy = proxy.again("TERM");
     token(asks(&mut client(&proxy), (&id, &text(&after, "client_secret"))));
-    proxy.done();
+    operates(&proxy, "POST", "/v1/revocations", json!({"subject": id, "issuer": "token_service"}), 201);
+    let proxy = proxy.again("TERM");
+    asks(&mut client(&proxy), (&id, &text(&after, "client_secret"))).is(401);
+    // Whose secret it was is on record, for those who look for a theft.
+    asks(&mut client(&proxy), (&id, &text(&next, "client_secret"))).is(401);
+    let records = proxy.done();
+    let late = records.iter().find(|record| said(record, "event.reason") == "invalid_client").unwrap();
+    assert_eq!(said(late, "bartizan.consumer"), "acme", "{late:#?}");
 }
 
 /// RFC 7523: the partner sends a public key, and signs what it asks for tokens with.
@@ -439,6 +446,24 @@ fn the_state_of_a_client_is_what_it_gets() {
         assert_eq!(shown["state"], state, "{id}");
         assert_eq!(asks(&mut partner, (id, "test")).status, if state == "active" { 200 } else { 401 }, "{id}");
     }
+    proxy.done();
+}
+
+/// A consumer has room for many clients, and not for any number; those that are revoked do not count.
+#[test]
+fn a_consumer_has_so_many_clients_at_most() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    let (id, _) = claimed(&proxy, "acme", json!({}));
+    for _ in 1..100 {
+        claimed(&proxy, "acme", json!({}));
+    }
+    let (path, wanted) = ("/v1/consumers/acme/invitations", json!({"credential": "client_secret"}));
+    let full = operates(&proxy, "POST", path, wanted.clone(), 409);
+    assert!(full.to_string().contains("100 clients"), "{full}");
+    invite(&proxy, "acme", json!({"credential": "api_key"}));
+    operates(&proxy, "POST", "/v1/revocations", json!({"subject": id, "issuer": "token_service"}), 201);
+    operates(&proxy, "POST", path, wanted, 201);
     proxy.done();
 }
 
