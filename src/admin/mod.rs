@@ -24,6 +24,7 @@
 mod connections;
 pub(crate) mod endpoints;
 pub(crate) mod expiring_certificates;
+pub(crate) mod expiring_clients;
 pub(crate) mod expiring_keys;
 mod gauges;
 mod input;

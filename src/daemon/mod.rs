@@ -45,6 +45,7 @@ use self::watch::FileWatch;
 use self::watch_rounds::{Looked, Verdict};
 use self::workers::Workers;
 use crate::admin::expiring_certificates::CertificateReminder;
+use crate::admin::expiring_clients;
 use crate::admin::expiring_keys::Reminder;
 use crate::admin::launch_check::{Checklist, LaunchCheck};
 use crate::admin::listener::Bound as AdminBound;
@@ -440,11 +441,12 @@ impl Daemon {
         self.runtime.metrics.policy_loaded.set(now.as_secs_f64());
     }
 
-    /// Warns of API keys and certificates that expire soon.
+    /// Warns of API keys, clients and certificates that expire soon.
     fn remind(&mut self) {
         let (in_force, now) = (self.shared.in_force.current(), Timestamp::now());
         self.reminder.warn(&in_force.policy.auth().keys, in_force.registry(), now);
-        self.certificate_reminder.warn(&in_force.policy, now);
+        let clients = expiring_clients::problems(&in_force.policy.auth().clients, in_force.registry(), now);
+        self.certificate_reminder.warn(&in_force.policy, clients, now);
     }
 
     /// Stops accepting, lets what is in flight finish, writes every record.

@@ -38,7 +38,7 @@ impl SelfEndpoint {
         (Self::Docs, "GET", "/docs"),
     ];
 
-    /// Whether the chain asks for no credential: a code and the secret of a client are good for nothing else, so the endpoint itself
+    /// Whether the chain asks for no credential: neither a code nor the secret of a client is one that APIs take, so the endpoint itself
     /// checks them.
     pub(crate) fn is_public(self) -> bool {
         matches!(self, Self::ClaimInvitation | Self::RotateSecret)

@@ -28,10 +28,10 @@ pub(super) struct Sent<'a> {
     pub(super) certificate: Option<&'a str>,
 }
 
-/// What of that no other client may have.
+/// What of that no other client may have; a certificate, no client of another consumer.
 pub(super) enum Unique {
     Key(NewKey),
-    Certificate(Digest),
+    Certificate(Digest, Box<str>),
 }
 
 /// A new credential.
@@ -50,7 +50,7 @@ impl Unique {
     pub(super) fn is_new(&self, auth: &Authentication, now: Timestamp) -> bool {
         match self {
             Self::Key(key) => !auth.has_client_key(key, now),
-            Self::Certificate(thumbprint) => !auth.has_client_certificate(thumbprint),
+            Self::Certificate(thumbprint, consumer) => !auth.has_client_certificate(thumbprint, consumer, now),
         }
     }
 }
@@ -91,8 +91,15 @@ pub(super) fn make(
             let credential = ClientCredential::Certificate(new.thumbprint);
             let id = api_key_format::new_id(&invitation.consumer);
             let client = new_client(invitation, id, credential, (now, expires));
-            answer(service, client, expires, None, Some(Unique::Certificate(new.thumbprint)))
+            let client = Client { issued: new.issued, ..client };
+            let sent = Unique::Certificate(new.thumbprint, invitation.consumer.clone());
+            answer(service, client, expires, None, Some(sent))
         }
+        (InvitedCredential::Later, ..) => Err(refuse(
+            Stage::Auth,
+            Reason::InvitationEnded,
+            "this invitation cannot be claimed at the moment; ask the API's owner for a new one",
+        )),
         (InvitedCredential::ApiKey, ..) => Err(wrong("", "this invitation is for an API key; send `code` alone")),
         (InvitedCredential::ClientSecret, ..) => {
             Err(wrong("", "this invitation is for a client secret; send `code` alone"))
@@ -161,6 +168,7 @@ fn new_client(
         scopes: invitation.scopes.clone(),
         from: invitation.from.clone(),
         expires,
+        issued: None,
         note: invitation.note.clone(),
         created,
         created_by: made_by(invitation),

@@ -4,6 +4,8 @@
 //! The rules are those of keys: a secret replaces only itself, is replaced once, and the next one lives as long as the operator let it
 //! live. A client has two secrets at most.
 
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
@@ -19,6 +21,7 @@ use crate::body::Body;
 use crate::chain::Trace;
 use crate::exchange::Answer;
 use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::auth::Caller;
 use crate::stages::auth::client::Presented;
 use crate::stages::auth::client_proof::KnownClient;
 use crate::stages::auth::{api_key_format, client_basic};
@@ -33,7 +36,11 @@ pub(super) async fn rotate(service: &Service<'_>, body: Body, trace: &mut Trace)
     let overlap = overlap::of(&asked)?;
     // Nothing is waited for from here to the verdict: otherwise any number of guesses that come at once would all be tried.
     in_force.auth.permit_attempt(request)?;
-    let known = identify(service).await.inspect_err(|refusal| in_force.auth.note_attempt(request, refusal))?;
+    let known = identify(service, &mut trace.refused).await.inspect_err(|refusal| {
+        in_force.auth.note_attempt(request, refusal);
+    });
+    // RFC 6749 §5.2: the challenge is that of the scheme which was used.
+    let known = known.map_err(|refusal| refusal.challenges(r#"Basic realm="token""#.to_owned()))?;
     trace.caller = Some(known.caller(&in_force.auth, Vec::new()));
     let (stored, old) = replaceable(registry, &known, &overlap::id(&request.exchange.path), now)?;
     let secret = api_key_format::mint_client_secret(&stored.id).map_err(|_| no_random_bytes())?;
@@ -65,14 +72,14 @@ pub(super) async fn rotate(service: &Service<'_>, body: Body, trace: &mut Trace)
     Ok(json(StatusCode::CREATED, &shown))
 }
 
-/// The client that asks, by its id and secret.
-async fn identify(service: &Service<'_>) -> Result<KnownClient, Refusal> {
+/// The client that asks, by its id and secret; `holder` is the one that was refused, if its secret is right.
+async fn identify(service: &Service<'_>, holder: &mut Option<Arc<Caller>>) -> Result<KnownClient, Refusal> {
     let Some(tokens) = service.in_force.policy.token_service() else {
         return Err(refuse(Stage::Request, Reason::NotFound, "there is nothing here"));
     };
     let readings = client_basic::readings(basic(service.request.headers)?)?;
     let presented: Vec<_> = readings.iter().map(|(id, secret)| Presented::Secret { id, secret }).collect();
-    service.in_force.auth.client_by_any(service.request, &presented, &tokens.issuer).await
+    service.in_force.auth.client_by_any(service.request, &presented, &tokens.issuer, holder).await
 }
 
 fn basic(headers: &HeaderMap) -> Result<&[u8], Refusal> {

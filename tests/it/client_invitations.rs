@@ -1,7 +1,9 @@
 //! Invitations for clients of the token service: claimed once, with a secret that is made here, or with a key or a certificate of the
 //! partner's own.
 
-use std::process::Command;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -198,7 +200,8 @@ fn a_secret_replaces_only_itself() {
     // A token replaces nothing, and neither does no credential. Guesses have an end.
     let bearer = token(asks(&mut caller, (&acme, &of_acme)));
     for header in [format!("Bearer {bearer}"), basic(&acme, "wrong"), basic("nobody", &of_acme)] {
-        sends(&[("authorization", &header)], "").refused(401, "invalid_client");
+        let refused = sends(&[("authorization", &header)], "").refused(401, "invalid_client");
+        assert_eq!(refused.header("www-authenticate"), Some(r#"Basic realm="token""#));
     }
     sends(&[], "").refused(401, "invalid_client");
     sends(&[("authorization", &good)], "").refused(429, "too_many_failures");
@@ -209,14 +212,22 @@ fn a_secret_replaces_only_itself() {
     let (id, secret) = claimed(&proxy, "acme", json!({"key_lifetime": "48h"}));
     let mut partner = client(&proxy);
     let next = rotates(&mut partner, (&id, &secret), r#"{"overlap": "0s"}"#).is(201).json();
-    asks(&mut partner, (&id, &secret)).is(401);
+    let late = asks(&mut partner, (&id, &secret)).is(401);
+    assert!(late.text().contains("was replaced at") && late.text().contains("at once"), "{}", late.text());
     let lives = text(&next, "expires").parse::<jiff::Timestamp>().unwrap();
     assert!((46..=48).contains(&lives.duration_since(jiff::Timestamp::now()).as_hours()), "{lives}");
     let after = rotates(&mut partner, (&id, &text(&next, "client_secret")), r#"{"overlap": "0s"}"#).is(201).json();
     token(asks(&mut partner, (&id, &text(&after, "client_secret"))));
     let proxy = proxy.again("TERM");
     token(asks(&mut client(&proxy), (&id, &text(&after, "client_secret"))));
-    proxy.done();
+    operates(&proxy, "POST", "/v1/revocations", json!({"subject": id, "issuer": "token_service"}), 201);
+    let proxy = proxy.again("TERM");
+    asks(&mut client(&proxy), (&id, &text(&after, "client_secret"))).is(401);
+    // Whose secret it was is on record, for those who look for a theft.
+    asks(&mut client(&proxy), (&id, &text(&next, "client_secret"))).is(401);
+    let records = proxy.done();
+    let late = records.iter().find(|record| said(record, "event.reason") == "invalid_client").unwrap();
+    assert_eq!(said(late, "bartizan.consumer"), "acme", "{late:#?}");
 }
 
 /// RFC 7523: the partner sends a public key, and signs what it asks for tokens with.
@@ -267,6 +278,11 @@ fn a_partner_brings_its_own_key() {
     let mut renamed = key.jwk();
     renamed["kid"] = json!("other");
     claims_with(&mut partner, &second, &json!({"jwk": renamed})).refused(409, "conflict");
+    // Unless that client has ended.
+    let ended = operates(&proxy, "POST", "/v1/revocations", json!({"subject": id, "issuer": "token_service"}), 201);
+    let next = claims_with(&mut partner, &second, &json!({"jwk": key.jwk()})).is(201).json();
+    token(asserts(&mut partner, &text(&next, "client_id"), &key));
+    operates(&proxy, "DELETE", &format!("/v1/revocations/{}", text(&ended, "id")), Value::Null, 200);
     let shown = operates(&proxy, "GET", &format!("/v1/clients/{id}"), Value::Null, 200);
     assert_eq!((&shown["thumbprint"], &shown["source"]), (&json!(key.thumbprint()), &json!("store")));
     let records = proxy.done();
@@ -298,7 +314,7 @@ fn a_partner_brings_its_own_certificate() {
             "not accepted",
         ),
         (json!({"certificate": expired.certificate}), 422, "schema_violation", "not accepted"),
-        (json!({"certificate": bank.certificate}), 409, "conflict", "another consumer"),
+        (json!({"certificate": bank.certificate}), 409, "conflict", "used here already"),
         (json!({"certificate": "x".repeat(17_000)}), 413, "body_too_large", ""),
     ] {
         let refused = claims_with(&mut plain(), &code, &more).refused(status, said).text();
@@ -316,15 +332,30 @@ fn a_partner_brings_its_own_certificate() {
     sends(&mut showing(&bank), "/oauth/token", &[], &form).is(401);
     let metadata = plain().get("/.well-known/oauth-authorization-server").send().is(200).json();
     assert!(metadata["token_endpoint_auth_methods_supported"].to_string().contains("self_signed_tls_client_auth"));
-    // One certificate, one client; and none that was revoked.
+    // One certificate, one consumer; its next client may have the same, and a revoked one is nobody's.
+    let (_, of_bank) = invite(&proxy, "bank", json!({"credential": "certificate"}));
+    claims_with(&mut plain(), &of_bank, &json!({"certificate": own.certificate})).refused(409, "conflict");
     let (_, second) = invite(&proxy, "acme", json!({"credential": "certificate"}));
-    claims_with(&mut plain(), &second, &json!({"certificate": own.certificate})).refused(409, "conflict");
+    let next = claims_with(&mut plain(), &second, &json!({"certificate": own.certificate})).is(201).json();
+    let next = text(&next, "client_id");
+    token(sends(&mut showing(&own), "/oauth/token", &[], &[form[0], ("client_id", &*next)]));
+    let (_, second) = invite(&proxy, "acme", json!({"credential": "certificate"}));
     let other = authority.vouches_for(9, &["acme.test"]);
     let thumbprint: String = other.thumbprint().iter().map(|byte| format!("{byte:02x}")).collect();
     operates(&proxy, "POST", "/v1/revocations", json!({"certificate": format!("sha256:{thumbprint}")}), 201);
     let revoked =
         claims_with(&mut plain(), &second, &json!({"certificate": other.certificate})).refused(409, "conflict");
     assert!(revoked.text().contains("was revoked"), "{}", revoked.text());
+    // Neither is one that is older than what was revoked of its consumer: it would be refused from the start.
+    let before = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    let all = json!({"consumer": "acme", "issued_before": before.to_string()});
+    operates(&proxy, "POST", "/v1/revocations", all, 201);
+    let older = authority.vouches_for(10, &["acme.test"]);
+    let revoked =
+        claims_with(&mut plain(), &second, &json!({"certificate": older.certificate})).refused(409, "conflict");
+    assert!(revoked.text().contains("was revoked"), "{}", revoked.text());
+    assert_eq!(operates(&proxy, "GET", &format!("/v1/clients/{next}"), Value::Null, 200)["state"], "revoked");
+    sends(&mut showing(&own), "/oauth/token", &[], &[form[0], ("client_id", &*next)]).is(401);
     proxy.done();
 }
 
@@ -345,6 +376,7 @@ fn operators_stop_a_client_at_once() {
     partner.get("/orders").bearer(&*bearer).send().refused(403, "consumer_suspended");
     assert_eq!(asks(&mut partner, (&id, &secret)).is(400).json()["error"], "unauthorized_client");
     rotates(&mut partner, (&id, &secret), "").refused(403, "consumer_suspended");
+    let rotation = format!("/.bartizan/clients/{id}/rotate");
     operates(&proxy, "DELETE", "/v1/consumers/acme/suspension", Value::Null, 200);
     let refresh = text(&refreshes(&mut partner, (&id, &secret), &refresh).is(200).json(), "refresh_token");
 
@@ -368,11 +400,85 @@ fn operators_stop_a_client_at_once() {
     partner.get("/orders").bearer(&*bearer).send().refused(403, "unknown_consumer");
     asks(&mut partner, (&id, &secret)).is(401);
     operates(&proxy, "DELETE", &format!("/v1/clients/{id}"), Value::Null, 404);
+    let records = proxy.done();
+    let refused = records.iter().find(|record| {
+        said(record, "event.reason") == "consumer_suspended" && *said(record, "url.path") == json!(rotation)
+    });
+    assert_eq!(said(refused.unwrap(), "bartizan.consumer"), "acme", "{refused:#?}");
+    let proxy = serving(&upstream).start();
+    let mut partner = client(&proxy);
 
     // Where it is good from holds for its tokens, too.
     let (id, secret) = claimed(&proxy, "acme", json!({"from": ["127.0.0.0/8"]}));
     let bearer = token(asks(&mut partner, (&id, &secret)));
     partner.get("/orders").bearer(&*bearer).send().is(200);
+    operates(&proxy, "DELETE", &format!("/v1/clients/{id}"), Value::Null, 200);
+    partner.get("/orders").bearer(&*bearer).send().refused(403, "unknown_consumer");
+    proxy.done();
+}
+
+/// What is listed as the state of a client is what it gets when it asks for a token.
+#[test]
+fn the_state_of_a_client_is_what_it_gets() {
+    let (upstream, key) = (upstream().start(), Arc::new(Key::ed("listed")));
+    let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let policy = serving(&upstream).file("bank.jwks.json", json!({"keys": [key.jwk()]}).to_string());
+    let listed = format!(
+        "bank: {{ plan: free, roles: [clerk], clients: [{{ id: signs, jwks: bank.jwks.json }}, \
+         {{ id: ended, secret_sha256: \"{digest}\", expires: 2020-01-01T00:00:00Z }}, {{ id: old, secret_sha256: \"{digest}\", \
+         created: 2020-01-01T00:00:00Z }}, {{ id: good, secret_sha256: \"{digest}\", created: 2026-01-01T00:00:00Z }}] }}"
+    );
+    let text_with = proxy_text(&policy, "bank: { plan: free, roles: [clerk] }", &listed);
+    let proxy = policy.text(&text_with).start();
+    let before = json!({"consumer": "bank", "issued_before": "2025-06-01T00:00:00Z"});
+    let revoked = operates(&proxy, "POST", "/v1/revocations", before, 201);
+    assert_eq!((&revoked["hit"]["active_clients"], &revoked["hit"]["active_keys"]), (&json!(3), &json!(0)));
+    let mut partner = client(&proxy);
+    for (id, state) in [("signs", "active"), ("ended", "revoked"), ("old", "revoked"), ("good", "active")] {
+        let shown = operates(&proxy, "GET", &format!("/v1/clients/{id}"), Value::Null, 200);
+        assert_eq!(shown["state"], state, "{id}");
+        let answer = if id == "signs" { asserts(&mut partner, id, &key) } else { asks(&mut partner, (id, "test")) };
+        assert_eq!(answer.status, if state == "active" { 200 } else { 401 }, "{id}");
+    }
+    operates(&proxy, "DELETE", &format!("/v1/revocations/{}", text(&revoked, "id")), Value::Null, 200);
+    for (id, state) in [("ended", "expired"), ("old", "active")] {
+        let shown = operates(&proxy, "GET", &format!("/v1/clients/{id}"), Value::Null, 200);
+        assert_eq!(shown["state"], state, "{id}");
+        assert_eq!(asks(&mut partner, (id, "test")).status, if state == "active" { 200 } else { 401 }, "{id}");
+    }
+    proxy.done();
+}
+
+/// A consumer has room for many clients, and not for any number; those that are revoked do not count.
+#[test]
+fn a_consumer_has_so_many_clients_at_most() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    let (id, _) = claimed(&proxy, "acme", json!({}));
+    for _ in 1..100 {
+        claimed(&proxy, "acme", json!({}));
+    }
+    let (path, wanted) = ("/v1/consumers/acme/invitations", json!({"credential": "client_secret"}));
+    let full = operates(&proxy, "POST", path, wanted.clone(), 409);
+    assert!(full.to_string().contains("100 clients"), "{full}");
+    invite(&proxy, "acme", json!({"credential": "api_key"}));
+    operates(&proxy, "POST", "/v1/revocations", json!({"subject": id, "issuer": "token_service"}), 201);
+    operates(&proxy, "POST", path, wanted, 201);
+    proxy.done();
+}
+
+/// Keys of the other kinds that partners have.
+#[test]
+fn a_partner_brings_a_key_of_another_kind() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    let mut partner = client(&proxy);
+    for key in [Key::rsa("rsa"), Key::p384("p384"), Key::ed("ed")].map(Arc::new) {
+        let (_, code) = invite(&proxy, "acme", json!({"credential": "private_key_jwt"}));
+        let made = claims_with(&mut partner, &code, &json!({"jwk": key.jwk()})).is(201).json();
+        let bearer = token(asserts(&mut partner, &text(&made, "client_id"), &key));
+        partner.get("/orders").bearer(&*bearer).send().is(200);
+    }
     proxy.done();
 }
 
@@ -422,6 +528,7 @@ fn a_kind_of_credential_that_is_not_offered_is_not_invited_to() {
     let path = "/v1/consumers/acme/invitations";
     operates(&proxy, "POST", path, json!({"credential": "certificate"}), 409);
     operates(&proxy, "POST", path, json!({"credential": "password"}), 422);
+    operates(&proxy, "POST", path, json!({"credential": "later"}), 422);
     let (_, code) = invite(&proxy, "acme", json!({"credential": "client_secret"}));
     proxy.reload_to(|policy| {
         let text = policy.yaml();
@@ -455,6 +562,30 @@ fn a_client_is_known_on_whatever_node() {
     let replaced = || (asks(&mut client(&here), (&id, &next)).status == 200).then_some(());
     eventually("the new secret is known here", replaced);
     rotates(&mut client(&here), (&id, &secret), "").refused(409, "conflict");
+
+    // Of two claims of one code at the same moment, one is granted, wherever they are.
+    let (_, code) = invite(&here, "acme", json!({"credential": "client_secret"}));
+    let known = || {
+        let invitations = operates(&there, "GET", "/v1/consumers/acme/invitations", Value::Null, 200);
+        (invitations["items"].as_array().unwrap().len() == 2).then_some(())
+    };
+    eventually("the invitation is known there", known);
+    let both = std::thread::scope(|scope| {
+        let claims = [&here, &there].map(|node| scope.spawn(|| claim(&mut client(node), &code).status));
+        claims.map(|claim| claim.join().unwrap())
+    });
+    assert!(matches!(both, [201, 410] | [410, 201]), "{both:?}");
+    let of_acme = operates(&here, "GET", "/v1/consumers/acme/clients", Value::Null, 200);
+    assert_eq!(of_acme["items"].as_array().unwrap().len(), 2, "{of_acme:#}");
+
+    // What operators decide on one node holds on the other.
+    let status = || asks(&mut client(&there), (&id, &next)).status;
+    operates(&here, "PUT", "/v1/consumers/acme/suspension", json!({"until": "1h"}), 200);
+    eventually("the suspension is known there", || (status() == 400).then_some(()));
+    operates(&here, "DELETE", "/v1/consumers/acme/suspension", Value::Null, 200);
+    eventually("its end is known there", || (status() == 200).then_some(()));
+    operates(&here, "POST", "/v1/revocations", json!({"subject": id, "issuer": "token_service"}), 201);
+    eventually("the revocation is known there", || (status() == 401).then_some(()));
     here.done();
     there.done();
 }
@@ -474,7 +605,7 @@ fn operators_have_commands_for_clients() {
     let upstream = upstream().start();
     let proxy = serving(&upstream).start();
     let (code, invitation, said) =
-        bartizan(&proxy, &["consumer", "invite", "acme", "--for", "client_secret", "--sheet", "acme.md"]);
+        bartizan(&proxy, &["consumer", "invite", "acme", "--credential", "client_secret", "--sheet", "acme.md"]);
     assert_eq!(code, Some(0), "{said}");
     let made = claim(&mut client(&proxy), invitation.trim()).is(201).json();
     let id = text(&made, "client_id");
@@ -489,87 +620,137 @@ fn operators_have_commands_for_clients() {
     assert!(listed.contains("revoked"), "{listed}");
     assert_eq!(bartizan(&proxy, &["client", "remove", &id]).0, Some(0));
     assert_eq!(bartizan(&proxy, &["client", "remove", &id]).0, Some(1));
-    let wrong = bartizan(&proxy, &["consumer", "invite", "acme", "--for", "password"]);
+    let wrong = bartizan(&proxy, &["consumer", "invite", "acme", "--credential", "password"]);
     assert!(wrong.0 == Some(2) && wrong.2.contains("private_key_jwt"), "{}", wrong.2);
     proxy.done();
+}
+
+/// The commands of a sheet, each as a partner pastes it: one line, which no shell takes for something else.
+pub fn commands(sheet: &str) -> Vec<String> {
+    let blocks = sheet.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+    let commands: Vec<String> = blocks.collect();
+    for command in &commands {
+        // An interactive zsh does not know comments, and `read` would read the line that is pasted behind it.
+        assert!(command.lines().count() == 1 && !command.contains('#') && !command.contains("read "), "{command}");
+    }
+    commands
+}
+
+/// The command of a sheet that has this text.
+#[track_caller]
+pub fn command(sheet: &str, part: &str) -> String {
+    commands(sheet).into_iter().find(|command| command.contains(part)).unwrap_or_else(|| panic!("no {part}: {sheet}"))
+}
+
+/// Runs a command in a shell without a terminal, after which this is typed; what it prints.
+pub fn pasted(shell: &str, folder: &Path, command: &str, typed: &str) -> String {
+    let mut run = Command::new("setsid");
+    run.args(["-w", shell, "-c", command]).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut run = run.spawn().unwrap();
+    // It may read nothing.
+    let _ = run.stdin.take().unwrap().write_all(typed.as_bytes());
+    String::from_utf8(run.wait_with_output().unwrap().stdout).unwrap()
+}
+
+/// The shells that are here, of those that partners use.
+pub fn shells() -> Vec<&'static str> {
+    // `dash` has no `--version`.
+    let is_here = |shell: &&str| Command::new(shell).args(["-c", ":"]).status().is_ok_and(|status| status.success());
+    if !["curl", "setsid"].into_iter().all(has) {
+        return Vec::new();
+    }
+    ["dash", "bash", "zsh"].into_iter().filter(is_here).collect()
 }
 
 /// Each sheet is enough for a shell with `curl` and `openssl`: claim, get a token, call, see, replace.
 #[test]
 fn each_sheet_is_all_that_a_partner_needs() {
-    if !has("curl") || !has("openssl") {
-        return skipped("there is no curl or openssl");
+    let shells = shells();
+    if shells.is_empty() || !Command::new("openssl").arg("version").status().is_ok_and(|status| status.success()) {
+        return skipped("there is no shell with curl, setsid and openssl");
     }
     let upstream = upstream().start();
     let proxy = serving(&upstream).start();
-    let url = proxy.url("");
-    for credential in ["client_secret", "private_key_jwt"] {
-        let arguments = ["consumer", "invite", "acme", "--for", credential, "--url", &url];
-        let (code, printed, said) = bartizan(&proxy, &arguments);
-        assert_eq!(code, Some(0), "{said}");
-        let (invitation, sheet) = printed.split_once("\n\n").unwrap();
-        // The issuer of tests has no port.
-        let sheet = sheet.replace(&format!("{ISSUER}/oauth/token"), &proxy.url("/oauth/token"));
-        let blocks: Vec<&str> = sheet.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-        let run = |script: &str| {
-            let output = Command::new("bash").args(["-c", script]).current_dir(proxy.folder.path()).output().unwrap();
-            String::from_utf8(output.stdout).unwrap()
-        };
-        let made = run(&blocks[0].replace("read -rs CODE", &format!("CODE='{invitation}'")));
-        let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}\n{sheet}"));
-        let (id, secret) = (text(&made, "client_id"), made["client_secret"].as_str().unwrap_or_default());
-        let filled = |text: &str, token: &str| {
-            text.replace("YOUR_ID", &id).replace("YOUR_SECRET", secret).replace("YOUR_TOKEN", token)
-        };
-        let given = run(&filled(blocks[1], ""));
-        let given: Value = serde_json::from_str(&given).unwrap_or_else(|_| panic!("{given}\n{sheet}"));
-        let bearer = given["access_token"].as_str().unwrap_or_else(|| panic!("{given}\n{sheet}"));
-        assert!(run(&filled(blocks[2], bearer)).starts_with("HTTP/1.1 200"), "{sheet}");
-        let own = run(&filled(blocks[3], bearer));
-        assert!(own.contains(&format!("\"kind\":\"{credential}\"")), "{own}");
-        assert_eq!(own.contains("replaced_expires"), credential == "client_secret", "{own}");
-        assert!(std::fs::read_to_string(proxy.file("docs.html")).unwrap().contains("What acme may call"));
+    let (url, folder) = (proxy.url(""), proxy.folder.path());
+    for shell in &shells {
+        for credential in ["client_secret", "private_key_jwt"] {
+            let more = ["--url", &url, "--from", "127.0.0.0/8"];
+            let arguments = [&["consumer", "invite", "acme", "--credential", credential][..], &more].concat();
+            let (code, printed, said) = bartizan(&proxy, &arguments);
+            assert_eq!(code, Some(0), "{said}");
+            let (invitation, sheet) = printed.split_once("\n\n").unwrap();
+            assert!(sheet.contains("127.0.0.0/8") && sheet.contains("error_description"), "{sheet}");
+            // The issuer of tests has no port.
+            let sheet = sheet.replace(&format!("{ISSUER}/oauth/token"), &proxy.url("/oauth/token"));
+            std::fs::write(proxy.file("code.txt"), format!("{invitation}\r\n")).unwrap();
+            let is_key = credential == "private_key_jwt";
+            if is_key {
+                pasted(shell, folder, &command(&sheet, "openssl genrsa"), "");
+            }
+            let made = pasted(shell, folder, &command(&sheet, "/invitations/claim"), "");
+            let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}\n{sheet}"));
+            let (id, secret) = (text(&made, "client_id"), made["client_secret"].as_str().unwrap_or_default());
+            let typed = format!("{secret}\n");
+            let asks = if is_key {
+                let file = sheet.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+                std::fs::write(proxy.file("token.sh"), file.replace("YOUR_ID", &id)).unwrap();
+                command(&sheet, "token.sh")
+            } else {
+                command(&sheet, "/oauth/token").replace("YOUR_ID", &id)
+            };
+            let given = pasted(shell, folder, &asks, &typed);
+            let given: Value = serde_json::from_str(&given).unwrap_or_else(|_| panic!("{given}\n{sheet}"));
+            let bearer = given["access_token"].as_str().unwrap_or_else(|| panic!("{given}\n{sheet}"));
+            let runs = |part: &str| {
+                let command = command(&sheet, part).replace("YOUR_ID", &id).replace("YOUR_TOKEN", bearer);
+                pasted(shell, folder, &command, &typed)
+            };
+            assert!(runs("/orders").starts_with("HTTP/1.1 200"), "{sheet}");
+            assert!(runs("/.bartizan/me").contains(&format!("\"kind\":\"{credential}\"")), "{sheet}");
+            if !is_key {
+                assert!(runs("/rotate").contains("replaced_expires"), "{sheet}");
+            }
+            runs("/.bartizan/docs");
+            assert!(std::fs::read_to_string(proxy.file("docs.html")).unwrap().contains("What acme may call"));
+            std::fs::remove_file(proxy.file("docs.html")).unwrap();
+        }
     }
-    proxy.owes(5 + 4 + 2);
+    proxy.owes(shells.len() * 11);
     proxy.done();
 }
 
-/// The sheet for a certificate, likewise.
+/// The sheet for a certificate, likewise; which may be of a file with the line ends of Windows.
 #[test]
 fn the_sheet_for_a_certificate_is_all_that_a_partner_needs() {
-    if !has("curl") || !has("openssl") {
-        return skipped("there is no curl or openssl");
+    let shells = shells();
+    if shells.is_empty() {
+        return skipped("there is no shell with curl and setsid");
     }
     let (upstream, authority) = (upstream().start(), authority());
-    let own = authority.vouches_for(7, &["acme.test"]);
     let proxy = certified(&upstream, &authority).start();
-    std::fs::write(proxy.file("client.crt"), &own.certificate).unwrap();
-    std::fs::write(proxy.file("client.key"), &own.key).unwrap();
-    let url = format!("https://localhost:{}", proxy.address().port());
-    let arguments = ["consumer", "invite", "acme", "--for", "certificate", "--url", &url];
-    let (code, printed, said) = bartizan(&proxy, &arguments);
-    assert_eq!(code, Some(0), "{said}");
-    let (invitation, sheet) = printed.split_once("\n\n").unwrap();
-    let blocks: Vec<String> = sheet
-        .replace(&format!("{ISSUER}/oauth/token"), &format!("{url}/oauth/token"))
-        .split("```sh\n")
-        .skip(1)
-        .map(|rest| {
-            rest.split("```").next().unwrap().replace("curl ", "curl --http1.1 --cacert ca.pem -H 'Host: 127.0.0.1' ")
-        })
-        .collect();
-    let run = |script: &str| {
-        let output = Command::new("bash").args(["-c", script]).current_dir(proxy.folder.path()).output().unwrap();
-        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
-    };
-    let made = run(&blocks[0].replace("read -rs CODE", &format!("CODE='{invitation}'")));
-    let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}\n{sheet}"));
-    let given = run(&blocks[1].replace("YOUR_ID", &text(&made, "client_id")));
-    let given: Value = serde_json::from_str(&given).unwrap_or_else(|_| panic!("{given}\n{sheet}"));
-    let bearer = text(&given, "access_token");
-    let called = run(&blocks[2].replace("YOUR_TOKEN", &bearer));
-    assert!(called.starts_with("HTTP/1.1 200"), "{called}\n{sheet}");
-    assert!(run(&blocks[3].replace("YOUR_TOKEN", &bearer)).contains("\"kind\":\"certificate\""), "{sheet}");
-    proxy.owes(5);
+    let (url, folder) = (format!("https://localhost:{}", proxy.address().port()), proxy.folder.path());
+    for (number, shell) in (7..).zip(&shells) {
+        let own = authority.vouches_for(number, &["acme.test"]);
+        std::fs::write(proxy.file("client.crt"), own.certificate.replace('\n', "\r\n")).unwrap();
+        std::fs::write(proxy.file("client.key"), &own.key).unwrap();
+        let arguments = ["consumer", "invite", "acme", "--credential", "certificate", "--url", &url];
+        let (code, printed, said) = bartizan(&proxy, &arguments);
+        assert_eq!(code, Some(0), "{said}");
+        let (invitation, sheet) = printed.split_once("\n\n").unwrap();
+        std::fs::write(proxy.file("code.txt"), invitation).unwrap();
+        let sheet = sheet
+            .replace(&format!("{ISSUER}/oauth/token"), &format!("{url}/oauth/token"))
+            .replace("curl ", "curl --http1.1 --cacert ca.pem -H 'Host: 127.0.0.1' ");
+        let made = pasted(shell, folder, &command(&sheet, "/invitations/claim"), "");
+        let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}\n{sheet}"));
+        let asks = command(&sheet, "/oauth/token").replace("YOUR_ID", &text(&made, "client_id"));
+        let given = pasted(shell, folder, &asks, "");
+        let given: Value = serde_json::from_str(&given).unwrap_or_else(|_| panic!("{given}\n{sheet}"));
+        let bearer = text(&given, "access_token");
+        let runs = |part: &str| pasted(shell, folder, &command(&sheet, part).replace("YOUR_TOKEN", &bearer), "");
+        assert!(runs("/orders").starts_with("HTTP/1.1 200"), "{sheet}");
+        assert!(runs("/.bartizan/me").contains("\"kind\":\"certificate\""), "{sheet}");
+    }
+    proxy.owes(shells.len() * 4);
     proxy.done();
 }

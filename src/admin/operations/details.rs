@@ -16,7 +16,7 @@ pub(super) fn key(key: &Key) -> (String, Change) {
 /// A client, and what it may do until when.
 pub(super) fn client(client: &Client) -> (String, Change) {
     let (scopes, reason) = (client.scopes.clone().unwrap_or_default(), client.note.clone());
-    (format!("{} {}", client.consumer, client.id), Change { scopes, until: client.expires, reason, drill: None })
+    (format!("{} {}", client.consumer, client.id), Change { scopes, until: client.end(), reason, drill: None })
 }
 
 /// An invitation, and what can be claimed until when.

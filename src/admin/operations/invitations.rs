@@ -7,11 +7,11 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::{Completed, Operation, Result, conflict, details, input, missing, sha256, text, view};
-use crate::policy::Period;
 use crate::policy::self_service::{SelfEndpoint, SelfService};
+use crate::policy::{Api, Period};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::self_service::sheet;
-use crate::stages::auth::api_key_format;
+use crate::stages::auth::{api_key_format, client};
 use crate::state::registry::entry::{Change, Entry, Invitation, InvitedCredential};
 use crate::url::{Form, HttpUrl};
 
@@ -22,6 +22,8 @@ const MAX_EXPIRES: SignedDuration = SignedDuration::from_hours(30 * 24);
 const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// How many invitations of a consumer can be open at once.
 const MAX_OPEN: usize = 20;
+/// How many clients of a consumer may be good at once.
+const MAX_CLIENTS: usize = 100;
 /// How many invitations are kept in all, with those that have ended.
 const MAX_KEPT: usize = 10_000;
 
@@ -38,7 +40,7 @@ impl Operation<'_> {
         let consumer = self.directory().named(name, self.registry())?.ok_or_else(|| self.missing_consumer(name))?;
         let credential = written.credential.unwrap_or(InvitedCredential::ApiKey);
         self.check_credential(credential)?;
-        self.check_room(name)?;
+        self.check_room(name, credential)?;
         let base = written.url.as_deref().map(base).transpose()?;
         let expires = match written.expires {
             Some(at) => at.at("/expires", self.now)?,
@@ -103,11 +105,16 @@ impl Operation<'_> {
         })
     }
 
-    fn check_room(&self, name: &str) -> Result<()> {
+    fn check_room(&self, name: &str, credential: InvitedCredential) -> Result<()> {
         let all = self.registry().invitations();
         let open = all.iter().filter(|one| *one.consumer == *name && one.state(self.now) == "open");
         if open.count() >= MAX_OPEN {
             return Err(conflict(format!("this consumer has {MAX_OPEN} open invitations; withdraw some of them")));
+        }
+        let clients = self.registry().clients_of(name);
+        let clients = clients.iter().filter(|one| !client::has_ended(one, self.registry(), self.now));
+        if credential.is_client() && clients.count() >= MAX_CLIENTS {
+            return Err(conflict(format!("this consumer has {MAX_CLIENTS} clients; remove those that are not used")));
         }
         if all.len() >= MAX_KEPT {
             return Err(conflict(format!("there are {MAX_KEPT} invitations; those that have ended go after 30 days")));
@@ -120,6 +127,16 @@ impl Operation<'_> {
         if credential.is_client() && self.policy().token_service().is_none() {
             return Err(conflict(
                 "the policy has no `token_service`, which gives tokens to clients; write it, or invite for an API key",
+            ));
+        }
+        if credential == InvitedCredential::Later {
+            let kinds = "use `api_key`, `client_secret`, `private_key_jwt` or `certificate`";
+            return Err(input::wrong("/credential", kinds));
+        }
+        let takes_tokens = |api: &Api| !api.credentials().tokens.is_empty();
+        if credential.is_client() && !self.policy().apis().iter().any(|api| takes_tokens(api)) {
+            return Err(conflict(
+                "no API takes tokens, so a client could not call any; write `bearer` under its `credentials`, or invite for an API key",
             ));
         }
         if credential == InvitedCredential::Certificate && !self.in_force.auth.takes_certificates() {

@@ -11,7 +11,7 @@ use crate::stages::auth::claims::OWN_ISSUER;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan client list --policy policy.yaml --consumer acme
-Clients are written in the policy, or made by their owners: `bartizan consumer invite acme --for client_secret`.
+Clients are written in the policy, or made by their owners: `bartizan consumer invite acme --credential client_secret`.
 If no daemon is running, the command changes the policy's store directly.")]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]

@@ -99,7 +99,7 @@ enum Action {
     },
     /// Invite a consumer to claim its credential with a one-time code; prints the code and a hand-over sheet
     #[command(after_help = "Examples: bartizan consumer invite acme --expires 24h --url https://api.example.com
-          bartizan consumer invite acme --for private_key_jwt --sheet acme.md
+          bartizan consumer invite acme --credential private_key_jwt --sheet acme.md
 The code is shown only once. Send it by another way than the sheet: `--sheet acme.md` writes the sheet to a file.
 The policy needs `self_service`, and `token_service` for all but API keys.")]
     Invite(NewInvitation),

@@ -15,7 +15,7 @@ use crate::error_text;
 pub(super) const COLUMNS: [(&str, &str); 10] = [
     ("id", "ID"),
     ("consumer", "CONSUMER"),
-    ("credential", "FOR"),
+    ("credential", "CREDENTIAL"),
     ("state", "STATE"),
     ("expires", "EXPIRES"),
     ("claimed", "CLAIMED"),
@@ -58,7 +58,7 @@ pub(super) struct NewInvitation {
     /// Name of the consumer
     name: String,
     /// What the partner claims; all but an API key need the policy's `token_service`
-    #[arg(long = "for", alias = "credential", value_name = "CREDENTIAL", value_enum, default_value = "api_key")]
+    #[arg(long = "credential", value_name = "CREDENTIAL", value_enum, default_value = "api_key")]
     credential: Credential,
     /// When the invitation expires: a duration such as 24h, or a time; at most 30d
     #[arg(long, alias = "until", default_value = "24h")]

@@ -65,6 +65,7 @@ fn add(
             scopes: None,
             networks: None,
             created: None,
+            issued: None,
             expires: None,
             dpop,
             exchange: exchange.collect(),

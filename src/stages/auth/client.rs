@@ -34,6 +34,8 @@ pub(crate) struct Client {
     pub(crate) networks: Option<Arc<Networks>>,
     /// When it was made; absent: it is of the policy.
     pub(crate) created: Option<Timestamp>,
+    /// When its key or certificate was issued, as revocations see it; absent if only a request can say.
+    pub(crate) issued: Option<Timestamp>,
     /// It and its tokens are refused from this instant on.
     pub(crate) expires: Option<Timestamp>,
     /// Whether its tokens must be bound to a DPoP key.
@@ -47,18 +49,19 @@ pub(crate) struct Client {
 impl Client {
     /// A client that was made at run time, which this consumer owns.
     pub(crate) fn of_registry(stored: &entry::Client, consumer: Arc<Consumer>) -> Self {
-        let (credential, last) = match &stored.credential {
+        let credential = match &stored.credential {
             entry::ClientCredential::Secrets(secrets) => {
-                let ends: Option<Vec<_>> = secrets.iter().map(|secret| secret.expires).collect();
                 let secrets = secrets.iter().map(|secret| ClientSecret {
                     sha256: secret.sha256,
                     created: Some(secret.created),
                     expires: secret.expires,
                 });
-                (ClientCredential::Secrets(secrets.collect()), ends.and_then(|ends| ends.into_iter().max()))
+                ClientCredential::Secrets(secrets.collect())
             }
-            entry::ClientCredential::Key(key) => (ClientCredential::Key(key.clone()), None),
-            entry::ClientCredential::Certificate(thumbprint) => (ClientCredential::Certificate(*thumbprint), None),
+            entry::ClientCredential::Key(key) => ClientCredential::Key(key.clone()),
+            entry::ClientCredential::Certificate(thumbprint) => ClientCredential::Certificate(*thumbprint),
+            // No secret is the right one.
+            entry::ClientCredential::Later(_) => ClientCredential::Secrets(Vec::new()),
         };
         Self {
             id: stored.id.clone(),
@@ -67,7 +70,8 @@ impl Client {
             scopes: stored.scopes.clone(),
             networks: stored.from.clone().map(Arc::new),
             created: Some(stored.created),
-            expires: stored.expires.or(last),
+            issued: Some(stored.issued.unwrap_or(stored.created)),
+            expires: stored.end(),
             dpop: false,
             exchange: Box::default(),
             introspect: false,
@@ -82,29 +86,46 @@ impl Client {
 
     /// Whether it is good now: `active`, `expired` or `revoked`.
     pub(crate) fn state(&self, registry: &Registry, now: Timestamp) -> &'static str {
-        let issued = match &self.credential {
-            // Whatever was issued before a time is revoked; the newest secret is what counts.
-            ClientCredential::Secrets(secrets) => secrets.last().and_then(|secret| secret.created),
-            ClientCredential::Keys(_) | ClientCredential::Key(_) | ClientCredential::Certificate(_) => self.created,
+        let keys = self.revocation_keys();
+        let is_revoked = |issued: Option<Timestamp>| registry.is_revoked(&keys, issued.map(Timestamp::as_second), now);
+        let has_ended = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+        // Each secret is decided by itself, and the client is as good as the best of them.
+        let (revoked, ended) = match &self.credential {
+            ClientCredential::Secrets(secrets) => {
+                let mut left = secrets.iter().filter(|secret| !has_ended(secret.expires)).peekable();
+                let is_over = left.peek().is_none();
+                let newest = secrets.last().and_then(|secret| secret.created);
+                (if is_over { is_revoked(newest) } else { left.all(|secret| is_revoked(secret.created)) }, is_over)
+            }
+            // Of a client of the policy, only a request says when what it shows was issued: an assertion is of that moment.
+            _ => (is_revoked(self.issued.or(Some(now))), false),
         };
-        match self.expires {
-            _ if registry.is_revoked(&self.revocation_keys(), issued.map(Timestamp::as_second), now) => "revoked",
-            Some(end) if end <= now => "expired",
-            _ => "active",
+        match (revoked, ended || has_ended(self.expires)) {
+            (true, _) => "revoked",
+            (false, true) => "expired",
+            (false, false) => "active",
         }
+    }
+
+    /// When it ends, if it does: at its own end, or with the last of its secrets.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        let of_secrets = || match &self.credential {
+            ClientCredential::Secrets(secrets) => {
+                let ends: Option<Vec<_>> = secrets.iter().map(|secret| secret.expires).collect();
+                ends.and_then(|ends| ends.into_iter().max())
+            }
+            _ => None,
+        };
+        self.expires.or_else(of_secrets)
     }
 
     /// The keys by which it, and all it was given, can be revoked.
     fn revocation_keys(&self) -> Vec<RevocationKey> {
-        let mut keys = vec![
-            RevocationKey::subject(OWN_ISSUER, &self.id),
-            RevocationKey::consumer(self.consumer.name()),
-            RevocationKey::all(),
-        ];
-        if let ClientCredential::Certificate(thumbprint) = &self.credential {
-            keys.push(RevocationKey::certificate(thumbprint));
-        }
-        keys
+        let certificate = match &self.credential {
+            ClientCredential::Certificate(thumbprint) => Some(thumbprint),
+            _ => None,
+        };
+        revocation_keys(&self.id, self.consumer.name(), certificate)
     }
 
     /// Decides whether operators have left it, and what `more` names, as they are. `issued`: when that was given, in seconds
@@ -131,6 +152,24 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Whether a client that was made at run time has expired or was revoked, so that nobody uses its key or certificate.
+pub(crate) fn has_ended(stored: &entry::Client, registry: &Registry, now: Timestamp) -> bool {
+    let certificate = match &stored.credential {
+        entry::ClientCredential::Certificate(thumbprint) => Some(thumbprint),
+        _ => None,
+    };
+    let keys = revocation_keys(&stored.id, &stored.consumer, certificate);
+    let issued = stored.issued.unwrap_or(stored.created).as_second();
+    stored.end().is_some_and(|end| end <= now) || registry.is_revoked(&keys, Some(issued), now)
+}
+
+fn revocation_keys(id: &str, consumer: &str, certificate: Option<&Digest>) -> Vec<RevocationKey> {
+    let mut keys =
+        vec![RevocationKey::subject(OWN_ISSUER, id), RevocationKey::consumer(consumer), RevocationKey::all()];
+    keys.extend(certificate.map(RevocationKey::certificate));
+    keys
 }
 
 /// What a client proves its identity by.

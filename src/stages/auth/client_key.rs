@@ -28,9 +28,13 @@ pub(crate) struct Problem {
 /// # Errors
 /// It has private members, is of another kind, is weak, or is not for signatures.
 pub(crate) fn read(jwk: &Map<String, Value>) -> Result<(ClientKey, KeySet), Problem> {
-    if let Some(member) = PRIVATE.into_iter().find(|member| jwk.contains_key(*member)) {
+    // A key set may have it, too.
+    let set = jwk.get("keys").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
+    let mut keys = std::iter::once(jwk).chain(set);
+    if let Some(member) = keys.find_map(|key| PRIVATE.into_iter().find(|member| key.contains_key(*member))) {
+        let member = Some(member).filter(|member| jwk.contains_key(*member));
         let detail = "you sent your private key, so it is no longer private; make a new one, and send its public part";
-        return Err(Problem { member: Some(member), detail: detail.to_owned() });
+        return Err(Problem { member, detail: detail.to_owned() });
     }
     let whole = |detail: &str| Problem { member: None, detail: detail.to_owned() };
     if jwk.contains_key("keys") {
@@ -93,6 +97,7 @@ mod tests {
             (with(&rsa(256), "oth", json!([])), Some("private key")),
             (json!({"kty": "oct", "k": "AA"}), Some("private key")),
             (json!({"keys": [ec.clone()]}), Some("key set")),
+            (json!({"keys": [ec.clone(), with(&ec, "d", json!("AA"))]}), Some("private key")),
             (json!({"kty": "EC", "crv": "P-521", "x": text(&[1; 66]), "y": text(&[1; 66])}), Some("P-256")),
             (json!({"kty": "OKP", "crv": "X25519", "x": text(&[1; 32])}), Some("P-256")),
             (json!({"kty": ["EC"]}), Some("P-256")),

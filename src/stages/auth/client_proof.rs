@@ -77,7 +77,8 @@ impl Authentication {
         clients
     }
 
-    /// Authenticates a client that has presented itself in one of these ways: the first that is right counts.
+    /// Authenticates a client that has presented itself in one of these ways: the first that is right counts. `holder` is the client that
+    /// is refused although what it has shown is right: for the record.
     ///
     /// # Errors
     /// See [`Self::client`].
@@ -86,10 +87,11 @@ impl Authentication {
         request: &Request<'_>,
         presented: &[Presented<'_>],
         issuer: &str,
+        holder: &mut Option<Arc<Caller>>,
     ) -> Result<KnownClient, Refusal> {
         let mut refused = None;
         for presented in presented {
-            match self.client(request, *presented, issuer).await {
+            match self.client(request, *presented, issuer, holder).await {
                 Err(refusal) if refusal.reason() == Reason::InvalidClient => refused = refused.or(Some(refusal)),
                 decided => return decided,
             }
@@ -113,40 +115,57 @@ impl Authentication {
         request: &Request<'_>,
         presented: Presented<'_>,
         issuer: &str,
+        holder: &mut Option<Arc<Caller>>,
     ) -> Result<KnownClient, Refusal> {
         self.store_available()?;
         let known = match presented {
-            Presented::Secret { id, secret } => self.by_secret(id, secret, request.now())?,
+            Presented::Secret { id, secret } => self.by_secret(id, secret, request.now(), holder)?,
             Presented::Assertion { id, assertion } => self.by_assertion(id, assertion, issuer, request.now()).await?,
             Presented::Id(id) => self.by_own_certificate(id, request)?,
         };
         let (client, now) = (&known.client, request.now());
-        client.check_standing(&self.registry, &[], known.issued, now)?;
-        let networks = client.consumer.networks().into_iter().chain(client.networks.as_deref());
-        standing::check_networks(networks, request)?;
+        let standing = client.check_standing(&self.registry, &[], known.issued, now).and_then(|()| {
+            let networks = client.consumer.networks().into_iter().chain(client.networks.as_deref());
+            standing::check_networks(networks, request)
+        });
+        if let Err(refusal) = standing {
+            *holder = Some(known.caller(self, Vec::new()));
+            return Err(refusal);
+        }
         Ok(known)
     }
 
-    fn by_secret(&self, id: &str, secret: &str, now: Timestamp) -> Result<KnownClient, Refusal> {
+    fn by_secret(
+        &self,
+        id: &str,
+        secret: &str,
+        now: Timestamp,
+        holder: &mut Option<Arc<Caller>>,
+    ) -> Result<KnownClient, Refusal> {
         let sent = digest(&SHA256, secret.as_bytes());
-        let client = self.client_named(id)?;
-        let secrets = client.as_deref().map(|client| match &client.credential {
+        let unknown = || wrong("the client is unknown, or its secret is wrong");
+        let client = self.client_named(id)?.ok_or_else(unknown)?;
+        let secrets = match &client.credential {
             ClientCredential::Secrets(secrets) => secrets.as_slice(),
             _ => &[],
-        });
-        let found = secrets.unwrap_or_default().iter().find(|secret| bool::from(secret.sha256.ct_eq(sent.as_ref())));
-        match (&client, found) {
-            (Some(_), Some(secret)) if secret.expires.is_some_and(|expires| expires <= now) => {
-                Err(wrong("the client secret has expired; ask the API's owner for a new one"))
-            }
-            (Some(client), Some(secret)) => Ok(KnownClient {
-                client: Arc::clone(client),
-                issued: secret.created.map(Timestamp::as_second),
-                certificate: None,
-                secret: Some(secret.sha256),
-            }),
-            _ => Err(wrong("the client is unknown, or its secret is wrong")),
+        };
+        let mut from = secrets.iter().skip_while(|secret| !bool::from(secret.sha256.ct_eq(sent.as_ref())));
+        let found = from.next().ok_or_else(unknown)?;
+        let (ended, next) = (found.expires.is_some_and(|end| end <= now), from.next().and_then(|next| next.created));
+        let (issued, secret) = (found.created.map(Timestamp::as_second), Some(found.sha256));
+        let known = KnownClient { client: Arc::clone(&client), issued, certificate: None, secret };
+        if !ended {
+            return Ok(known);
         }
+        *holder = Some(known.caller(self, Vec::new()));
+        Err(match next {
+            // Whoever has stolen a secret may have replaced it.
+            Some(at) => refuse(
+                Reason::InvalidClient,
+                format!("the client secret was replaced at {at:.0}; if that was not you, tell the API's owner at once"),
+            ),
+            None => wrong("the client secret has expired; ask the API's owner for a new one"),
+        })
     }
 
     fn by_own_certificate(&self, id: &str, request: &Request<'_>) -> Result<KnownClient, Refusal> {

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use serde_json::{Map, Value};
 
 use super::caller::Consumer;
-use super::client::ClientCredential;
+use super::client::{self, ClientCredential};
 use super::client_key;
 use super::key_set::KeySet;
 use super::{Authentication, certificate};
@@ -29,7 +29,9 @@ pub(crate) struct NewKey {
 /// The certificate of a new client.
 pub(crate) struct NewCertificate {
     pub(crate) thumbprint: Digest,
-    /// When the certificate expires.
+    /// When it was issued.
+    pub(crate) issued: Option<Timestamp>,
+    /// When it expires.
     pub(crate) expires: Option<Timestamp>,
 }
 
@@ -50,12 +52,12 @@ impl Authentication {
         })?;
         let key = NewKey { key, set };
         if self.has_client_key(&key, now) {
-            return Err(known("this key is used here already; make a new one for this client"));
+            return Err(known("the key is another client's, or this proxy's own"));
         }
         Ok(key)
     }
 
-    /// Whether a client has this key, or tokens are signed with it here. Nodes that take the same key at the same moment do not see each
+    /// Whether a client has this key that has not ended, or tokens are signed with it here. Nodes that take the same key at the same moment do not see each
     /// other's; each client is still known by its id, too.
     pub(crate) fn has_client_key(&self, new: &NewKey, now: Timestamp) -> bool {
         let listed = self.rules.clients.values().any(|client| match &client.credential {
@@ -64,7 +66,9 @@ impl Authentication {
         });
         let made = || {
             self.registry.clients().iter().any(|client| match &client.credential {
-                entry::ClientCredential::Key(key) => key.thumbprint == new.key.thumbprint,
+                entry::ClientCredential::Key(key) if key.thumbprint == new.key.thumbprint => {
+                    !client::has_ended(client, &self.registry, now)
+                }
                 _ => false,
             })
         };
@@ -74,7 +78,7 @@ impl Authentication {
     /// Reads the certificate of a new client of a consumer, with its chain: PEM, the client's own first.
     ///
     /// # Errors
-    /// No listener would accept it, or it belongs to somebody else.
+    /// No listener would accept it, it belongs to somebody else, or tokens would be refused with it from the start.
     pub(crate) fn new_client_certificate(
         &self,
         pem: &str,
@@ -91,28 +95,37 @@ impl Authentication {
             .filter(|chain| !chain.is_empty())
             .ok_or_else(|| wrong("/certificate", "send a certificate in PEM, and the intermediate ones after it"))?;
         let shown = self.accepted(&chain, now)?;
-        if self.has_client_certificate(&shown.thumbprint) {
-            return Err(known("another client has this certificate; get a new one for this client"));
+        if self.has_client_certificate(&shown.thumbprint, consumer.name(), now) {
+            return Err(known("a client of another consumer has the certificate"));
         }
         if self.consumer_of(&shown)?.is_some_and(|other| other.name() != consumer.name()) {
-            return Err(known("this certificate belongs to another consumer; get a new one for this client"));
+            return Err(known("the certificate belongs to another consumer"));
         }
-        let names = [RevocationKey::certificate(&shown.thumbprint)];
+        let names = [
+            RevocationKey::certificate(&shown.thumbprint),
+            RevocationKey::consumer(consumer.name()),
+            RevocationKey::all(),
+        ];
         if self.registry.is_revoked(&names, Some(shown.not_before), now) {
-            return Err(known("this certificate was revoked here; get a new one for this client"));
+            let detail = "the certificate was revoked, or all that were issued at its time";
+            return Err(known(detail));
         }
-        Ok(NewCertificate { thumbprint: shown.thumbprint, expires: Timestamp::from_second(shown.not_after).ok() })
+        let [issued, expires] = [shown.not_before, shown.not_after].map(|second| Timestamp::from_second(second).ok());
+        Ok(NewCertificate { thumbprint: shown.thumbprint, issued, expires })
     }
 
-    /// Whether a client has the certificate with this thumbprint.
-    pub(crate) fn has_client_certificate(&self, thumbprint: &Digest) -> bool {
+    /// Whether a client of another consumer has the certificate with this thumbprint, and has not ended. Clients of one consumer may
+    /// follow each other with one certificate: each request says which of them sends it.
+    pub(crate) fn has_client_certificate(&self, thumbprint: &Digest, consumer: &str, now: Timestamp) -> bool {
         let listed = self.rules.clients.values().any(|client| match &client.credential {
-            ClientCredential::Certificate(known) => known == thumbprint,
+            ClientCredential::Certificate(known) => known == thumbprint && **client.consumer.name() != *consumer,
             _ => false,
         });
         let made = || {
             self.registry.clients().iter().any(|client| match &client.credential {
-                entry::ClientCredential::Certificate(known) => known == thumbprint,
+                entry::ClientCredential::Certificate(known) if known == thumbprint && *client.consumer != *consumer => {
+                    !client::has_ended(client, &self.registry, now)
+                }
                 _ => false,
             })
         };
@@ -149,6 +162,8 @@ fn wrong(pointer: &str, detail: impl Into<String>) -> Refusal {
         .members(Members { errors, ..Members::default() })
 }
 
-fn known(detail: &'static str) -> Refusal {
-    Refusal::new(Stage::Request, Reason::Conflict, detail)
+/// Refuses what is known here. The text is the same for all, so that it does not say whose it is; `cause` is for the log.
+fn known(cause: &'static str) -> Refusal {
+    let detail = "this key or certificate cannot be taken: it is used here already, or was revoked; get a new one for this client";
+    Refusal::new(Stage::Request, Reason::Conflict, detail).cause(cause)
 }

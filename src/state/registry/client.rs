@@ -1,6 +1,6 @@
 //! Clients of the token service that were made at run time, by claiming an invitation.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::digest::{Digest, hex};
@@ -22,12 +22,32 @@ pub(crate) struct Client {
     pub(crate) from: Option<Networks>,
     /// The client is refused from this instant on. Absent: it does not expire, or each of its secrets expires by itself.
     pub(crate) expires: Option<Timestamp>,
+    /// When its certificate was issued (`notBefore`); absent: it has none, or was made before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) issued: Option<Timestamp>,
     /// Free text for operators.
     pub(crate) note: Option<Box<str>>,
     /// When it was created.
     pub(crate) created: Timestamp,
     /// Who created it.
     pub(crate) created_by: Box<str>,
+}
+
+impl Client {
+    /// How long one is kept after its end, so that it is told from an unknown one.
+    pub(super) const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+    /// When it ends, if it does: at its own end, or with the last of its secrets.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        let of_secrets = match &self.credential {
+            ClientCredential::Secrets(secrets) => {
+                let ends: Option<Vec<_>> = secrets.iter().map(|secret| secret.expires).collect();
+                ends.and_then(|ends| ends.into_iter().max())
+            }
+            _ => None,
+        };
+        self.expires.or(of_secrets)
+    }
 }
 
 /// What a client proves its identity by.
@@ -40,6 +60,9 @@ pub(crate) enum ClientCredential {
     Key(ClientKey),
     /// Thumbprint of its certificate: SHA-256 of its DER.
     Certificate(#[serde(with = "hex")] Digest),
+    /// What a later version has written. Here, nobody can authenticate as the client, but it can be listed, revoked and removed.
+    #[serde(untagged)]
+    Later(serde_json::Value),
 }
 
 /// A secret of a client.

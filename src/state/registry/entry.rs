@@ -314,12 +314,15 @@ pub(crate) enum InvitedCredential {
     PrivateKeyJwt,
     /// A client of the token service that connects with a certificate, which it sends (RFC 8705 §2).
     Certificate,
+    /// What a later version has written: it cannot be claimed here.
+    #[serde(other)]
+    Later,
 }
 
 impl InvitedCredential {
     /// Whether it is a client of the token service.
     pub(crate) fn is_client(self) -> bool {
-        self != Self::ApiKey
+        matches!(self, Self::ClientSecret | Self::PrivateKeyJwt | Self::Certificate)
     }
 }
 
@@ -451,7 +454,8 @@ impl Entry {
             Self::Key(Key { replaced_by: Some(_), rotation: None, expires: Some(end), .. }) => {
                 end.checked_add(Key::KEPT).ok()
             }
-            Self::Key(_) | Self::Client(_) | Self::Consumer(_) => None,
+            Self::Client(client) => client.end().and_then(|end| end.checked_add(Client::KEPT).ok()),
+            Self::Key(_) | Self::Consumer(_) => None,
         };
         end.is_some_and(|end| end <= now)
     }
@@ -522,6 +526,11 @@ mod tests {
         let claim = Claim { at: at(1), address: Ipv4Addr::LOCALHOST.into(), credential: "acme-2".into() };
         let claimed = Invitation { claimed: Some(claim), ..open.clone() };
         let withdrawn = Invitation { withdrawn: Some(at(1)), ..open.clone() };
+        let later = String::from_utf8(Entry::Invitation(open.clone()).encode()).unwrap();
+        let later = later.replace("\"api_key\"", "\"passkey\"");
+        let later = Entry::decode(Kind::Invitation, later.as_bytes()).unwrap();
+        let expected = Invitation { credential: InvitedCredential::Later, ..open.clone() };
+        assert_eq!(later, Entry::Invitation(expected), "a store may be read by an earlier version");
         for (invitation, now, state, ended) in [
             (&open, at(23), "open", false),
             (&open, at(24), "expired", false),
@@ -533,6 +542,33 @@ mod tests {
             let entry = Entry::Invitation(invitation.clone());
             assert_eq!((invitation.state(now), entry.has_ended(now)), (state, ended), "{now}");
             assert_eq!(Entry::decode(Kind::Invitation, &entry.encode()).unwrap(), entry);
+        }
+    }
+
+    #[test]
+    fn a_client_of_a_later_version_is_read_and_kept_as_it_is() {
+        let text = r#"{"id":"acme-1","consumer":"acme","credential":{"passkey":{"id":7}},"scopes":null,"expires":null,"note":null,"created":"1970-01-01T00:00:00Z","created_by":"admin"}"#;
+        let client = Entry::decode(Kind::Client, text.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(client.encode()).unwrap(), text);
+    }
+
+    #[test]
+    fn a_client_is_kept_for_a_time_after_its_last_secret() {
+        let at = |hours: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
+        let secret = |expires| ClientSecret { sha256: Digest::default(), created: at(0), expires };
+        let client = |secrets| {
+            let credential = ClientCredential::Secrets(secrets);
+            let (id, consumer, created_by) = ("acme-1".into(), "acme".into(), "admin".into());
+            let (scopes, from, issued, note) = (None, None, None, None);
+            Client { id, consumer, credential, scopes, from, expires: None, issued, note, created: at(0), created_by }
+        };
+        let days = 90 * 24;
+        for (secrets, now, ended) in [
+            (vec![secret(Some(at(1))), secret(Some(at(2)))], at(days + 1), false),
+            (vec![secret(Some(at(1))), secret(Some(at(2)))], at(days + 2), true),
+            (vec![secret(Some(at(1))), secret(None)], at(days * 9), false),
+        ] {
+            assert_eq!(Entry::Client(client(secrets)).has_ended(now), ended, "{now}");
         }
     }
 }

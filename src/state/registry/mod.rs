@@ -213,7 +213,15 @@ impl Registry {
         self.memory.revoked.sweep(now);
         let Some(store) = self.store.get() else { return Ok(()) };
         store.sweep_families(now).await?;
-        for kind in [Kind::Grant, Kind::Suspension, Kind::Revocation, Kind::SigningKey, Kind::Invitation, Kind::Key] {
+        for kind in [
+            Kind::Grant,
+            Kind::Suspension,
+            Kind::Revocation,
+            Kind::SigningKey,
+            Kind::Invitation,
+            Kind::Key,
+            Kind::Client,
+        ] {
             let mut after = None;
             loop {
                 let page = store.page(kind, after.take(), PAGE).await?;
