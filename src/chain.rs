@@ -20,6 +20,7 @@ use crate::stages::auth::cache::TokenCache;
 use crate::stages::mask::Hidden;
 use crate::stages::rate_limit::{self, Counting, Now, Subject};
 use crate::stages::schema::content::Contents;
+use crate::stages::schema::xml::Called;
 use crate::stages::schema::{Rejected, response};
 use crate::stages::scope;
 use crate::state::registry::UnusualUse;
@@ -37,6 +38,8 @@ pub(crate) struct Trace {
     pub(crate) counting: Counting,
     /// The refusals of stages that only report.
     pub(crate) would_refuse: Vec<Refusal>,
+    /// The operations of a WSDL that the request is for, if it is judged by one.
+    pub(crate) called: Option<Arc<Called>>,
     /// What the caller has changed for itself.
     pub(crate) change: Option<Box<ChangeRecord>>,
 }
@@ -104,7 +107,7 @@ pub(crate) async fn admit(
     if let Err(refusal) = rate_limit::take(&route.limits, &subject, shared, &in_force.ledger, now, counting).await {
         trace.settle(reporting, refusal)?;
     }
-    let body = match route.request.admit(request, body, counter, &in_force.memory).await {
+    let body = match route.request.admit(request, body, counter, &in_force.memory, &mut trace.called).await {
         Ok(body) => body,
         Err(Rejected { refusal, body: Some(body) }) => trace.settle(reporting, refusal).map(|()| body)?,
         Err(Rejected { refusal, body: None }) => return Err(refusal),
@@ -174,7 +177,7 @@ pub(crate) async fn release(
     trace: &mut Trace,
 ) -> Result<(), Refusal> {
     let checked = match body {
-        Ok(body) => requirement.check(contents, headers, body, &in_force.memory).await,
+        Ok(body) => requirement.check(contents, headers, body, &in_force.memory, trace.called.clone()).await,
         Err(refusal) => Err(refusal),
     };
     checked.or_else(|refusal| trace.settle(route.reporting, refusal))

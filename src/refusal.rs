@@ -474,6 +474,7 @@ impl Refusal {
             | Reason::InvalidKey
             | Reason::ExpiredKey
             | Reason::InvalidCertificate
+            | Reason::InvalidClient
             | Reason::InvalidInvitation => self.0.challenges.as_deref().unwrap_or(REALM).to_owned(),
             // RFC 9449 §7.1 and §9.
             Reason::InvalidDpopProof | Reason::UseDpopNonce => {

@@ -19,6 +19,7 @@ use crate::stages::auth::dpop::{Nonces, Replays};
 use crate::stages::auth::key_rotation::progress::Progress;
 use crate::stages::auth::{Authentication, State};
 use crate::stages::rate_limit::Shared;
+use crate::state::documents::Documents;
 use crate::state::endpoint::{ApiLoad, Endpoints, KnownEndpoints, Resolved};
 use crate::state::epoch::Epoch;
 use crate::state::ledger::Ledger;
@@ -105,6 +106,8 @@ pub(crate) struct InForce {
     pub(crate) rotations: Arc<Progress>,
     /// The usage of all rate limits.
     pub(crate) ledger: Arc<Ledger>,
+    /// What callers have read of this policy.
+    pub(crate) documents: Documents,
     /// The memory of bodies that are held and decoded, within the limit of this policy.
     pub(crate) memory: MemoryBudget,
     /// By [`Route::index`].
@@ -153,6 +156,7 @@ impl InForce {
             ages: Arc::clone(&runtime.ages),
             rotations: Arc::clone(&runtime.rotations),
             ledger: Arc::clone(&runtime.ledger),
+            documents: Documents::default(),
             memory: runtime.memory.limited_to(policy.limits().memory),
             routes: policy.routes().iter().map(metrics).collect(),
             unrouted: previous

@@ -37,6 +37,7 @@ pub(super) enum Page {
     ListIssuers,
     ListSecrets,
     ListSinks,
+    GetLaunchCheck,
     FollowAudit,
 }
 
@@ -68,6 +69,10 @@ pub(super) enum Action {
     PatchKey,
     RemoveKey,
     RotateKey,
+    ListClients,
+    ListConsumerClients,
+    GetClient,
+    RemoveClient,
     ListGrants,
     ListConsumerGrants,
     Grant,
@@ -97,7 +102,7 @@ const fn on(method: &'static str, path: &'static str, rights: Rights, action: Ac
 }
 
 /// Every endpoint. `openapi.json` has the same ones; a test compares them.
-static ENDPOINTS: [Endpoint; 51] = [
+static ENDPOINTS: [Endpoint; 56] = [
     public("/", Page::GetDocument),
     public("/healthz", Page::GetHealth),
     public("/readyz", Page::GetReadiness),
@@ -109,6 +114,7 @@ static ENDPOINTS: [Endpoint; 51] = [
     page("GET", "/v1/issuers", Rights::Read, Page::ListIssuers),
     page("GET", "/v1/secrets", Rights::Read, Page::ListSecrets),
     page("GET", "/v1/sinks", Rights::Read, Page::ListSinks),
+    page("GET", "/v1/launch-check", Rights::Read, Page::GetLaunchCheck),
     page("GET", "/v1/audit", Rights::Read, Page::FollowAudit),
     on("GET", "/v1/consumers", Rights::Read, Action::ListConsumers),
     on("POST", "/v1/consumers", Rights::Operate, Action::AddConsumer),
@@ -131,6 +137,10 @@ static ENDPOINTS: [Endpoint; 51] = [
     on("PATCH", "/v1/keys/{id}", Rights::Operate, Action::PatchKey),
     on("DELETE", "/v1/keys/{id}", Rights::Operate, Action::RemoveKey),
     on("POST", "/v1/keys/{id}/rotate", Rights::Operate, Action::RotateKey),
+    on("GET", "/v1/clients", Rights::Read, Action::ListClients),
+    on("GET", "/v1/clients/{id}", Rights::Read, Action::GetClient),
+    on("DELETE", "/v1/clients/{id}", Rights::Operate, Action::RemoveClient),
+    on("GET", "/v1/consumers/{name}/clients", Rights::Read, Action::ListConsumerClients),
     on("GET", "/v1/invitations", Rights::Read, Action::ListInvitations),
     on("DELETE", "/v1/invitations/{id}", Rights::Operate, Action::WithdrawInvitation),
     on("GET", "/v1/consumers/{name}/invitations", Rights::Read, Action::ListConsumerInvitations),

@@ -16,11 +16,11 @@ pub(crate) struct CertificateReminder {
 }
 
 impl CertificateReminder {
-    /// Logs the warnings that are due. Those that the policy was loaded with have been logged by then: see
+    /// Logs the warnings that are due, and those of `more` that are. Those that the policy was loaded with have been logged by then: see
     /// [`Self::after_load`].
-    pub(crate) fn warn(&mut self, policy: &Policy, now: Timestamp) {
+    pub(crate) fn warn(&mut self, policy: &Policy, more: impl Iterator<Item = String>, now: Timestamp) {
         let problems = policy.validities().filter_map(|validity| validity.problem(now));
-        for problem in self.due(problems, now) {
+        for problem in self.due(problems.chain(more), now) {
             tracing::warn!("{problem}");
         }
     }

@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Deserializer};
 
 use crate::exchange::networks::Networks;
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
-use crate::state::registry::entry::{Identity, hex};
+use crate::state::registry::entry::{Identity, InvitedCredential, hex};
 
 /// A consumer. In a PATCH, absent members keep their values.
 #[derive(Debug, Default, Deserialize)]
@@ -85,13 +85,16 @@ pub(super) struct Key {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Invitation {
+    /// What can be claimed; default: an API key.
+    pub(super) credential: Option<InvitedCredential>,
     /// Until when it can be claimed; default: 24h.
     pub(super) expires: Option<Moment>,
-    /// Narrows what the key may do.
+    /// Narrows what the credential may do.
     pub(super) scopes: Option<Vec<Box<str>>>,
-    /// Where it can be claimed, and the key used; default: where the consumer may.
+    /// Where it can be claimed, and the credential used; default: where the consumer may.
     pub(super) from: Option<Networks>,
-    /// How long the key is valid after the claim, as a duration; null: it does not expire. Default: 90d, or the policy's `max_key_age`.
+    /// How long the credential is valid after the claim, as a duration; null: it does not expire. Default: 90d; of an API key no longer
+    /// than the policy's `max_key_age`.
     #[serde(deserialize_with = "given")]
     pub(super) key_lifetime: Member<String>,
     /// The URL that the partner calls, for the hand-over sheet.

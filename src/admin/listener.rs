@@ -21,12 +21,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::connections::{Connections, Place};
-use super::{Admin, Command, HERE, STRANGERS};
+use super::{Admin, DaemonHandle, HERE, STRANGERS};
 use crate::audit::Recorder;
 use crate::exchange::Peer;
 use crate::policy::{AdminPlace, AdminSocket};
@@ -138,7 +138,7 @@ pub(crate) struct Listening {
 
 impl Listening {
     /// Starts serving. Must be called within a local runtime.
-    pub(crate) fn start(bound: Bound, shared: Arc<Shared>, commands: mpsc::Sender<Command>) -> Self {
+    pub(crate) fn start(bound: Bound, shared: Arc<Shared>, daemon: DaemonHandle) -> Self {
         let scheme = if tls_config(&shared).is_some() { "https" } else { "http" };
         let (place, label, file, acceptor) = match bound {
             Bound::Address(bound) => {
@@ -151,7 +151,7 @@ impl Listening {
             }
         };
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::task::spawn_local(serve(acceptor, shared, commands, stopped));
+        let task = tokio::task::spawn_local(serve(acceptor, shared, daemon, stopped));
         Self { place, label, file, task, stop }
     }
 
@@ -198,12 +198,7 @@ impl Acceptor {
 }
 
 /// Serves until `stop` resolves, then finishes the requests in progress and hands over their audit records.
-async fn serve(
-    acceptor: Acceptor,
-    shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
-    mut stop: oneshot::Receiver<()>,
-) {
+async fn serve(acceptor: Acceptor, shared: Arc<Shared>, daemon: DaemonHandle, mut stop: oneshot::Receiver<()>) {
     let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
     let failures = match Failures::new(FAILED_ATTEMPTS, FAILED_ATTEMPTS_PER) {
         Ok(failures) => failures,
@@ -211,7 +206,7 @@ async fn serve(
     };
     let (ledger, underway) = (Ledger::new(Instant::now()), RefCell::default());
     let strangers = Semaphore::new(STRANGERS);
-    let admin = Rc::new(Admin { shared, commands, recorder, failures, ledger, underway, strangers });
+    let admin = Rc::new(Admin { shared, daemon, recorder, failures, ledger, underway, strangers });
     let (connections, mut unaccepted) = (Rc::<Connections>::default(), listener::Failures::default());
     loop {
         let accepted = tokio::select! {

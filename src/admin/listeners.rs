@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use super::Command;
+use super::DaemonHandle;
 use super::listener::{Bound, Listening};
 use crate::error_text;
 use crate::policy::{AdminPlace, Policy};
@@ -54,7 +52,7 @@ impl AdminListeners {
         policy: &Policy,
         bound: Vec<Bound>,
         shared: &Arc<Shared>,
-        commands: &mpsc::Sender<Command>,
+        daemon: &DaemonHandle,
     ) -> Vec<String> {
         for mut listening in std::mem::take(&mut self.0) {
             match places(policy).find(|place| listening.place.is_same(place)) {
@@ -66,7 +64,7 @@ impl AdminListeners {
                 None => drop(listening.stop()),
             }
         }
-        let start = |bound| Listening::start(bound, Arc::clone(shared), commands.clone());
+        let start = |bound| Listening::start(bound, Arc::clone(shared), daemon.clone());
         let new: Vec<_> = bound.into_iter().map(start).collect();
         let labels = new.iter().map(|listening| listening.label.clone()).collect();
         self.0.extend(new);

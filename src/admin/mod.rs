@@ -13,9 +13,10 @@
 //! | `POST /v1/policy/reload` | operate | as SIGHUP does; 422 with every problem when the policy has errors |
 //! | `GET /v1/openapi.json` | read | this API as an OpenAPI document |
 //! | `GET /v1/issuers` | read | the issuers and introspection endpoints, and the state of their keys |
-//! | `/v1/consumers…`, `/v1/keys…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…`, `/v1/signing-keys…`, `/v1/upstreams…` | read, operate | see [`operations`] |
+//! | `/v1/consumers…`, `/v1/keys…`, `/v1/clients…`, `/v1/grants`, `/v1/suspensions`, `/v1/revocations…`, `/v1/signing-keys…`, `/v1/upstreams…` | read, operate | see [`operations`] |
 //! | `GET /v1/secrets` | read | the secrets and certificates of the policy in force: where from, how old, what is wrong |
 //! | `GET /v1/sinks` | read | where records go, how many wait, and what is wrong |
+//! | `GET /v1/launch-check` | read | the launch checklist of the policy file, with evidence ([`launch_check`]) |
 //!
 //! HEAD is answered wherever GET is. Without a token in the policy, the endpoints that need one are closed. Every request
 //! below `/v1/` leaves an audit record, allowed or refused; an address that sends unknown tokens has to wait.
@@ -23,9 +24,11 @@
 mod connections;
 pub(crate) mod endpoints;
 pub(crate) mod expiring_certificates;
+pub(crate) mod expiring_clients;
 pub(crate) mod expiring_keys;
 mod gauges;
 mod input;
+pub(crate) mod launch_check;
 pub(crate) mod listener;
 pub(crate) mod listeners;
 mod live_records;
@@ -60,6 +63,7 @@ use tokio::task::JoinSet;
 
 use self::connections::Connection;
 use self::endpoints::Page;
+use self::launch_check::LaunchCheck;
 use self::live_records::AnswerBody;
 use self::metrics_format::MetricsFormat;
 use self::operations::{Completed, Operation};
@@ -86,6 +90,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many refused requests of one socket wait for the record at once, and for how long each.
 const STRANGERS: usize = 16;
 const STRANGER_WAIT: Duration = Duration::from_secs(10);
+/// How many commands wait for the daemon before operators do.
+const WAITING_COMMANDS: usize = 4;
 /// The paths of operators; the others are open to everybody.
 const OPERATORS: &str = "/v1/";
 /// `event.action` of a reload.
@@ -95,6 +101,21 @@ const RELOAD: &str = "policy_reload";
 pub(crate) enum Command {
     /// Reload the policy, and reply with the outcome.
     Reload(oneshot::Sender<Reloaded>),
+}
+
+/// What the admin listeners ask of the daemon.
+#[derive(Clone)]
+pub(crate) struct DaemonHandle {
+    commands: mpsc::Sender<Command>,
+    launch_check: Arc<LaunchCheck>,
+}
+
+impl DaemonHandle {
+    /// A handle, and the commands that come through it.
+    pub(crate) fn new(launch_check: LaunchCheck) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, received) = mpsc::channel(WAITING_COMMANDS);
+        (Self { commands, launch_check: Arc::new(launch_check) }, received)
+    }
 }
 
 /// The outcome of a reload.
@@ -109,7 +130,7 @@ pub(crate) enum Reloaded {
 
 struct Admin {
     shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+    daemon: DaemonHandle,
     recorder: Rc<Recorder>,
     /// Unknown admin tokens by address. They are counted apart from the credentials of callers.
     failures: Failures,
@@ -199,6 +220,7 @@ impl Admin {
                 Page::ListIssuers => Ok(self.issuers()),
                 Page::ListSecrets => Ok(self.secrets()),
                 Page::ListSinks => Ok(self.sinks()),
+                Page::GetLaunchCheck => self.launch_check().await,
                 Page::FollowAudit => live_records::follow(&self.shared, parts.uri.query(), connection),
             };
         }
@@ -284,6 +306,11 @@ impl Admin {
         json_answer(StatusCode::OK, &view::sinks(&self.shared.in_force.current().trail))
     }
 
+    async fn launch_check(&self) -> Result<Answer, Refusal> {
+        let in_force = self.shared.in_force.current();
+        self.daemon.launch_check.answer(&in_force).await.map(|checklist| json_answer(StatusCode::OK, &checklist))
+    }
+
     fn metrics(&self, headers: &HeaderMap) -> Answer {
         let in_force = self.shared.in_force.current();
         let gauges = gauges::gauges(&in_force, Timestamp::now());
@@ -302,7 +329,7 @@ impl Admin {
     async fn reload(&self, reported: &mut OperatorRequest) -> Result<Answer, Refusal> {
         let (reply, replied) = oneshot::channel();
         let stopping = |_| Refusal::new(Stage::Request, Reason::NoRoute, "the process is stopping");
-        self.commands.send(Command::Reload(reply)).await.map_err(|_| stopping(()))?;
+        self.daemon.commands.send(Command::Reload(reply)).await.map_err(|_| stopping(()))?;
         let reloaded = replied.await.map_err(|_| stopping(()))?;
         reported.change = Some(reload_record(&reloaded));
         let in_force = self.shared.in_force.current();

@@ -6,7 +6,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::operator_record::{Answered, HERE, OperatorRequest};
-use crate::audit::{Change, ChangeRecord, KEY_ROTATION_FAILED, Outcome, Record, Recorder};
+use crate::audit::{Change, ChangeRecord, CredentialFacts, KEY_ROTATION_FAILED, Outcome, Record, Recorder};
 use crate::exchange::{Exchange, Peer};
 use crate::runtime::InForce;
 use crate::stages::auth::CredentialKind;
@@ -59,7 +59,11 @@ pub(crate) fn record_failed_rotation(
     recorder.record(&Record {
         outcome: Outcome::Failure,
         consumer: Some(&rotation.consumer),
-        credential: Some((CredentialKind::ApiKey.as_str(), Some(current.unwrap_or(&rotation.id)))),
+        credential: Some(CredentialFacts {
+            kind: CredentialKind::ApiKey.as_str(),
+            id: Some(current.unwrap_or(&rotation.id)),
+            issuer: None,
+        }),
         cause: Some(why),
         ..Record::of(&exchange, &peer, KEY_ROTATION_FAILED, in_force.policy.digest())
     });

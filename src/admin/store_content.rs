@@ -12,15 +12,16 @@ use crate::policy::diagnostic::{Problems, did_you_mean};
 use crate::runtime::InForce;
 use crate::state::registry::entry::Identity;
 
-/// Maximum number of keys that a message names.
+/// Maximum number of keys or clients that a message names.
 const NAMED: usize = 5;
 /// `source` of what the store holds, in lists of the admin API.
 const STORE: &str = "store";
 
-/// The consumers and keys of a store.
+/// The consumers, keys and clients of a store.
 pub(crate) struct StoreContent {
     consumers: Vec<StoredConsumer>,
     keys: Vec<StoredKey>,
+    clients: Vec<StoredClient>,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +48,13 @@ struct StoredKey {
     expires: Option<Timestamp>,
     /// Absent: nobody rotates it on schedule.
     rotation: Option<StoredRotation>,
+}
+
+#[derive(Deserialize)]
+struct StoredClient {
+    id: Box<str>,
+    consumer: Box<str>,
+    source: Box<str>,
 }
 
 #[derive(Deserialize)]
@@ -77,16 +85,27 @@ impl StoreContent {
             let rotation = key.rotation.as_ref().map(|rotation| StoredRotation { id: rotation.of.clone() });
             StoredKey { id, consumer, source: STORE.into(), state: state.into(), expires, rotation }
         });
-        Self { consumers: consumers.collect(), keys: keys.collect() }
+        let clients = registry.clients().into_iter().map(|client| StoredClient {
+            id: client.id.clone(),
+            consumer: client.consumer.clone(),
+            source: STORE.into(),
+        });
+        Self { consumers: consumers.collect(), keys: keys.collect(), clients: clients.collect() }
     }
 
-    /// Reads the items of `/v1/consumers` and `/v1/keys`.
-    pub(crate) fn read(consumers: Vec<Value>, keys: Vec<Value>) -> Result<Self, serde_json::Error> {
+    /// Reads the items of `/v1/consumers`, `/v1/keys` and `/v1/clients`.
+    pub(crate) fn read(
+        consumers: Vec<Value>,
+        keys: Vec<Value>,
+        clients: Vec<Value>,
+    ) -> Result<Self, serde_json::Error> {
         let mut consumers: Vec<StoredConsumer> = serde_json::from_value(Value::Array(consumers))?;
         let mut keys: Vec<StoredKey> = serde_json::from_value(Value::Array(keys))?;
+        let mut clients: Vec<StoredClient> = serde_json::from_value(Value::Array(clients))?;
         consumers.retain(|consumer| *consumer.source == *STORE);
         keys.retain(|key| *key.source == *STORE);
-        Ok(Self { consumers, keys })
+        clients.retain(|client| *client.source == *STORE);
+        Ok(Self { consumers, keys, clients })
     }
 
     /// Compares it with a policy. A name in both is an error: it would not say whose key is revoked, or whose rights
@@ -113,6 +132,11 @@ impl StoreContent {
                 ));
             }
         }
+        for StoredClient { id, .. } in self.clients.iter().filter(|client| auth.clients.contains_key(&client.id)) {
+            problems
+                .error(None, format!("the client `{id}` is in the policy and in the store"))
+                .help(format!("give it another `id` in the policy, or remove it first: `bartizan client remove {id}`"));
+        }
         self.orphans(policy, &mut problems);
         self.unrotated(policy, &mut problems);
         problems
@@ -134,25 +158,28 @@ impl StoreContent {
         }
     }
 
-    /// Warns of keys that would be accepted again as soon as somebody gives their consumer's name to another one.
+    /// Warns of keys and clients that would be accepted again as soon as somebody gives their consumer's name to another one.
     fn orphans(&self, policy: &Policy, problems: &mut Problems) {
         let listed = policy.auth().directory.listed().keys();
         let known: HashSet<&str> =
             listed.chain(self.consumers.iter().map(|consumer| &consumer.name)).map(|name| &**name).collect();
-        let mut orphans: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for key in self.keys.iter().filter(|key| matches!(&*key.state, "active" | "not_yet")) {
-            if !known.contains(&*key.consumer) {
-                orphans.entry(&key.consumer).or_default().push(&key.id);
-            }
+        let keys = self.keys.iter().filter(|key| matches!(&*key.state, "active" | "not_yet"));
+        let keys = keys.map(|key| ("key", &*key.consumer, &*key.id));
+        let clients = self.clients.iter().map(|client| ("client", &*client.consumer, &*client.id));
+        let mut orphans: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for (kind, consumer, id) in keys.chain(clients).filter(|(_, consumer, _)| !known.contains(consumer)) {
+            orphans.entry((consumer, kind)).or_default().push(id);
         }
-        for (consumer, ids) in orphans {
+        for ((consumer, kind), ids) in orphans {
             let mut named: Vec<_> = ids.iter().take(NAMED).map(|id| format!("`{id}`")).collect();
             if let Some(more) = ids.len().checked_sub(NAMED).filter(|more| *more > 0) {
                 named.push(format!("{more} more"));
             }
-            let message =
-                format!("the consumer `{consumer}` no longer exists, but the store has its keys: {}", named.join(", "));
-            let help = "remove each, `bartizan key remove ID`, or add the consumer again";
+            let message = format!(
+                "the consumer `{consumer}` no longer exists, but the store has its {kind}s: {}",
+                named.join(", ")
+            );
+            let help = format!("remove each, `bartizan {kind} remove ID`, or add the consumer again");
             problems.warning(None, message).help(help);
         }
     }

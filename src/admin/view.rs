@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use crate::audit::Trail;
 use crate::policy::{Access, Policy, Rights};
+use crate::stages::auth::client::{Client, ClientCredential};
 use crate::stages::auth::key_source::KeySource;
 use crate::stages::auth::remote_key_set::Freshness;
 use crate::stages::auth::{Authentication, Consumer as Listed, api_key};
 use crate::stages::scope::Requirement;
-use crate::state::registry::entry::{Consumer, Grant, Identity, Invitation, Key, Revocation, Suspension, hex};
+use crate::state::registry::entry::{self, Consumer, Grant, Identity, Invitation, Key, Revocation, Suspension, hex};
 use crate::state::registry::revocation_key::RevocationTarget;
 use crate::state::registry::{Health, Registry};
 
@@ -167,13 +168,15 @@ pub(super) fn grant(grant: &Grant) -> Value {
 /// An invitation; never its code.
 pub(super) fn invitation(invitation: &Invitation, now: Timestamp) -> Value {
     let claimed = invitation.claimed.as_ref();
+    let credential = claimed.map(|claim| &claim.credential);
+    let is_client = invitation.credential.is_client();
     json!({
         "id": invitation.id, "consumer": invitation.consumer, "plan": invitation.plan,
         "credential": invitation.credential, "state": invitation.state(now), "scopes": invitation.scopes,
         "from": invitation.from, "key_lifetime": invitation.lifetime, "expires": invitation.expires,
         "claimed": claimed.map(|claim| claim.at), "claimed_from": claimed.map(|claim| claim.address),
-        "key": claimed.map(|claim| &claim.credential), "note": invitation.note, "created": invitation.created,
-        "created_by": invitation.created_by,
+        "key": credential.filter(|_| !is_client), "client": credential.filter(|_| is_client), "note": invitation.note,
+        "created": invitation.created, "created_by": invitation.created_by,
     })
 }
 
@@ -223,6 +226,44 @@ fn as_listed(made: &Key, policy: &Policy) -> api_key::Key {
     // Views show only the consumer's name, so the rest is left empty.
     let consumer = Arc::new(Listed::new(&made.consumer, Vec::new(), None, None));
     policy.auth().keys.of_registry(made, consumer)
+}
+
+/// Clients of the policy and those made at run time, sorted by id.
+pub(super) fn clients(auth: &Authentication, now: Timestamp) -> Vec<Value> {
+    let listed = auth.rules().clients.values().map(|one| client(one, None, auth.registry(), now));
+    let made = auth.registry().clients();
+    let made = made.iter().map(|stored| made_client(stored, auth.registry(), now));
+    let mut clients: Vec<Value> = listed.chain(made).collect();
+    clients.sort_by_key(|client| client.get("id").and_then(Value::as_str).unwrap_or_default().to_owned());
+    clients
+}
+
+/// A client made at run time.
+pub(super) fn made_client(stored: &entry::Client, registry: &Registry, now: Timestamp) -> Value {
+    // Views show only the consumer's name, so the rest is left empty.
+    let consumer = Arc::new(Listed::new(&stored.consumer, Vec::new(), None, None));
+    client(&Client::of_registry(stored, consumer), Some(stored), registry, now)
+}
+
+/// A client of the policy, or `made` at run time.
+pub(super) fn client(client: &Client, made: Option<&entry::Client>, registry: &Registry, now: Timestamp) -> Value {
+    let (mut secrets, mut certificate, mut thumbprint) = (None, None, None);
+    match &client.credential {
+        ClientCredential::Secrets(all) => {
+            let shown = all.iter().map(|secret| json!({"created": secret.created, "expires": secret.expires}));
+            secrets = Some(shown.collect::<Vec<_>>());
+        }
+        ClientCredential::Certificate(digest) => certificate = Some(format!("sha256:{}", hex::encode(digest))),
+        ClientCredential::Key(key) => thumbprint = Some(&key.thumbprint),
+        ClientCredential::Keys(_) => {}
+    }
+    json!({
+        "id": client.id, "consumer": &**client.consumer.name(), "source": if made.is_some() { "store" } else { "policy" },
+        "credential": client.credential.kind().as_str(), "state": client.state(registry, now), "scopes": client.scopes,
+        "from": client.networks.as_deref(), "expires": client.expires, "secrets": secrets, "certificate": certificate,
+        "thumbprint": thumbprint, "note": made.and_then(|made| made.note.as_ref()), "created": client.created,
+        "created_by": made.map(|made| &made.created_by),
+    })
 }
 
 /// How a key is rotated that is made on schedule.

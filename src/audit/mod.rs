@@ -55,7 +55,7 @@ pub(crate) use self::config::{
 pub(crate) use self::filter::Filter;
 pub(crate) use self::ocsf::ocsf;
 pub(crate) use self::record::{
-    ALERTS, ARRAY_MAX, CLIENT_DISCONNECTED, CLIENT_STALLED, Change, ChangeRecord, DrillFacts, FIELDS,
+    ALERTS, ARRAY_MAX, CLIENT_DISCONNECTED, CLIENT_STALLED, Change, ChangeRecord, CredentialFacts, DrillFacts, FIELDS,
     KEY_ROTATION_FAILED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REQUEST, REVOCATION_DRILL_FAILED,
     REVOCATION_DRILLED, Record, SCOPES_PROBED, SignalFacts, TEXT_MAX, UNUSED_KEY_USED, UpstreamFields,
     WEBSOCKET_OPENED, readable, visible,

@@ -183,7 +183,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::record::tests::{line, sample};
-    use super::super::record::{Outcome, QUOTA_USED, Record};
+    use super::super::record::{CredentialFacts, Outcome, QUOTA_USED, Record};
     use super::*;
 
     fn of(record: &Record<'_>) -> Value {
@@ -211,7 +211,7 @@ mod tests {
             api: Some("orders"),
             route: Some("POST /v1/orders"),
             stage: Some("scope"),
-            credential: Some(("jwt", Some("jti-1"))),
+            credential: Some(CredentialFacts { kind: "jwt", id: Some("jti-1"), issuer: Some("corp") }),
             ..sample()
         });
         let expected = json!({

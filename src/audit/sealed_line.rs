@@ -18,6 +18,9 @@ const STREAM: &[u8] = b",\"stream\":\"";
 /// Most bytes of a line; what recorders write is far shorter.
 pub(super) const LINE_MAX: usize = 1024 * 1024;
 
+/// Bytes at the end of a file in which there nearly always is a whole line.
+const USUAL_END: u64 = 64 * 1024;
+
 /// A line of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SealedLine<'a> {
@@ -114,10 +117,17 @@ impl FileEnd {
         }
         let file = std::fs::File::open(path)?;
         let length = file.metadata()?.len();
-        let start = length.saturating_sub(2 * LINE_MAX as u64);
-        let mut bytes = vec![0; usize::try_from(length - start).unwrap_or_default()];
-        file.read_exact_at(&mut bytes, start)?;
-        Ok(Self::in_text(&bytes))
+        let end_of = |most: u64| {
+            let start = length.saturating_sub(most);
+            let mut bytes = vec![0; usize::try_from(length - start).unwrap_or_default()];
+            file.read_exact_at(&mut bytes, start)?;
+            Ok(Self::in_text(&bytes))
+        };
+        let end: io::Result<Self> = end_of(USUAL_END);
+        match end {
+            Ok(Self { last: None, .. }) if length > USUAL_END => end_of(2 * LINE_MAX as u64),
+            end => end,
+        }
     }
 
     /// The end of a text whose beginning may be missing. Lines at the end that have no place in a chain count as torn: an earlier

@@ -294,6 +294,9 @@ impl Explained {
                     Own::SelfService(SelfEndpoint::ClaimInvitation) => {
                         "→ answered by the proxy, which checks the code\n"
                     }
+                    Own::SelfService(SelfEndpoint::RotateSecret) => {
+                        "→ answered by the proxy, which checks the secret of the client\n"
+                    }
                     Own::SelfService(_) => "→ answered by the proxy, about the caller alone\n",
                 });
             }

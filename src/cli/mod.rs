@@ -71,6 +71,8 @@ enum Command {
     Ready(ready::Arguments),
     /// Create, rotate, list and revoke API keys
     Key(operator::key::Arguments),
+    /// List, revoke and remove clients of the token service
+    Client(operator::client::Arguments),
     /// List and rotate the signing keys of the token service
     SigningKey(operator::signing_key::Arguments),
     /// Revoke credentials from the next request on
@@ -110,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Ready(arguments) => ready::run(&arguments),
         Command::Key(arguments) => operator::key::run(&arguments),
+        Command::Client(arguments) => operator::client::run(&arguments),
         Command::SigningKey(arguments) => operator::signing_key::run(&arguments),
         Command::Revoke(arguments) => operator::revoke::run(&arguments),
         Command::Consumer(arguments) => operator::consumer::run(&arguments),

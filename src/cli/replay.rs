@@ -21,6 +21,7 @@ Decided again: the route; consumers, keys and networks; scopes, `only`, `from`, 
 Kept as it was decided then, because a record does not have what it depends on: where credentials are sent, signatures and claims of
 tokens, revocations, rate limits and quotas, schemas, proofs of possession, `where` by query or header. What this was needed for is
 counted. Whether callers of a route that was public have credentials is not known.
+Issuers, consumers and keys are known by their names: one with another name is another one.
 Under the policy that has decided the records, nothing flips.
 Exit codes: 0 nothing flips, 1 something flips, 2 wrong usage, a policy with errors, or too little of a record.")]
 pub(super) struct Arguments {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::log::Log;
 use super::output::{message, report};
+use super::ready;
 use crate::daemon::{Daemon, Setup, StartError, log_problems};
 
 #[derive(clap::Args)]
@@ -26,7 +27,11 @@ pub(super) fn run(arguments: Arguments) -> u8 {
         }
     };
     log.start();
-    let served = serve(Setup { policy: arguments.policy, readable: None, bound: Vec::new() }, &log, || ());
+    let served = serve(
+        Setup { policy: arguments.policy, readable: None, checklist: ready::of_daemon, bound: Vec::new() },
+        &log,
+        || (),
+    );
     served.err().unwrap_or(DONE)
 }
 

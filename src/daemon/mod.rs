@@ -45,11 +45,13 @@ use self::watch::FileWatch;
 use self::watch_rounds::{Looked, Verdict};
 use self::workers::Workers;
 use crate::admin::expiring_certificates::CertificateReminder;
+use crate::admin::expiring_clients;
 use crate::admin::expiring_keys::Reminder;
+use crate::admin::launch_check::{Checklist, LaunchCheck};
 use crate::admin::listener::Bound as AdminBound;
 use crate::admin::listeners::AdminListeners;
 use crate::admin::store_content::StoreContent;
-use crate::admin::{Command, Reloaded, record_reload};
+use crate::admin::{Command, DaemonHandle, Reloaded, record_reload};
 use crate::audit::{ALERTS, Recorder};
 use crate::policy::Policy;
 use crate::policy::compile;
@@ -80,6 +82,8 @@ pub(crate) struct Setup {
     pub(crate) policy: PathBuf,
     /// Writes records to standard output for people; true: in colour.
     pub(crate) readable: Option<bool>,
+    /// Makes the launch checklist for the admin listener.
+    pub(crate) checklist: Checklist,
     /// Sockets that are already bound, for the listeners with these addresses.
     pub(crate) bound: Vec<Bound>,
 }
@@ -120,7 +124,7 @@ struct Resources {
     listeners: Listeners,
     admin: AdminListeners,
     /// For admin listeners that are opened later.
-    commander: mpsc::Sender<Command>,
+    handle: DaemonHandle,
 }
 
 /// A policy and its resources, ready to be put in force.
@@ -180,7 +184,7 @@ impl Resources {
         in_force.trail.install(&previous.trail);
         in_force.trail.reopen();
         let listening = self.listeners.commit(listeners, policy).await;
-        let admin = self.admin.settle(policy, admin, shared, &self.commander);
+        let admin = self.admin.settle(policy, admin, shared, &self.handle);
         self.key_sets.commit(key_sets, in_force.auth.key_sets());
         self.secrets.commit(&in_force);
         self.upstreams.commit(&in_force);
@@ -221,7 +225,8 @@ impl Daemon {
             scope_probes: ScopeProbes::default(),
         });
         let (workers, handles) = Workers::start(workers, &shared)?;
-        let (commander, commands) = mpsc::channel(4);
+        let launch_check = LaunchCheck::new(setup.policy.clone(), setup.checklist);
+        let (handle, commands) = DaemonHandle::new(launch_check);
         let (secrets, changed_secrets) = KeptSecrets::new(runtime.epoch.clone());
         let mut resources = Resources {
             registry: KeptRegistry::default(),
@@ -230,7 +235,7 @@ impl Daemon {
             upstreams: KeptUpstreams::new(&runtime.known_endpoints),
             listeners: Listeners::new(Arc::clone(&shared), budget, handles),
             admin: AdminListeners::default(),
-            commander,
+            handle,
         };
         resources.commit(prepared, &shared).await;
         let certificate_reminder = CertificateReminder::after_load(&shared.in_force.current().policy, Timestamp::now());
@@ -436,11 +441,12 @@ impl Daemon {
         self.runtime.metrics.policy_loaded.set(now.as_secs_f64());
     }
 
-    /// Warns of API keys and certificates that expire soon.
+    /// Warns of API keys, clients and certificates that expire soon.
     fn remind(&mut self) {
         let (in_force, now) = (self.shared.in_force.current(), Timestamp::now());
         self.reminder.warn(&in_force.policy.auth().keys, in_force.registry(), now);
-        self.certificate_reminder.warn(&in_force.policy, now);
+        let clients = expiring_clients::problems(&in_force.policy.auth().clients, in_force.registry(), now);
+        self.certificate_reminder.warn(&in_force.policy, clients, now);
     }
 
     /// Stops accepting, lets what is in flight finish, writes every record.

@@ -139,6 +139,8 @@ struct Credential<'a> {
     kind: Option<Text<'a>>,
     #[serde(borrow)]
     id: Option<Text<'a>>,
+    #[serde(borrow)]
+    issuer: Option<Text<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -252,6 +254,11 @@ impl<'a> Record<'a> {
     /// Kind and id of the credential.
     pub(crate) fn credential(&self) -> (Option<&str>, Option<&str>) {
         (self.bartizan.credential.kind.as_deref(), self.bartizan.credential.id.as_deref())
+    }
+
+    /// Who issued the token, by its name in the policy then. Absent: it is no token, or the recorder was older than this field.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.bartizan.credential.issuer.as_deref()
     }
 
     /// Scopes of the caller.

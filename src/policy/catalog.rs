@@ -46,8 +46,9 @@ impl Catalog {
         self.entries.iter().filter(|entry| !entry.used.get()).map(|entry| entry.key.clone()).collect()
     }
 
-    /// The file of a URL without its fragment.
+    /// The file of a URL without its fragment, or of a namespace, which may end with `#`.
     pub(crate) fn locate(&self, url: &str) -> Option<Located> {
+        let url = url.trim_end_matches('#');
         self.entries.iter().find_map(|entry| {
             let located = entry.locate(url)?;
             entry.used.set(true);
@@ -132,11 +133,13 @@ mod tests {
             ("urn:example:", "urns"),
             ("https://root.example/", "./"),
             ("https://abs.example/", "/srv/schemas/"),
+            ("http://www.w3.org/2000/09/xmldsig#", "dsig.xsd"),
         ];
         let catalog =
             Catalog::new(&written.iter().map(|(url, place)| ((*url).to_owned(), (*place).to_owned())).collect());
         for (url, expected) in [
             ("https://example.com/schemas/a.json", Some(("schemas/a.json", ""))),
+            ("http://www.w3.org/2000/09/xmldsig#", Some(("dsig.xsd", ""))),
             ("https://example.com/schemas/x/a.json?v=1", Some(("schemas/x/a.json", ""))),
             ("https://example.com/schemas/shared/a.json", Some(("../shared/a.json", "../shared"))),
             ("https://other.example/one.json", Some(("vendor/one.json", ""))),

@@ -17,6 +17,8 @@ pub(crate) enum SelfEndpoint {
     Me,
     /// Replaces a key of the caller.
     RotateKey,
+    /// Replaces the secret of the client of the token service that asks.
+    RotateSecret,
     /// Makes the credential of an invitation.
     ClaimInvitation,
     /// What the caller may call, as an OpenAPI document.
@@ -27,17 +29,19 @@ pub(crate) enum SelfEndpoint {
 
 impl SelfEndpoint {
     /// All, with their methods and their paths below [`SelfService::path`].
-    pub(crate) const ALL: [(Self, &'static str, &'static str); 5] = [
+    pub(crate) const ALL: [(Self, &'static str, &'static str); 6] = [
         (Self::Me, "GET", "/me"),
         (Self::RotateKey, "POST", "/keys/{id}/rotate"),
+        (Self::RotateSecret, "POST", "/clients/{id}/rotate"),
         (Self::ClaimInvitation, "POST", "/invitations/claim"),
         (Self::OpenApi, "GET", "/openapi.json"),
         (Self::Docs, "GET", "/docs"),
     ];
 
-    /// Whether it takes requests without a credential: who claims an invitation has none yet.
+    /// Whether the chain asks for no credential: neither a code nor the secret of a client is one that APIs take, so the endpoint itself
+    /// checks them.
     pub(crate) fn is_public(self) -> bool {
-        self == Self::ClaimInvitation
+        matches!(self, Self::ClaimInvitation | Self::RotateSecret)
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct TokenService {
     pub(crate) refresh: Option<RefreshSettings>,
     /// Absent in a rehearsal, which has no store.
     pub(crate) signing: Option<SigningSettings>,
-    /// Whether clients connect with certificates anywhere.
+    /// Whether clients of the policy authenticate with certificates.
     pub(crate) has_certificates: bool,
 }
 

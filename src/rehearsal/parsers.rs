@@ -18,15 +18,17 @@ use crate::proxy::request::path as request_path;
 use crate::proxy::upstream::{Interims, MAX_HEADERS, read_head};
 use crate::stages::auth::api_key_format;
 use crate::stages::auth::certificate::{self, ClientTrust};
+use crate::stages::auth::client_key;
 use crate::stages::auth::introspection;
 use crate::stages::auth::key_location;
 use crate::stages::auth::key_set::KeySet;
 use crate::stages::mask::{self, Hidden, Mask, Replacement, Rule};
+use crate::stages::strict_json;
 use crate::state::registry::entry::{Entry, Kind};
 use crate::xsd::compile::compile;
 use crate::xsd::components::documents::Found;
 use crate::xsd::document::tokens::Accepts;
-use crate::xsd::instance::{Bounds, Judge, Rejection};
+use crate::xsd::instance::{Bounds, Judge, Rejection, judge};
 use crate::xsd::pointer::pointers;
 use crate::xsd::schema::Schema;
 use crate::xsd::validate::Limits;
@@ -76,6 +78,13 @@ pub fn metadata(document: &[u8], issuer: &str) -> Option<String> {
     key_location::key_set_url(document, issuer).ok().map(|url| url.to_string())
 }
 
+/// Reads the public key that a partner sends of a new client. Returns what is kept of it, and its thumbprint.
+pub fn client_key(document: &[u8]) -> Option<(serde_json::Value, String)> {
+    let jwk = strict_json::parse(document).ok()?;
+    let (key, _) = client_key::read(jwk.as_object()?).ok()?;
+    Some((key.jwk, key.thumbprint.into()))
+}
+
 /// Reads the answer of an introspection endpoint. Returns whether the token is active.
 pub fn introspection(answer: &[u8]) -> Option<bool> {
     introspection::is_active(answer).ok()
@@ -101,7 +110,13 @@ pub fn is_mistyped_key(text: &[u8]) -> bool {
 
 /// Hides what is at these paths of a JSON text, each with what stands in its place. Returns what is left.
 pub fn mask(paths: &[(&str, &str)], text: &[u8]) -> Option<Vec<u8>> {
-    mask::rewrite(hidden(paths)?, text, &MemoryBudget::new(u64::MAX)).ok().map(Vec::from)
+    masking(paths)?(text)
+}
+
+/// The same for one text after another: the paths are read once.
+pub fn masking(paths: &[(&str, &str)]) -> Option<impl Fn(&[u8]) -> Option<Vec<u8>>> {
+    let hidden = hidden(paths)?;
+    Some(move |text: &[u8]| mask::rewrite(hidden.clone(), text, &MemoryBudget::new(u64::MAX)).ok().map(Vec::from))
 }
 
 /// Like `mask`, for a text that comes in pieces of this size.
@@ -162,4 +177,43 @@ pub fn quantities(text: &str) -> Vec<String> {
         T::from_str(text).ok().map(|quantity| quantity.to_string())
     }
     [shown::<Period>(text), shown::<Size>(text), shown::<Rate>(text)].into_iter().flatten().collect()
+}
+
+/// What is accepted of documents that an [`XmlSchema`] judges.
+const XML: Bounds = Bounds {
+    markup: Accepts { doctype: false, attributes: 128, name: 1 << 10 },
+    instructions: true,
+    depth: 256,
+    namespaces: 64,
+};
+
+/// An XML Schema without a policy.
+pub struct XmlSchema(Schema);
+
+impl XmlSchema {
+    /// Compiles the first of these documents, each with its name; the others are what it may refer to.
+    ///
+    /// # Errors
+    /// The constraint and the words of the first problem.
+    pub fn new(documents: &[(&str, &[u8])]) -> Result<Self, String> {
+        let found = |(name, bytes): &(&str, &[u8])| Found { file: (*name).into(), bytes: (*bytes).into() };
+        let first = documents.iter().take(1).map(found).collect();
+        let compiled = compile(first, &mut |reference| {
+            Ok(documents.iter().find(|(name, _)| Some(*name) == reference.location).map(found))
+        });
+        compiled.map(Self).map_err(|problems| {
+            let words = problems.first().map(|problem| format!("{}: {}", problem.constraint, problem.message));
+            words.unwrap_or_default()
+        })
+    }
+
+    /// Whether a document is valid. `None`: it is not well-formed, or too complex to judge.
+    pub fn judge(&self, text: &str) -> Option<bool> {
+        let limits = Limits { steps: Steps::new(2_000_000), memory: 2 << 20, violations: 20 };
+        match judge(&self.0, text, (), (XML, limits), HashSet::new()) {
+            Ok(()) => Some(true),
+            Err(Rejection::Invalid(_)) => Some(false),
+            Err(_) => None,
+        }
+    }
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 
+use super::kept::{self, Format};
 use super::key_use::KeyUse;
 use super::offer::{self, Reader, method_and_path};
 use super::service::{Service, private};
@@ -39,7 +40,8 @@ pub(super) fn answer(service: &Service<'_>, caller: &Caller) -> Box<Answer> {
     let request = service.request;
     let server = format!("{}://{}", request.scheme, request.authority);
     let reader = Reader::of(caller, request);
-    let page = page(&service.in_force.policy, service.config, &reader, &server);
+    let make = || page(&service.in_force.policy, service.config, &reader, &server).into();
+    let page = kept::document(service, Format::Html, &reader, &server, make);
     let mut answer = private(StatusCode::OK, "text/html; charset=utf-8", page);
     if let Some(policy) = &*POLICY {
         answer.headers.insert(CONTENT_SECURITY_POLICY, policy.clone());

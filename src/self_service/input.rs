@@ -10,6 +10,7 @@ use crate::body::Body;
 use crate::exchange::Request;
 use crate::exchange::origin;
 use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::strict_json;
 
 /// Where a browser's request comes from (Fetch Metadata).
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -51,7 +52,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
+    strict_json::parse(body).and_then(serde_json::from_value).map_err(|error| {
         // What serde says may quote the body, which may have a code in it.
         let detail = "the body is not the JSON object that is expected here; see the documentation";
         let reason = if error.is_data() { Reason::SchemaViolation } else { Reason::MalformedBody };

@@ -1,4 +1,4 @@
-//! Who the caller is, what it may do, what is left of its limits, and which keys it has.
+//! Who the caller is, what it may do, what is left of its limits, and which keys and clients it has.
 
 use std::time::Instant;
 
@@ -6,31 +6,45 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::offer::{self, Reader};
-use super::service::{Service, json, refuse};
+use super::service::{Service, json};
 use crate::exchange::Answer;
-use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::Caller;
 use crate::stages::auth::api_key::Key;
-use crate::stages::rate_limit::usage::{self, Usage};
+use crate::stages::auth::client::ClientCredential;
+use crate::stages::rate_limit::usage::{self, Looker, Usage};
 use crate::stages::rate_limit::{Limit, Now, Plan};
 
-/// Answers `GET me`.
-pub(super) async fn answer(service: &Service<'_>, caller: &Caller) -> Result<Box<Answer>, Refusal> {
+/// What `unknown` says of limits.
+const UNKNOWN_LIMITS: &str =
+    "what is left of your limits: the store that counts them does not answer; try again shortly";
+
+/// Answers `GET me`. What is left of limits may be unknown, because the store that counts them is away: then everything else is said.
+pub(super) async fn answer(service: &Service<'_>, caller: &Caller) -> Box<Answer> {
     let (kind, id) = caller.credential();
+    let (limits, why) = limits(service, caller).await;
     let mut shown = json!({
         "consumer": &**caller.consumer(), "user": caller.user(), "organization": caller.organization(),
         "credential": {"kind": kind.as_str(), "id": id}, "scopes": caller.granted(),
-        "plan": caller.plan().map(|plan| &**plan.name()), "limits": limits(service, caller).await?,
+        "plan": caller.plan().map(|plan| &**plan.name()), "limits": limits,
     });
-    // The keys are those of the consumer: the user it acts for has nothing to do with them.
-    if let (Value::Object(shown), None) = (&mut shown, caller.user()) {
-        shown.insert("keys".to_owned(), keys(service, caller));
+    let Value::Object(members) = &mut shown else { return json(StatusCode::OK, &shown) };
+    if let Some(why) = why {
+        tracing::debug!(%why, "what is left of limits is not known");
+        members.insert("unknown".to_owned(), json!([UNKNOWN_LIMITS]));
     }
-    Ok(json(StatusCode::OK, &shown))
+    // Keys and clients are those of the consumer: the user it acts for has nothing to do with them.
+    if caller.user().is_none() {
+        members.insert("keys".to_owned(), keys(service, caller));
+        if service.in_force.policy.token_service().is_some() {
+            members.insert("clients".to_owned(), clients(service, caller));
+        }
+    }
+    json(StatusCode::OK, &shown)
 }
 
-/// What is left of each limit that the caller's requests count against, and when it resets.
-async fn limits(service: &Service<'_>, caller: &Caller) -> Result<Vec<Value>, Refusal> {
+/// What is left of each limit that the caller's requests count against, and when it resets; and why that is not known of those that a
+/// store counts.
+async fn limits(service: &Service<'_>, caller: &Caller) -> (Vec<Value>, Option<String>) {
     let in_force = service.in_force;
     let now = Now { tick: in_force.ledger.tick(Instant::now()), at: service.request.now() };
     let reader = Reader::of(caller, service.request);
@@ -39,20 +53,10 @@ async fn limits(service: &Service<'_>, caller: &Caller) -> Result<Vec<Value>, Re
     let own = routes.filter_map(|route| Some((route.limits.rate.as_ref()?, Some(&**route))));
     let all: Vec<_> = of_plan.chain(own).collect();
     let look = async |limits: &[&Limit], account| {
-        let looked = usage::look(limits, account, in_force.shared_limits(), now).await;
-        looked.map_err(|why| {
-            let detail = "what is left of your limits is not known now; try again shortly";
-            refuse(Stage::RateLimit, Reason::LimitsUnavailable, detail).cause(why)
-        })
-    };
-    let line = |limit: &Limit, used: Usage, kind: &str| {
-        json!({
-            "name": limit.name(), "kind": kind, "allowed": limit.most(), "remaining": used.remaining,
-            "resets": used.resets,
-        })
+        usage::look(Looker::Caller, limits, account, in_force.shared_limits(), now).await
     };
     let only: Vec<_> = all.iter().map(|(limit, _)| *limit).collect();
-    let used = look(&only, caller.account()).await?;
+    let (used, mut why) = known(look(&only, caller.account()).await, only.len());
     let mut lines: Vec<Value> = Vec::with_capacity(used.len());
     for ((limit, route), used) in all.iter().zip(used) {
         let mut line = line(limit, used, if limit.is_quota() { "quota" } else { "rate" });
@@ -62,10 +66,46 @@ async fn limits(service: &Service<'_>, caller: &Caller) -> Result<Vec<Value>, Re
         lines.push(line);
     }
     if let (Some(limit), Some(account)) = (caller.plan().and_then(Plan::user_limit), caller.user_account()) {
-        let used = look(&[limit], account).await?;
+        let (used, problem) = known(look(&[limit], account).await, 1);
+        why = why.or(problem);
         lines.extend(used.into_iter().map(|used| line(limit, used, "rate_of_user")));
     }
-    Ok(lines)
+    (lines, why)
+}
+
+/// What is known of so many limits, and why it is not.
+fn known(looked: Result<Vec<Usage>, String>, limits: usize) -> (Vec<Option<Usage>>, Option<String>) {
+    match looked {
+        Ok(used) => (used.into_iter().map(Some).collect(), None),
+        Err(why) => (vec![None; limits], Some(why)),
+    }
+}
+
+fn line(limit: &Limit, used: Option<Usage>, kind: &str) -> Value {
+    json!({
+        "name": limit.name(), "kind": kind, "allowed": limit.most(), "remaining": used.map(|used| used.remaining),
+        "resets": used.and_then(|used| used.resets),
+    })
+}
+
+/// The clients of the consumer, sorted by id: how they authenticate, what they may do, and when they end.
+fn clients(service: &Service<'_>, caller: &Caller) -> Value {
+    let (auth, now) = (&service.in_force.auth, service.request.now());
+    let shown = auth.clients_of(caller.consumer_itself()).into_iter().map(|client| {
+        let secrets = match &client.credential {
+            ClientCredential::Secrets(secrets) => Some(secrets),
+            ClientCredential::Keys(_) | ClientCredential::Key(_) | ClientCredential::Certificate(_) => None,
+        };
+        let secrets = secrets.map(|secrets| {
+            let secrets = secrets.iter().filter(|secret| secret.expires.is_none_or(|end| end > now));
+            secrets.map(|secret| json!({"created": secret.created, "ends": secret.expires})).collect::<Vec<_>>()
+        });
+        json!({
+            "id": client.id, "kind": client.credential.kind().as_str(), "state": client.state(auth.registry(), now),
+            "scopes": client.scopes, "created": client.created, "ends": client.expires, "secrets": secrets,
+        })
+    });
+    shown.collect()
 }
 
 /// The keys of the consumer, sorted by id: what they may do, and when they end.

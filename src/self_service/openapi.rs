@@ -4,9 +4,10 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::components::Components;
+use super::kept::{self, Format};
 use super::key_use::KeyUse;
 use super::offer::{self, Reader, method_and_path};
-use super::service::{Service, json as answer_json};
+use super::service::{Service, private};
 use crate::exchange::Answer;
 use crate::policy::self_service::{SelfEndpoint, SelfService};
 use crate::policy::shown::ShownParameter;
@@ -21,7 +22,9 @@ pub(super) fn answer(service: &Service<'_>, caller: &Caller) -> Box<Answer> {
     let request = service.request;
     let server = format!("{}://{}", request.scheme, request.authority);
     let reader = Reader::of(caller, request);
-    answer_json(StatusCode::OK, &document(&service.in_force.policy, service.config, &reader, &server))
+    let make = || document(&service.in_force.policy, service.config, &reader, &server).to_string().into();
+    let body = kept::document(service, Format::OpenApi, &reader, &server, make);
+    private(StatusCode::OK, "application/json", body)
 }
 
 /// The document for somebody who calls this server.
@@ -180,6 +183,7 @@ fn own_operation(endpoint: SelfEndpoint) -> Value {
         SelfEndpoint::RotateKey => "Replaces one of your keys; the old one stays valid for `overlap`",
         SelfEndpoint::OpenApi => "What you may call, as this document",
         SelfEndpoint::Docs => "What you may call, as a page",
+        SelfEndpoint::RotateSecret => "Replaces the secret of a client; the old one stays valid for `overlap`",
         SelfEndpoint::ClaimInvitation => "Claims an invitation",
     };
     let mut operation = json!({

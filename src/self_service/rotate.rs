@@ -1,39 +1,28 @@
 //! Replaces a key of the caller. The old one stays valid for an overlap, so that nothing has to be stopped.
 
 use http::StatusCode;
-use jiff::{SignedDuration, Timestamp};
-use percent_encoding::percent_decode_str;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde_json::json;
 
-use super::claim::digest_of;
 use super::input;
 use super::key_use::KeyUse;
+use super::new_credential::digest_of;
+use super::overlap::{self, Asked};
 use super::service::{Service, change, conflict, json, no_random_bytes, refuse};
 use crate::audit::{Change as Details, ChangeRecord};
 use crate::body::Body;
 use crate::chain::Trace;
 use crate::exchange::Answer;
-use crate::policy::{Period, Policy};
+use crate::policy::Policy;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::api_key::Key as KnownKey;
 use crate::stages::auth::{Caller, CredentialKind, api_key_format};
 use crate::state::registry::Registry;
 use crate::state::registry::entry::{Change, Entry, Key};
 
-/// How long the old key stays valid by default, and at most.
-const OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
-const MAX_OVERLAP: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How many keys of a consumer may not have ended for another one to be made.
 const MOST_KEYS: usize = 20;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    /// How long the old key stays valid.
-    overlap: Option<String>,
-}
 
 /// Answers `POST keys/{id}/rotate`.
 pub(super) async fn rotate(
@@ -45,8 +34,8 @@ pub(super) async fn rotate(
     let Service { in_force, request, .. } = service;
     let (policy, registry, now) = (&in_force.policy, &**in_force.registry(), request.now());
     let asked: Asked = input::read(request, body).await?;
-    let overlap = asked.overlap.as_deref().map_or(Ok(OVERLAP), overlap)?;
-    let old = own_key(policy, registry, caller, &id(&request.exchange.path))?;
+    let overlap = overlap::of(&asked)?;
+    let old = own_key(policy, registry, caller, &overlap::id(&request.exchange.path))?;
     check(policy, registry, &old, caller, now)?;
     let (key, secret) = successor(&old, caller, now)?;
     let end = now.checked_add(overlap).unwrap_or(Timestamp::MAX);
@@ -66,7 +55,7 @@ pub(super) async fn rotate(
     };
     let changed = || conflict("the key was changed at this moment; see which keys you have, and try again");
     let changes = vec![swap, Change::Create(Entry::Key(key.clone()))];
-    change(registry, changes, record, trace, changed).await?;
+    change(registry, || true, changes, record, trace, changed).await?;
     let mut answer = json!({
         "consumer": key.consumer, "id": key.id, "key": secret.expose_secret(),
         "expires": key.expires, "scopes": key.scopes, "replaces": old.id,
@@ -76,20 +65,6 @@ pub(super) async fn rotate(
         KeyUse::of(policy).tell(answer);
     }
     Ok(json(StatusCode::CREATED, &answer))
-}
-
-/// The `{id}` in `…/keys/{id}/rotate`.
-fn id(path: &str) -> String {
-    let segment = path.rsplit('/').nth(1).unwrap_or_default();
-    percent_decode_str(segment).decode_utf8_lossy().into_owned()
-}
-
-fn overlap(text: &str) -> Result<SignedDuration, Refusal> {
-    let period = text.parse::<Period>().ok().and_then(|period| SignedDuration::try_from(period.0).ok());
-    period.filter(|period| *period <= MAX_OVERLAP).ok_or_else(|| {
-        let detail = "`overlap` is a duration of at most 30d, such as `24h` or `0s`";
-        refuse(Stage::Schema, Reason::SchemaViolation, detail)
-    })
 }
 
 /// A key of the caller's consumer. That others have a key with this id is not shown.

@@ -50,9 +50,11 @@ pub(super) fn conflict(detail: impl Into<Cow<'static, str>>) -> Refusal {
 }
 
 /// Makes changes that a caller asked for. They are on record even if it leaves meanwhile, because they are made all the same; unless
-/// it is known that nothing was changed. `changed` refuses them because something else was changed at the same moment.
+/// it is known that nothing was changed. They are made only if `holds` once no other change is under way on this node. `changed`
+/// refuses them because something else was changed at the same moment.
 pub(super) async fn change(
     registry: &Registry,
+    holds: impl FnOnce() -> bool,
     changes: Vec<Change>,
     record: ChangeRecord,
     trace: &mut Trace,
@@ -62,12 +64,23 @@ pub(super) async fn change(
         let detail = "too many change their keys at this moment; try again shortly";
         return Err(refuse(Stage::Request, Reason::StoreUnavailable, detail));
     };
-    trace.change = Some(Box::new(record));
-    registry.change(changes).await.map_err(|error| match error {
+    // Only now: a caller that leaves while it waits for its turn has changed nothing.
+    let begins = || {
+        let holds = holds();
+        if holds {
+            trace.change = Some(Box::new(record));
+        }
+        holds
+    };
+    registry.change_if(begins, changes).await.map_err(|error| match error {
         StoreError::Unreachable(_) | StoreError::Unusable(_) => unsaved(&error),
         error => {
             trace.change = None;
-            if error == StoreError::Changed { changed() } else { unsaved(&error) }
+            match error {
+                StoreError::Changed => changed(),
+                StoreError::Exists => conflict("somebody else has just registered the same; make a new one"),
+                error => unsaved(&error),
+            }
         }
     })
 }
@@ -82,4 +95,45 @@ fn unsaved(error: &StoreError) -> Refusal {
 pub(super) fn no_random_bytes() -> Refusal {
     refuse(Stage::Request, Reason::StoreUnavailable, "no key can be made now; try again shortly")
         .cause("the system cannot provide random bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::state::epoch::Epoch;
+    use crate::state::ledger::Clock;
+    use crate::state::registry::StoreConfig;
+
+    fn record() -> ChangeRecord {
+        let details = crate::audit::Change { scopes: Vec::new(), until: None, reason: None, drill: None };
+        ChangeRecord { action: "client_secret_rotated", target: "acme acme-1".to_owned(), details }
+    }
+
+    /// Whoever leaves while others change something has changed nothing, and nothing is on record.
+    #[tokio::test]
+    async fn who_leaves_before_its_turn_has_changed_nothing() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let config = StoreConfig::Embedded { folder: folder.path().to_owned() };
+        let registry = Registry::new(Some(config), Epoch::default(), Clock::starting(Instant::now()));
+        registry.open().await.unwrap();
+        let changes = || vec![Change::Remove(crate::state::registry::entry::Kind::Client, "acme-1".to_owned())];
+        let changed = || conflict("changed");
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut first, mut second) = (Trace::default(), Trace::default());
+        // The first has its turn, and is at work until its task runs.
+        {
+            let mut at_work = pin!(change(&registry, || true, changes(), record(), &mut first, changed));
+            assert!(at_work.as_mut().poll(&mut context).is_pending());
+            {
+                let mut waits = pin!(change(&registry, || true, changes(), record(), &mut second, changed));
+                assert!(waits.as_mut().poll(&mut context).is_pending());
+            }
+            at_work.await.unwrap();
+        }
+        assert!(first.change.is_some() && second.change.is_none());
+    }
 }

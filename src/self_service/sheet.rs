@@ -3,17 +3,16 @@
 
 use std::fmt::Write;
 
-use super::key_use::KeyUse;
 use super::offer::{self, Reader, method_and_path};
+use super::partner_steps::Steps;
 use crate::policy::Policy;
 use crate::policy::self_service::{SelfEndpoint, SelfService};
 use crate::stages::auth::{Consumer, CredentialKind};
 use crate::stages::rate_limit::Plan;
 use crate::state::registry::entry::Invitation;
 
-/// What partners see of refusals: status, code, what to do.
-const REFUSALS: [(&str, &str, &str); 6] = [
-    ("401", "`invalid_key`, `expired_key`", "check the key; replace it before it ends"),
+/// What partners see of refusals, beside those of their credential: status, code, what to do.
+const REFUSALS: [(&str, &str, &str); 5] = [
     ("403", "`insufficient_scope`", "ask for the scopes in `required_scopes`"),
     ("403", "`consumer_suspended`, `network_not_allowed`", "ask the API's owner"),
     ("422", "`schema_violation`", "`errors` say what is wrong, and where"),
@@ -29,59 +28,97 @@ pub(crate) fn sheet(
     invitation: &Invitation,
     base: Option<&str>,
 ) -> String {
-    let scopes = scopes(consumer, invitation);
-    let reader = Reader { consumer: consumer.name(), scopes: &scopes, kind: CredentialKind::ApiKey, place: None };
-    let base = base.map_or_else(|| likely_base(policy), str::to_owned);
-    let (claim, me) = (config.path_of(SelfEndpoint::ClaimInvitation), config.path_of(SelfEndpoint::Me));
-    let rotate = config.path_of(SelfEndpoint::RotateKey).replace("{id}", "KEY_ID");
-    let key = KeyUse::of(policy);
-    let call = |path: &str| key.curl(&format!("{base}{path}"), "YOUR_KEY");
+    let (scopes, credential) = (scopes(consumer, invitation), invitation.credential);
+    let kind = if credential.is_client() { CredentialKind::Jwt } else { CredentialKind::ApiKey };
+    let reader = Reader { consumer: consumer.name(), scopes: &scopes, kind, place: None };
+    let steps = Steps::new(policy, config, credential, base);
+    let (me, docs) = (config.path_of(SelfEndpoint::Me), config.path_of(SelfEndpoint::Docs));
+    let (claims, answer) = steps.claim();
     let name = code(consumer.name());
     let mut sheet = format!(
         "# Access for {name}\n\n\
-         You get a one-time code beside this sheet. Claim it before {}: it gives your API key, which is shown only once.\n\n\
-         ```sh\nread -rs CODE      # paste the code; it stays out of the history of your shell\n\
-         curl -s '{base}{claim}' -H 'Content-Type: application/json' -d \"{{\\\"code\\\": \\\"$CODE\\\"}}\"\n```\n\n\
-         The answer has the key (`key`), its id (`id`) and its end (`expires`). Keep the key where you keep secrets. If the code \
-         was claimed already, and not by you, tell us at once.\n\n## Calling\n\n```sh\n",
+         You get a one-time code beside this sheet. Claim it before {}: {}.\n\n",
         invitation.expires.strftime("%Y-%m-%d %H:%M UTC"),
+        steps.gives(),
     );
     // Writing to a String does not fail.
-    let routes: Vec<_> = offer::open_routes(policy, &reader).collect();
+    if let Some(networks) = &invitation.from {
+        let networks = code(&networks.to_string());
+        let _ = write!(sheet, "Claim it, and use what you get, from these networks only: {networks}.\n\n");
+    }
+    claims.iter().for_each(|claim| step(&mut sheet, &claim.words, &claim.command));
+    let _ = write!(sheet, "{answer} If the code was claimed already, and not by you, tell us at once.\n\n");
+    if let Some((token, script)) = steps.token() {
+        sheet.push_str("## Getting a token\n\n");
+        if let Some(script) = script {
+            let _ = write!(sheet, "{}\n\n```text\n{script}```\n\n```sh\n{}\n```\n\n", token.words, token.command);
+        } else {
+            step(&mut sheet, &token.words, &token.command);
+        }
+        sheet.push_str(
+            "The answer has the token (`access_token`), which is valid for `expires_in` seconds; then get another.\n\n",
+        );
+    }
+    calls(&mut sheet, &steps, policy, &reader, &me);
+    limits(&mut sheet, consumer.plan().map(|plan| &**plan));
+    sheet.push_str("\n## For yourself\n\n");
+    step(
+        &mut sheet,
+        "Your limits, what is left of them, and your credentials:",
+        &format!("curl -s {}", steps.call(&me)),
+    );
+    match steps.replace() {
+        Ok(replace) => step(&mut sheet, &replace.words, &replace.command),
+        Err(words) => {
+            let _ = write!(sheet, "{words}\n\n");
+        }
+    }
+    let words = format!("All that you may call; {} for programs:", code(&config.path_of(SelfEndpoint::OpenApi)));
+    step(&mut sheet, &words, &format!("curl -s {} > docs.html", steps.call(&docs)));
+    errors(&mut sheet, &steps);
+    sheet
+}
+
+/// What the partner may call, and one call of it; of `me`, if none is plain.
+fn calls(sheet: &mut String, steps: &Steps<'_>, policy: &Policy, reader: &Reader<'_>, me: &str) {
+    sheet.push_str("## Calling\n\n```sh\n");
+    let routes: Vec<_> = offer::open_routes(policy, reader).collect();
     let example = routes
         .iter()
         .map(|route| method_and_path(route))
         .find(|(method, path)| *method == "GET" && !path.contains('{'));
-    let (_, path) = example.unwrap_or(("GET", &me));
-    let _ = write!(sheet, "curl -i {}\n```\n\n", call(path));
+    let (_, path) = example.unwrap_or(("GET", me));
+    let _ = write!(sheet, "curl -i {}\n```\n\n", steps.call(path));
     sheet.push_str("| you may call | which | |\n|---|---|---|\n");
     for route in &routes {
         let (method, path) = method_and_path(route);
         let mut about: Vec<String> =
             route.shown.iter().filter_map(|shown| shown.summary.as_ref()).map(|summary| cell(summary)).collect();
-        about.extend(offer::notes(route, &reader).iter().map(|note| cell(note)));
+        about.extend(offer::notes(route, reader).iter().map(|note| cell(note)));
         let _ = writeln!(sheet, "| {method} | {} | {} |", code(path), about.join(" "));
     }
-    limits(&mut sheet, consumer.plan().map(|plan| &**plan));
-    let _ = write!(
-        sheet,
-        "\n## For yourself\n\n```sh\ncurl -s {}   # limits, what is left, your keys\n\
-         curl -s -X POST {}   # a new key; the old one stays valid for 7 days\n\
-         curl -s {} > docs.html   # all that you may call; {} for programs\n```\n\n",
-        call(&me),
-        call(&rotate),
-        call(&config.path_of(SelfEndpoint::Docs)),
-        code(&config.path_of(SelfEndpoint::OpenApi)),
-    );
-    sheet.push_str("## Errors\n\nRefusals are `application/problem+json`: `code` and `detail` say why. Name `instance` when you ask us.\n\n");
-    sheet.push_str("| status | code | do |\n|---|---|---|\n");
-    for (status, codes, help) in REFUSALS {
-        let _ = writeln!(sheet, "| {status} | {codes} | {help} |");
-    }
-    sheet
 }
 
-/// The scopes that the key of an invitation will have.
+/// A step as a paragraph, and its command as a block that can be pasted.
+fn step(sheet: &mut String, words: &str, command: &str) {
+    let _ = write!(sheet, "{words}\n\n```sh\n{command}\n```\n\n");
+}
+
+fn errors(sheet: &mut String, steps: &Steps<'_>) {
+    sheet.push_str("## Errors\n\nRefusals are `application/problem+json`: `code` and `detail` say why. Name `instance` when you ask us.");
+    if steps.token().is_some() {
+        let request = "Those of the token endpoint are as OAuth has them: `error` and `error_description` say why. Name the header \
+                       `X-Request-Id` when you ask us.";
+        let _ = write!(sheet, " {request}");
+    }
+    sheet.push_str("\n\n");
+    sheet.push_str("| status | code | do |\n|---|---|---|\n");
+    for (status, codes, help) in steps.refusals().iter().chain(&REFUSALS) {
+        let _ = writeln!(sheet, "| {status} | {codes} | {help} |");
+    }
+}
+
+/// The scopes that the credential of an invitation will have.
 fn scopes(consumer: &Consumer, invitation: &Invitation) -> Vec<Box<str>> {
     let all = consumer.ceiling().unwrap_or_default().iter();
     all.filter(|scope| invitation.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope))).cloned().collect()
@@ -96,12 +133,6 @@ fn limits(sheet: &mut String, plan: Option<&Plan>) {
     for limit in plan.limits().chain(plan.user_limit()) {
         let _ = writeln!(sheet, "- {}", limit.words());
     }
-}
-
-/// The URL that partners most likely call.
-fn likely_base(policy: &Policy) -> String {
-    let mut hosts = policy.apis().iter().flat_map(|api| api.hosts()).filter(|host| !host.starts_with("*."));
-    hosts.next().map_or_else(|| "https://YOUR-API".to_owned(), |host| format!("https://{host}"))
 }
 
 /// A text in a code span, which nothing in it can end (CommonMark §6.1).

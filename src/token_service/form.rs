@@ -3,11 +3,11 @@
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
-use percent_encoding::percent_decode;
 
 use super::service::malformed;
 use crate::body::Body;
 use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::auth::client_basic;
 
 /// Most parameters of a request.
 const MAX_PARAMETERS: usize = 64;
@@ -75,9 +75,8 @@ impl Form {
 }
 
 /// Decodes `+` and escapes; what is not UTF-8 afterwards is refused.
-pub(super) fn decoded(text: &[u8]) -> Result<String, Refusal> {
-    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    String::from_utf8(percent_decode(&spaced).collect()).map_err(|_| malformed("the parameters are not UTF-8"))
+fn decoded(text: &[u8]) -> Result<String, Refusal> {
+    client_basic::decoded(text).ok_or_else(|| malformed("the parameters are not UTF-8"))
 }
 
 #[cfg(test)]

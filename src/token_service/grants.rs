@@ -27,7 +27,7 @@ pub(super) fn kinds(service: &crate::policy::token_service::TokenService) -> Vec
 /// Answers a request for a token.
 pub(super) async fn give(
     service: &Service<'_>,
-    client: &KnownClient<'_>,
+    client: &KnownClient,
     form: &Form,
     trace: &mut Trace,
 ) -> Result<Box<Answer>, Refusal> {
@@ -52,11 +52,11 @@ pub(super) async fn give(
 
 async fn client_credentials(
     service: &Service<'_>,
-    client: &KnownClient<'_>,
+    client: &KnownClient,
     form: &Form,
     confirmation: &Confirmation,
 ) -> Result<(Vec<Box<str>>, Value), Refusal> {
-    let scopes = asked::scopes(form, service.ceiling(client))?;
+    let scopes = asked::scopes(form, &client.client.ceiling())?;
     let audience = asked::audience(form, &service.config.audience)?;
     let begun = match service.config.refresh {
         None => None,
@@ -71,7 +71,7 @@ async fn client_credentials(
             audience: &audience,
             confirmation,
             family: begun.as_ref().map(|(family, _)| &**family),
-            no_longer_than: None,
+            no_longer_than: client.end(),
             exchanged: None,
         },
     )?;
@@ -83,7 +83,7 @@ async fn client_credentials(
 
 async fn exchange(
     service: &Service<'_>,
-    client: &KnownClient<'_>,
+    client: &KnownClient,
     form: &Form,
     confirmation: &Confirmation,
 ) -> Result<(Vec<Box<str>>, Value), Refusal> {
@@ -105,7 +105,7 @@ async fn exchange(
     let key = confirmation.key.as_deref();
     let subject = auth.subject(token, issuers, key, service.request, service.tokens).await?;
     // Never more than the token has, nor than the client may have.
-    let ceiling = service.ceiling(client);
+    let ceiling = client.client.ceiling();
     let both: Vec<_> = subject.scopes.iter().filter(|scope| ceiling.contains(scope)).cloned().collect();
     let scopes = asked::scopes(form, &both)?;
     let audience = asked::audience(form, &service.config.audience)?;
@@ -114,7 +114,7 @@ async fn exchange(
     let about = subject.caller.user().unwrap_or(subject.caller.consumer());
     let is_named_so = subject.caller.user().is_none() && about.starts_with(&prefix);
     let about = if is_named_so { about.to_owned() } else { prefix + about };
-    if auth.client_named(&about).is_some() {
+    if auth.client_named(&about)?.is_some() {
         return Err(refuse(Reason::InvalidGrant, "the subject of the token has the name of a client"));
     }
     // What the token was bound to, the new one is bound to as well.
@@ -129,7 +129,7 @@ async fn exchange(
             audience: &audience,
             confirmation: &confirmation,
             family: None,
-            no_longer_than: Some(subject.expires),
+            no_longer_than: client.end().into_iter().chain([subject.expires]).min(),
             exchanged: Some(Exchanged {
                 revocation_keys: &subject.revocation_keys,
                 attributes: subject.caller.attributes().to_claim(),

@@ -11,15 +11,12 @@ use crate::refusal::{Reason, Refusal};
 use crate::stages::auth::claims::{OWN_ISSUER, sources};
 use crate::stages::auth::client_proof::KnownClient;
 use crate::stages::auth::grant::OwnToken;
+use crate::state::registry::Family;
 use crate::state::registry::entry::{Change, Entry, Revocation};
 use crate::state::registry::revocation_key::{RevocationKey, RevocationTarget};
 
 /// Ends a token of the client. One that is unknown, or of another client, is no error (RFC 7009 §2.2).
-pub(super) async fn revoke(
-    service: &Service<'_>,
-    client: &KnownClient<'_>,
-    form: &Form,
-) -> Result<Box<Answer>, Refusal> {
+pub(super) async fn revoke(service: &Service<'_>, client: &KnownClient, form: &Form) -> Result<Box<Answer>, Refusal> {
     let token = form.need("token")?;
     if let Some((family, _)) = refresh::known(service, token).await? {
         if *family.client == *client.client.id {
@@ -53,12 +50,12 @@ pub(super) async fn revoke(
 /// Says whether a token is active. A client that is no API is told of its own tokens only (RFC 7662 §2.2).
 pub(super) async fn introspect(
     service: &Service<'_>,
-    client: &KnownClient<'_>,
+    client: &KnownClient,
     form: &Form,
 ) -> Result<Box<Answer>, Refusal> {
     let token = form.need("token")?;
     let mut facts = match refresh::known(service, token).await? {
-        Some((family, current)) => refresh_token(service, &family, current),
+        Some((family, current)) => refresh_token(service, &family, current)?,
         None => access_token(service, token).await?,
     };
     let is_theirs = facts.get("client_id").and_then(Value::as_str) == Some(&client.client.id);
@@ -69,30 +66,28 @@ pub(super) async fn introspect(
     Ok(private(&Value::Object(facts)))
 }
 
-fn refresh_token(service: &Service<'_>, family: &crate::state::registry::Family, current: bool) -> Map<String, Value> {
+fn refresh_token(service: &Service<'_>, family: &Family, current: bool) -> Result<Map<String, Value>, Refusal> {
     let (auth, now) = (&service.in_force.auth, service.request.now());
     let keys = [RevocationKey::family(&family.id), RevocationKey::issuer(OWN_ISSUER)];
-    let stands = auth.client_named(&family.client).is_some_and(|client| {
+    let stands = auth.client_named(&family.client)?.is_some_and(|client| {
         client.check_standing(auth.registry(), &keys, Some(family.created.as_second()), now).is_ok()
     });
     if !current || now >= family.end() || !stands {
-        return Map::new();
+        return Ok(Map::new());
     }
     let facts = json!({
         "client_id": family.client, "scope": family.scopes.join(" "), "iss": service.config.issuer, "aud": family.audience,
         "iat": family.created.as_second(), "exp": family.end().as_second(),
     });
-    if let Value::Object(facts) = facts { facts } else { Map::new() }
+    Ok(if let Value::Object(facts) = facts { facts } else { Map::new() })
 }
 
 async fn access_token(service: &Service<'_>, token: &str) -> Result<Map<String, Value>, Refusal> {
     let Some(own) = own(service, token).await? else { return Ok(Map::new()) };
     let (auth, now) = (&service.in_force.auth, service.request.now());
     let keys = revocation_keys(&own, token);
-    let stands = own
-        .client()
-        .and_then(|id| auth.client_named(id))
-        .is_some_and(|client| client.check_standing(auth.registry(), &keys, own.issued, now).is_ok());
+    let client = own.client().map_or(Ok(None), |id| auth.client_named(id))?;
+    let stands = client.is_some_and(|client| client.check_standing(auth.registry(), &keys, own.issued, now).is_ok());
     if own.expires.is_none_or(|end| end <= now.as_second()) || !stands {
         return Ok(Map::new());
     }

@@ -18,7 +18,10 @@ pub(super) fn of(service: &Service<'_>) -> Value {
     let config = service.config;
     let proofs = &service.in_force.policy.auth().dpop.algorithms;
     let proofs: Vec<_> = proofs.iter().map(|algorithm| format!("{algorithm:?}")).collect();
-    let methods: Vec<_> = METHODS.into_iter().filter(|name| config.has_certificates || !name.contains("tls")).collect();
+    // A partner may be invited to bring a certificate, if some listener asks for one.
+    let may_bring = service.in_force.policy.self_service().is_some() && service.in_force.auth.takes_certificates();
+    let has_certificates = config.has_certificates || may_bring;
+    let methods: Vec<_> = METHODS.into_iter().filter(|name| has_certificates || !name.contains("tls")).collect();
     json!({
         "issuer": config.issuer,
         "token_endpoint": config.url(OwnEndpoint::Token),
@@ -34,6 +37,6 @@ pub(super) fn of(service: &Service<'_>) -> Value {
         "introspection_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "dpop_signing_alg_values_supported": proofs,
-        "tls_client_certificate_bound_access_tokens": config.has_certificates,
+        "tls_client_certificate_bound_access_tokens": has_certificates,
     })
 }

@@ -19,17 +19,15 @@ mod service;
 
 use serde_json::Value;
 
-use self::credentials::Credentials;
 use self::form::Form;
-use self::service::{Service, published, refuse, unavailable};
+use self::service::{Service, published, unavailable};
 use crate::chain::{Admitted, Trace};
 use crate::exchange::{Answer, Request};
 use crate::policy::token_service::OwnEndpoint;
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::Refusal;
 use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
 use crate::stages::auth::claims::OWN_ISSUER;
-use crate::stages::auth::client_proof::KnownClient;
 use crate::state::signing::KEY_SET_AGE;
 
 /// Answers a request to an endpoint. `trace` has the client, as soon as it is known.
@@ -77,23 +75,13 @@ async fn answer_client(
     form: &Form,
     trace: &mut Trace,
 ) -> Result<Box<Answer>, Refusal> {
-    let client = identify(service, &credentials::of(service.request.headers, form)?).await?;
+    let credentials = credentials::of(service.request.headers, form)?;
+    let (auth, issuer) = (&service.in_force.auth, &service.config.issuer);
+    let client = auth.client_by_any(service.request, &credentials.readings(), issuer, &mut trace.refused).await?;
     trace.caller = Some(client.caller(&service.in_force.auth, Vec::new()));
     match endpoint {
         OwnEndpoint::Revoke => lookup::revoke(service, &client, form).await,
         OwnEndpoint::Introspect => lookup::introspect(service, &client, form).await,
         _ => grants::give(service, &client, form, trace).await,
     }
-}
-
-/// The client of a request, with the first reading of its credentials that is right.
-async fn identify<'a>(service: &Service<'a>, credentials: &Credentials<'_>) -> Result<KnownClient<'a>, Refusal> {
-    let mut refused = None;
-    for presented in credentials.readings() {
-        match service.in_force.auth.client(service.request, presented, &service.config.issuer).await {
-            Err(refusal) if refusal.reason() == Reason::InvalidClient => refused = refused.or(Some(refusal)),
-            decided => return decided,
-        }
-    }
-    Err(refused.unwrap_or_else(|| refuse(Reason::InvalidClient, "send the credential of a client")))
 }

@@ -42,7 +42,7 @@ struct Sent<'a> {
 pub(super) async fn begin(
     service: &Service<'_>,
     settings: RefreshSettings,
-    client: &KnownClient<'_>,
+    client: &KnownClient,
     (scopes, audience): (&[Box<str>], &[Box<str>]),
     confirmation: &Confirmation,
 ) -> Result<Option<(Box<str>, String)>, Refusal> {
@@ -76,7 +76,7 @@ pub(super) async fn begin(
 /// Answers a request with a refresh token.
 pub(super) async fn refresh(
     service: &Service<'_>,
-    client: &KnownClient<'_>,
+    client: &KnownClient,
     form: &Form,
     confirmation: &Confirmation,
 ) -> Result<(Vec<Box<str>>, Value), Refusal> {
@@ -84,7 +84,7 @@ pub(super) async fn refresh(
         return Err(refuse(Reason::UnsupportedGrantType, "no refresh tokens are given here"));
     };
     let sent = read(service.signing, form.need("refresh_token")?)?.ok_or_else(invalid)?;
-    let mut family = find(service, client.client, &sent).await?;
+    let mut family = find(service, &client.client, &sent).await?;
     // Clients have credentials of their own, so that the key may be another one (RFC 9449 §5), but not none.
     if family.jkt.is_some() && confirmation.key.is_none() {
         return Err(refuse(
@@ -93,7 +93,7 @@ pub(super) async fn refresh(
         ));
     }
     // What the client may do may have changed.
-    let ceiling = service.ceiling(client);
+    let ceiling = client.client.ceiling();
     let within: Vec<_> = family.scopes.iter().filter(|scope| ceiling.contains(scope)).cloned().collect();
     let scopes = asked::scopes(form, &within)?;
     let within: Vec<_> =
@@ -108,7 +108,7 @@ pub(super) async fn refresh(
         if generation.is_some() {
             break;
         }
-        family = find(service, client.client, &sent).await?;
+        family = find(service, &client.client, &sent).await?;
     }
     let generation = generation.ok_or_else(|| unavailable("the family is changed all the time"))?;
     let mut response = access_token::response(
@@ -120,7 +120,7 @@ pub(super) async fn refresh(
             audience: &audience,
             confirmation,
             family: Some(&family.id),
-            no_longer_than: Some(family.expires.as_second()),
+            no_longer_than: client.end().into_iter().chain([family.expires.as_second()]).min(),
             exchanged: None,
         },
     )?;

@@ -11,7 +11,6 @@ use crate::policy::token_service::TokenService;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
-use crate::stages::auth::client_proof::KnownClient;
 use crate::state::signing::{Signing, SigningError};
 
 /// What the endpoints have in common.
@@ -22,13 +21,6 @@ pub(super) struct Service<'a> {
     pub(super) request: &'a Request<'a>,
     /// Tokens that this worker has verified.
     pub(super) tokens: &'a TokenCache,
-}
-
-impl Service<'_> {
-    /// What the client's consumer may do.
-    pub(super) fn ceiling<'c>(&self, client: &KnownClient<'c>) -> &'c [Box<str>] {
-        client.client.consumer.ceiling().unwrap_or_default()
-    }
 }
 
 /// An answer that nobody may keep (RFC 6749 §5.1).

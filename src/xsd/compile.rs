@@ -17,7 +17,16 @@ const STEPS: u64 = 200_000_000;
 
 /// Compiles the schema that begins with these documents.
 pub(crate) fn compile(first: Vec<Found>, resolve: &mut Resolver<'_>) -> Result<super::schema::Schema, Vec<Problem>> {
-    let mut builder = Builder::new();
+    compile_within(Steps::new(STEPS), first, resolve)
+}
+
+/// Like [`compile`], with so many steps.
+pub(super) fn compile_within(
+    steps: Steps,
+    first: Vec<Found>,
+    resolve: &mut Resolver<'_>,
+) -> Result<super::schema::Schema, Vec<Problem>> {
+    let mut builder = Builder::new(steps);
     builder.load(first, resolve);
     if builder.problems.is_empty() {
         builder.build();
@@ -37,7 +46,7 @@ pub(crate) fn compile(first: Vec<Found>, resolve: &mut Resolver<'_>) -> Result<s
 }
 
 impl Builder {
-    fn new() -> Self {
+    fn new(steps: Steps) -> Self {
         let mut names = Names::new();
         let simple = builtin::types(&mut names);
         let mut components = Components::default();
@@ -64,7 +73,7 @@ impl Builder {
             ranges: FastMap::default(),
             members: FastMap::default(),
             description: None,
-            steps: Steps::new(STEPS),
+            steps,
         };
         builder.add_any_type();
         builder.add_xsi();

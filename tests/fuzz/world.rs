@@ -141,3 +141,23 @@ pub fn assert_decided(verdict: Verdict) {
         "{verdict:?}"
     );
 }
+
+/// A schema whose root element `v` has a restriction of this built-in type.
+pub fn element(ty: &str, facets: &str) -> String {
+    format!(
+        "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'><xs:element name='v'><xs:simpleType><xs:restriction \
+         base='xs:{ty}'>{facets}</xs:restriction></xs:simpleType></xs:element></xs:schema>"
+    )
+}
+
+/// A text as it is written in XML, so that no white space of it is normalised.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' | '<' | '>' | '"' | '\t' | '\n' | '\r' => escaped.push_str(&format!("&#{};", u32::from(c))),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

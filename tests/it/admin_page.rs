@@ -267,11 +267,89 @@ fn a_partner_is_invited_and_findings_and_limits_are_shown() {
     // The smallest telephones: nothing is beside the screen.
     let narrow = json!({ "width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": true });
     tab.call("Emulation.setDeviceMetricsOverride", narrow);
-    for view in ["overview", "live", "consumers", "keys", "limits", "findings", "system"] {
+    for view in ["overview", "live", "consumers", "keys", "limits", "findings", "launch", "system"] {
         tab.value(&format!("location.hash = '{view}'"));
         tab.waits("!document.getElementById('main').innerText.includes('Loading …')");
         assert_eq!(tab.value("document.documentElement.scrollWidth <= innerWidth"), true, "{view}");
     }
+    drop(browser);
+    proxy.done();
+}
+
+/// The launch check of the page: what is to be done comes first, with its line; and readers see it, too.
+#[test]
+fn the_launch_check_is_shown() {
+    if !has("chromium") {
+        return skipped("there is no chromium");
+    }
+    let upstream = upstream().start();
+    let markup = "acme: { roles: [reader], plan: free }, \"<img src=x onerror=xss()>\": { roles: [reader] }";
+    let policy = with_reader(policy(&upstream));
+    let text = policy.yaml().replace("acme: { roles: [reader], plan: free }", markup);
+    let proxy = policy.text(&text).start();
+    let browser = Browser::opens("about:blank");
+    let mut tab = browser.tab();
+    tab.goes(&url(&proxy, &format!("#token={READER}")));
+    tab.waits("document.getElementById('app')?.hidden === false");
+    tab.value("location.hash = 'launch'");
+    tab.waits("document.querySelectorAll('ol.checks > li').length > 10");
+    assert!(tab.value("document.querySelector('.verdict').textContent").as_str().unwrap().starts_with("not ready"));
+    let badges = "[...document.querySelectorAll('ol.checks > li > .badge')].map((one) => one.textContent)";
+    let badges = tab.value(badges);
+    let badges: Vec<&str> = badges.as_array().unwrap().iter().map(|badge| badge.as_str().unwrap()).collect();
+    let order = ["failed", "not looked at", "passed", "not applicable"];
+    assert!(badges.is_sorted_by_key(|badge| order.iter().position(|known| known == badge)), "{badges:?}");
+    let shown = tab.value("document.getElementById('main').innerText");
+    let shown = shown.as_str().unwrap();
+    assert!(shown.contains("<img src=x onerror=xss()>") && shown.contains("policy.yaml:"), "{shown}");
+    assert_eq!(tab.value("document.querySelectorAll('#main img').length"), 0);
+    // Each item is an entry of a list, with a heading of its own.
+    assert_eq!(tab.value("document.querySelectorAll('ol.checks > li h2').length"), badges.len());
+    // Wide and narrow, nothing is beside the screen.
+    for width in [1200, 320] {
+        let size = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500 });
+        tab.call("Emulation.setDeviceMetricsOverride", size);
+        assert_eq!(tab.value("document.documentElement.scrollWidth <= innerWidth"), true, "{width}");
+    }
+    tab.value("[...document.querySelectorAll('button')].find((one) => one.textContent === 'Look again').click()");
+    tab.waits("![...document.querySelectorAll('button')].find((one) => one.textContent === 'Look again').disabled");
+    assert_eq!(tab.value("document.querySelector('#main .wrong').textContent"), "");
+    drop(browser);
+    proxy.done();
+}
+
+/// A partner is invited to a client of the token service, which is then seen and revoked.
+#[test]
+fn a_partner_is_invited_to_a_client() {
+    if !has("chromium") {
+        return skipped("there is no chromium");
+    }
+    let upstream = upstream().start();
+    let proxy = policy(&upstream)
+        .with("self_service: { path: /.bartizan }")
+        .with("token_service: { issuer: \"http://127.0.0.1\", audience: [x] }")
+        .start();
+    let browser = Browser::opens("about:blank");
+    let mut tab = browser.tab();
+    signs_in(&mut tab, &proxy);
+    tab.value("location.hash = 'consumers'");
+    clicks(&mut tab, "acme", "Invite");
+    tab.waits("document.querySelector('#dialog select')?.name === 'credential'");
+    assert_eq!(tab.value("document.querySelector('#dialog label').textContent"), "Credential");
+    tab.value("document.querySelector('#dialog select').value = 'client_secret'");
+    confirms(&mut tab, "Invite acme");
+    tab.waits("document.getElementById('secret')?.textContent.startsWith('bzi_')");
+    tab.waits("document.querySelector('#dialog pre').textContent.includes('grant_type=client_credentials')");
+    let code = tab.value("document.getElementById('secret').textContent");
+    let made = client(&proxy).post("/.bartizan/invitations/claim", json!({ "code": code }).to_string()).send();
+    let id = made.is(201).json()["client_id"].as_str().unwrap().to_owned();
+    tab.presses("Escape");
+    tab.value("location.hash = 'keys'");
+    clicks(&mut tab, &id, "Revoke");
+    confirms(&mut tab, &format!("Revoke the client {id}?"));
+    tab.waits(&format!(
+        "[...document.querySelectorAll('tbody tr')].some((row) => row.textContent.startsWith('{id}') && row.textContent.includes('revoked'))"
+    ));
     drop(browser);
     proxy.done();
 }
@@ -301,7 +379,8 @@ fn the_live_view_stays_small_however_many_requests_come() {
         (nodes, heap)
     };
     let before = sends(&mut tab, 500, "first");
-    let after = sends(&mut tab, 4000, "last");
+    // As many as come in a minute at 200 a second.
+    let after = sends(&mut tab, 12_000, "last");
     assert_eq!(tab.value("document.querySelectorAll('#live-rows tbody tr').length"), 200);
     assert!(after.0 <= before.0 + 50, "elements: {before:?} → {after:?}");
     assert!(after.1 < before.1 + 2e6, "bytes of the heap: {before:?} → {after:?}");

@@ -1,5 +1,7 @@
 //! Where credentials are: in `Authorization`, a header, a cookie, the query. None of them goes further than it must.
 
+use std::process::Command;
+
 use http_body_util::{BodyExt, Empty};
 
 use crate::http2::over_http2;
@@ -245,6 +247,33 @@ fn a_key_may_follow_a_scheme_of_its_own() {
     let answer = client.get("/x").bearer("no-token").send().refused(401, "invalid_token");
     assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer realm=\"api\", error=\"invalid_token\""));
     proxy.done();
+}
+
+#[test]
+fn a_drill_sends_its_key_where_the_policy_has_keys() {
+    let upstream = upstream().start();
+    for place in ["query: api_key", "authorization: ApiKey", "header: x-own-key"] {
+        let proxy = with_key(&upstream, place).with("store: state/").start();
+        let admin = format!("http://{}", proxy.admin());
+        let drill = |more: &[&str]| {
+            let mut drill = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+            let key = ["drill", "revocation", "--key", KEY, "--key-id", "acme-1", "--path", "/x?a=1"];
+            drill.args(key).args(["--node", &proxy.url("")]).args(more).env_remove("BARTIZAN_POLICY").output().unwrap()
+        };
+        // The policy, with the address that its port 0 has become.
+        let operators = proxy.file("operators.yaml");
+        let policy = std::fs::read_to_string(proxy.file("policy.yaml")).unwrap();
+        let (before, after) = policy.split_once("admin:").unwrap();
+        let after = after.replacen("127.0.0.1:0", &proxy.admin().to_string(), 1);
+        std::fs::write(&operators, format!("{before}admin:{after}")).unwrap();
+        let output = drill(&["--policy", operators.to_str().unwrap()]);
+        assert!(output.status.success(), "{place}: {output:?}");
+        let node = ["--admin", &admin, "--admin-token", ADMIN_TOKEN];
+        let (option, name) = place.split_once(": ").unwrap();
+        let option = format!("--key-{}", if option == "authorization" { "scheme" } else { option });
+        assert!(drill(&[&node[..], &[&option, name]].concat()).status.success(), "{place}");
+        assert!(!drill(&node).status.success(), "{place}");
+    }
 }
 
 #[test]

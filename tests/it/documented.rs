@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use crate::support::authority;
 
 /// What a help text shows and this test does not run, and why. Its arguments are parsed all the same.
-const HELP_EXCEPTIONS: [(&str, &str); 13] = [
+const HELP_EXCEPTIONS: [(&str, &str); 15] = [
     ("bartizan audit install-template", "needs a policy with an Elasticsearch sink; templates.rs runs it"),
     ("bartizan demo", "runs until it is interrupted; demo.rs runs it"),
     ("bartizan health", "needs a running proxy; health.rs runs it"),
@@ -19,6 +19,8 @@ const HELP_EXCEPTIONS: [(&str, &str); 13] = [
     ("--bearer", "needs a token of an issuer that is reachable; explain.rs has one"),
     ("bartizan ready", "the policy of the README is not ready; ready.rs runs it"),
     ("bartizan drill", "needs running nodes; the READMEs run it"),
+    ("bartizan client revoke", "the id is an example"),
+    ("bartizan client remove", "the id is an example"),
     ("bartizan consumer ungrant", "the id is an example"),
     ("bartizan consumer withdraw", "the id is an example"),
     ("bartizan revoke undo", "the id is an example"),

@@ -19,7 +19,7 @@ const READ_BY: &[(&str, &str)] = &[
     ("paths", "path"),
     ("upstream heads and bodies", "upstream"),
     ("tokens, claims, DPoP proofs", "token"),
-    ("key sets, metadata, introspection", "issuer"),
+    ("key sets, metadata, introspection, keys of clients", "issuer"),
     ("client certificates", "certificate"),
     ("content codings", "coding"),
     ("response schemas", "response"),
@@ -31,6 +31,8 @@ const READ_BY: &[(&str, &str)] = &[
     ("XML", "xml"),
     ("XML Schema documents", "xsd"),
     ("documents that XML Schema judges", "instance"),
+    ("patterns of XML Schema", "pattern"),
+    ("numbers, dates and durations", "datatype"),
     ("forms", "form"),
     ("queries", "query"),
 ];

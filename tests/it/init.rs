@@ -150,6 +150,37 @@ fn a_wsdl_becomes_a_policy_that_takes_its_operations() {
 }
 
 #[test]
+fn a_wsdl_becomes_tests_that_its_policy_passes() {
+    let folder = folder_of("examples/xml-soap/schemas");
+    let wsdl = std::fs::read_to_string(folder.path().join("service.wsdl")).unwrap();
+    // The same by SOAP 1.2, with one operation of which no schema says what its message is.
+    let newer = wsdl.replace("wsdl/soap/", "wsdl/soap12/").replace("i:invoice\"", "tns:impossible\"").replace(
+        "<xs:element name=\"caller\"",
+        "<xs:element name=\"impossible\"><xs:simpleType><xs:restriction base=\"xs:string\"><xs:pattern value=\"a\"/><xs:length \
+         value=\"2\"/></xs:restriction></xs:simpleType></xs:element><xs:element name=\"caller\"",
+    );
+    std::fs::write(folder.path().join("newer.wsdl"), newer).unwrap();
+    for (name, passed) in [("service", 8), ("newer", 5)] {
+        let (wsdl, out, tests) = (format!("{name}.wsdl"), format!("{name}.yaml"), format!("{name}.test.yaml"));
+        let arguments = ["init", "--wsdl", &wsdl, "--upstream", "http://127.0.0.1:9", "--out", &out];
+        let made = bartizan(folder.path(), &arguments);
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let tested = bartizan(folder.path(), &["test", &tests]);
+        let written = std::fs::read_to_string(folder.path().join(&tests)).unwrap();
+        assert!(
+            text(&tested.stdout).contains(&format!("{passed} passed, 0 failed")),
+            "{}{written}",
+            text(&tested.stdout)
+        );
+        assert_eq!(written.contains("# TODO: Send: no message"), name == "newer", "{written}");
+        std::fs::remove_file(folder.path().join(&out)).unwrap();
+        let again = bartizan(folder.path(), &arguments);
+        assert!(text(&again.stderr).contains(&format!("{tests} cannot be written")), "{}", text(&again.stderr));
+        assert!(!again.status.success() && !folder.path().join(&out).exists());
+    }
+}
+
+#[test]
 fn what_cannot_be_made_is_reported() {
     let folder = folder();
     std::fs::write(folder.path().join("old.json"), r#"{"swagger": "2.0"}"#).unwrap();

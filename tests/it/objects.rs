@@ -330,6 +330,13 @@ fn check_reports_what_cannot_be_compared() {
         let said = policy().route(route, &format!("scopes: [orders:read]{separator}{asks}")).checked();
         assert_eq!((said.contains(expected), said.is_empty()), (true, expected.is_empty()), "{route} {asks}: {said}");
     }
+    // Consumers of the store may have other attributes, but hardly one that is called almost the same.
+    let stored = |name: &str| {
+        let asks = format!("scopes: [orders:read], where: {{ path.region: caller.{name} }}");
+        policy().with("store: state/").route("GET /a/{region}", &asks).checked()
+    };
+    assert_eq!(stored("region"), "");
+    assert!(stored("tenent").contains("did you mean `tenant`?"));
     let public = policy().route("GET /a/{tenant}", "public: true, where: { path.tenant: caller.tenant }").checked();
     assert!(public.contains("`where` cannot apply"), "{public}");
     let compares = |header: &str| {

@@ -110,7 +110,8 @@ fn every_policy_is_valid_and_names_the_schema() {
     is_valid(&validator, "every-key", WHOLE);
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
     let policy = readme.split("policy.yaml <<EOF\n").nth(1).unwrap().split("\nEOF\n").next().unwrap();
-    is_valid(&validator, "README", policy);
+    // The shell reads `\$` as `$`.
+    is_valid(&validator, "README", &policy.replace("\\$", "$"));
     assert!(bartizan(&["schema", "--help"]).contains(EDITOR_LINE.trim()));
 }
 

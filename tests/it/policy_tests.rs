@@ -401,7 +401,7 @@ tests:
   - { as: clark, request: GET /, expect: allow }
   - { name: a, request: GET, expect: refuse }
   - { name: b, request: { method: GET }, expect: { status: none } }
-  - { name: c, request: GET /, expect: { code: insufficient_scpe } }
+  - { name: c, request: GET /, expect: { code: insufficient_scpe, grpc_status: DENIED } }
   - { name: d, request: GET /, repeat: 0, after: 1s, expect: { stage: scop, route: GET /orders } }
   - { name: e, expect: {} }
   - { name: f, request: { method: GET, path: /, from: here, body: 1, body_text: x } }
@@ -426,6 +426,7 @@ tests:
         (13, "a request needs `method` and `path`"),
         (13, "found `none`"),
         (14, "did you mean `insufficient_scope`?"),
+        (14, "there is no gRPC status `DENIED` / write one of ABORTED, "),
         (15, "repeated 1 to"),
         (15, "`after` needs a previous step"),
         (15, "did you mean `scope`?"),

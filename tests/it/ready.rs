@@ -306,3 +306,73 @@ fn a_drill_that_was_too_slow_is_not_recorded_as_passed() {
         (recorded.filter(|record| record["bartizan"]["target"] == "revocation").count() == 4).then_some(())
     });
 }
+
+/// The admin listener says what the command says, to those who may read; and it is not made for each who asks.
+#[test]
+fn a_node_gives_its_own_checklist() {
+    let upstream = upstream().start();
+    let policy = proxy()
+        .before(&upstream)
+        .with("store: state/\nroles: { reader: [orders:read] }\nconsumers: { acme: { roles: [reader], plan: free } }")
+        .with("token_service: { issuer: \"http://127.0.0.1\", audience: [x] }\nself_service: { path: /.bartizan }")
+        .file(
+            "policy.test.yaml",
+            "policy: policy.yaml\ncallers: { acme: { consumer: acme } }\n\
+             tests: [{ name: reads, as: acme, request: GET /x, expect: allow }]\n",
+        )
+        .route("GET /x", "scopes: [orders:read]");
+    let text = policy
+        .yaml()
+        .replace("token:", "tokens: [{ name: board, token: a-token-that-only-looks, rights: read }], token:");
+    let mut proxy = policy.text(&text).start();
+    let asks = |proxy: &Proxy, token: &str| operator(proxy).get("/v1/launch-check").bearer(token).send();
+    let looks = |proxy: &Proxy, token: &str| {
+        let answer = asks(proxy, token);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let invited = json!({"credential": "client_secret", "key_lifetime": null});
+    let (_, code) = crate::self_service::invite(&proxy, "acme", invited);
+    let made = crate::self_service::claim(&mut client(&proxy), &code).is(201).json();
+
+    let given = looks(&proxy, "a-token-that-only-looks");
+    let admin = format!("http://{}", proxy.admin());
+    let here = proxy.file("policy.yaml").parent().unwrap().to_path_buf();
+    let (_, said) = reported(&here, &["--admin", &admin, "--admin-token", ADMIN_TOKEN]);
+    let outcomes = |report: &Value| {
+        let items = report["items"].as_array().unwrap().iter();
+        items.map(|item| format!("{} {}", item["name"], item["status"])).collect::<Vec<_>>()
+    };
+    assert_eq!(outcomes(&given), outcomes(&said));
+    assert_eq!((&given["policy"], &given["ready"]), (&said["policy"], &json!(false)));
+    assert!(item(&given, "tests_pass").to_string().contains("passed"), "{given:#}");
+    let endless =
+        format!("the client `{}`, which a partner has claimed, has no end", made["client_id"].as_str().unwrap());
+    for report in [&given, &said] {
+        assert!(item(report, "keys")["findings"].to_string().contains(&endless), "{report:#}");
+    }
+    assert_eq!(looks(&proxy, ADMIN_TOKEN), given, "it is young");
+    asks(&proxy, "wrong").refused(401, "invalid_token");
+
+    // Another policy has another checklist, and one that cannot be read has none.
+    let before = proxy.file("policy.yaml");
+    proxy.reload_to(|policy| {
+        let text = policy.yaml().replace("acme: { roles: [reader], plan: free }", "acme: { roles: [reader] }");
+        policy.text(&text)
+    });
+    let changed = eventually("the checklist of the new policy", || {
+        let report = looks(&proxy, ADMIN_TOKEN);
+        (report["policy"] != given["policy"]).then_some(report)
+    });
+    assert!(item(&changed, "plans")["findings"].to_string().contains("has no plan"), "{changed:#}");
+    let text = std::fs::read_to_string(&before).unwrap();
+    let mut proxy = proxy.again("TERM");
+    std::fs::write(&before, format!("{text}\nmore: 1\n")).unwrap();
+    let refused = asks(&proxy, ADMIN_TOKEN).refused(409, "conflict").text();
+    assert!(refused.contains("the policy file has errors: ") && refused.contains("policy.yaml:"), "{refused}");
+    std::fs::write(&before, text).unwrap();
+    proxy.reload_to(|policy| policy);
+    let records = proxy.done();
+    let reads = records.iter().filter(|record| record["url"]["path"] == "/v1/launch-check").count();
+    assert!(reads >= 2, "{reads}");
+}

@@ -37,7 +37,7 @@ fn a_line_says_who_what_and_why() {
         ("bartizan.api", json!("orders")),
         ("bartizan.route", json!("GET /x/{id}")),
         ("bartizan.plan", json!("free")),
-        ("bartizan.credential", json!({"kind": "jwt", "id": "token-1"})),
+        ("bartizan.credential", json!({"kind": "jwt", "id": "token-1", "issuer": "corp"})),
         ("bartizan.scopes", json!({"required": ["orders:read"], "granted": ["orders:read"]})),
         ("bartizan.upstream.server", json!(upstream.url())),
     ] {

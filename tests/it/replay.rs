@@ -223,6 +223,16 @@ fn a_record_decides_as_it_did_and_only_what_changed_flips() {
             ],
         ),
         ("rate: 1/day", "rate: 2/day", &[]),
+        (
+            "[{ issuer: corp, id: acme-app }]",
+            "[]",
+            // Whatever the store has: operators add no identities to a consumer of the policy.
+            &[
+                "1 acme GET /strong: allowed → unknown_consumer",
+                "1 acme POST /orders: insufficient_scope → unknown_consumer",
+                "2 acme GET /orders/{id}: allowed → unknown_consumer",
+            ],
+        ),
     ] {
         assert_eq!(policy.matches(from).count(), 1, "{from}\n{policy}");
         write("new.yaml", &policy.replace(from, to));
@@ -237,11 +247,74 @@ fn a_record_decides_as_it_did_and_only_what_changed_flips() {
     assert!(all.contains(&"1 beta GET /orders: allowed → missing_credentials".to_owned()), "{all:?}");
     assert!(all.iter().all(|flip| flip.ends_with(" → missing_credentials")), "{all:?}");
 
+    // An issuer that is gone: its tokens are of nobody known, whatever the consumer has of another one.
+    write("new.yaml", &policy.replace("corp", "partners"));
+    let (_, result) = replay(kept.path(), "new.yaml");
+    assert_eq!(
+        flips(&result),
+        [
+            "1 acme GET /strong: allowed → invalid_token",
+            "1 acme POST /orders: insufficient_scope → invalid_token",
+            "2 acme GET /orders/{id}: allowed → invalid_token",
+        ]
+    );
+
     // A key that is gone from the policy may be in the store: nothing flips, but that is said.
     write("new.yaml", &policy.replace("id: beta-1", "id: beta-2"));
     let (code, result) = replay(kept.path(), "new.yaml");
     assert_eq!((code, flips(&result)), (Some(0), Vec::<String>::new()));
     assert!(of_the_store(&result) >= of_the_store(&same) + 4, "{result} {same}");
+}
+
+#[test]
+fn callers_that_no_policy_lists_are_known_by_their_ids() {
+    let (upstream, issuer) = (upstream().start(), issuer());
+    let keys = format!("jwks: \"{}\", algorithms: [ES256], max_lifetime: 1h, default_plan: free", issuer.url());
+    let proxy = proxy()
+        .before(&upstream)
+        .issuer("corp", &keys)
+        .with("roles: { reader: [orders:read] }\nconsumers: { other: { roles: [reader], plan: free } }")
+        .route("GET /orders", "scopes: [orders:read]")
+        .route("GET /closed", "scopes: [orders:read], only: [other]")
+        .start();
+    let mut client = client(&proxy);
+    let token = issuer.token().claim("client_id", "app").scope("orders:read orders:write").text();
+    client.get("/orders").bearer(&token).send().is(200);
+    client.get("/closed").bearer(&token).send().refused(403, "consumer_not_approved");
+    let kept = tempfile::tempdir().unwrap();
+    let policy = std::fs::read_to_string(proxy.file("policy.yaml")).unwrap();
+    eventually("both are recorded", || (of_requests(&proxy.records()).count() == 2).then_some(()));
+    std::fs::copy(proxy.file("audit.jsonl"), kept.path().join("audit.jsonl")).unwrap();
+    proxy.done();
+    let listed =
+        |roles: &str| format!("other: {{ roles: {roles}, identities: [{{ issuer: corp, id: app }}], plan: free }}");
+    let other = "other: { roles: [reader], plan: free }";
+    for (from, to, expected) in [
+        ("unchanged", "unchanged", &[][..]),
+        (
+            ", default_plan: free",
+            "",
+            &[
+                "1 corp:app GET /closed: consumer_not_approved → unknown_consumer",
+                "1 corp:app GET /orders: allowed → unknown_consumer",
+            ],
+        ),
+        // It has a name now, and with it a ceiling.
+        (other, &listed("[reader]"), &["1 corp:app GET /closed: consumer_not_approved → allowed"]),
+        (
+            other,
+            &listed("[]"),
+            &[
+                "1 corp:app GET /closed: consumer_not_approved → insufficient_scope",
+                "1 corp:app GET /orders: allowed → insufficient_scope",
+            ],
+        ),
+    ] {
+        assert!(from == to || policy.matches(from).count() == 1, "{from}\n{policy}");
+        std::fs::write(kept.path().join("new.yaml"), policy.replace(from, to)).unwrap();
+        let (_, result) = replay(kept.path(), "new.yaml");
+        assert_eq!(flips(&result), expected, "{from} → {to}");
+    }
 }
 
 /// Of how many requests only the store may know the credential.

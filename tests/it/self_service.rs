@@ -4,12 +4,13 @@ use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 
+use crate::client_invitations::{command, pasted, shells};
 use crate::support::client::{Answer, Client, operator};
 use crate::support::proxy::ADMIN_TOKEN;
 use crate::support::redis::Server;
 use crate::support::*;
 
-const CLAIM: &str = "/.bartizan/invitations/claim";
+pub const CLAIM: &str = "/.bartizan/invitations/claim";
 
 /// An API with two consumers, of which one may refund, and routes of several kinds.
 fn serving(upstream: &Upstream) -> Policy {
@@ -32,7 +33,7 @@ fn serving(upstream: &Upstream) -> Policy {
 
 /// Asks the operators' listener; the answer must have this status.
 #[track_caller]
-fn operates(proxy: &Proxy, method: &str, path: &str, body: Value, status: u16) -> Value {
+pub fn operates(proxy: &Proxy, method: &str, path: &str, body: Value, status: u16) -> Value {
     let mut operator = operator(proxy);
     let request = operator.request(method, path).bearer(ADMIN_TOKEN);
     let answer = match body {
@@ -45,12 +46,12 @@ fn operates(proxy: &Proxy, method: &str, path: &str, body: Value, status: u16) -
 
 /// Invites a consumer; returns the id and the code.
 #[track_caller]
-fn invite(proxy: &Proxy, consumer: &str, with: Value) -> (String, String) {
+pub fn invite(proxy: &Proxy, consumer: &str, with: Value) -> (String, String) {
     let made = operates(proxy, "POST", &format!("/v1/consumers/{consumer}/invitations"), with, 201);
     (made["id"].as_str().unwrap().to_owned(), made["code"].as_str().unwrap().to_owned())
 }
 
-fn claim(client: &mut Client, code: &str) -> Answer {
+pub fn claim(client: &mut Client, code: &str) -> Answer {
     client.post(CLAIM, json!({"code": code}).to_string()).send()
 }
 
@@ -165,7 +166,7 @@ fn a_code_that_is_not_good_gives_nothing() {
     assert_eq!(said(refused[0], "bartizan.consumer"), "acme");
 }
 
-fn proxy_text(policy: &Policy, from: &str, to: &str) -> String {
+pub fn proxy_text(policy: &Policy, from: &str, to: &str) -> String {
     let text = policy.yaml();
     assert!(text.contains(from), "{text}");
     text.replace(from, to)
@@ -357,6 +358,21 @@ fn documentation_has_what_this_caller_may_call() {
     let text = caller.get("/.bartizan/docs").key(&evil).send().is(200).text();
     assert!(text.contains("&lt;script&gt;alert") && !text.contains("<script"), "{text}");
 
+    // What is kept is kept for those who may do the same: a grant is seen at once, and its end, too.
+    operates(&proxy, "PUT", "/v1/consumers/acme/grants/g1", json!({"scopes": ["orders:refund"], "until": "1h"}), 201);
+    assert!(
+        paths(&caller.get("/.bartizan/openapi.json").key(&acme).send().json())
+            .contains(&"/orders/{id}:refund".to_owned())
+    );
+    assert!(caller.get("/.bartizan/docs").key(&acme).send().is(200).text().contains("refund"));
+    operates(&proxy, "DELETE", "/v1/consumers/acme/grants/g1", Value::Null, 200);
+    for _ in 0..2 {
+        let again = caller.get("/.bartizan/openapi.json").key(&acme).send().is(200);
+        assert_eq!((again.header("cache-control"), again.json()), (Some("no-store"), of_acme.clone()));
+        assert!(!caller.get("/.bartizan/docs").key(&acme).send().is(200).text().contains("refund"));
+    }
+    let elsewhere = caller.get("/.bartizan/openapi.json").host("other.test").key(&acme).send().is(200).json();
+    assert_eq!(elsewhere["servers"][0]["url"], "http://other.test");
     for path in ["/.bartizan/docs", "/.bartizan/openapi.json", "/.bartizan/me"] {
         caller.get(path).send().refused(401, "missing_credentials");
         let head = caller.request("HEAD", path).key(&acme).send().is(200);
@@ -466,6 +482,32 @@ fn limits_hold_for_self_service() {
     proxy.done();
 }
 
+/// A store that is away takes with it what is left of limits, and nothing else that a caller asks of itself.
+#[test]
+fn a_caller_sees_what_is_known_while_the_store_is_away() {
+    let Some(redis) = Server::start("save \"\"", &[]) else { return };
+    let upstream = upstream().start();
+    let limits = "limits: { on_failure: local, timeout: 30s }";
+    let store =
+        format!("store: {{ redis: \"redis://127.0.0.1:{}\", timeout: 30s, on_failure: serve, {limits} }}", redis.port);
+    let policy = serving(&upstream);
+    let text = proxy_text(&policy, "store: state/", &store);
+    let proxy = policy.text(&text).start();
+    let (id, key) = claimed(&proxy, "acme", Value::Null);
+    let mut caller = client(&proxy);
+    let me = caller.get("/.bartizan/me").key(&key).send().is(200).json();
+    assert!(me.get("unknown").is_none() && me["limits"][0]["remaining"].is_u64(), "{me:#}");
+    drop(redis);
+    let me = eventually("what is left is not known", || {
+        let me = caller.get("/.bartizan/me").key(&key).send().is(200).json();
+        me.get("unknown").is_some().then_some(me)
+    });
+    assert_eq!((&me["limits"][0]["remaining"], &me["limits"][0]["resets"]), (&Value::Null, &Value::Null), "{me:#}");
+    assert!(me["limits"][0]["allowed"].is_u64() && me["unknown"][0].as_str().unwrap().contains("limits"), "{me:#}");
+    assert_eq!((&me["keys"][0]["id"], &me["consumer"]), (&json!(id), &json!("acme")));
+    proxy.stop();
+}
+
 /// On a host that an API names, its routes do not take what is for self-service; and HTTP/2 is no other door.
 #[test]
 fn every_host_has_it() {
@@ -553,23 +595,31 @@ fn the_sheet_is_all_that_a_partner_needs() {
     let (_, listed, _) = consumer(&["invitations"]);
     assert!(listed.contains("open") && listed.contains("bank"), "{listed}");
 
-    if !has("curl") {
-        return skipped("there is no curl");
+    let shells = shells();
+    if shells.is_empty() {
+        return skipped("there is no shell with curl and setsid");
     }
-    let blocks: Vec<&str> = sheet.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    let claim = blocks[0].replace("read -rs CODE", &format!("CODE='{invitation}'"));
-    let run = |script: &str| {
-        let output = Command::new("bash").args(["-c", script]).current_dir(proxy.folder.path()).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let made: Value = serde_json::from_str(&run(&claim)).unwrap();
-    let key = made["key"].as_str().unwrap_or_else(|| panic!("{made:#}"));
-    assert!(run(&blocks[1].replace("YOUR_KEY", key)).starts_with("HTTP/1.1 200"));
-    let own = blocks[2].replace("YOUR_KEY", key).replace("KEY_ID", made["id"].as_str().unwrap());
-    let said = run(&own);
-    assert!(said.contains("\"replaces\"") && said.contains("\"consumer\":\"bank\""), "{said}");
-    assert!(std::fs::read_to_string(proxy.file("docs.html")).unwrap().contains("What bank may call"));
-    proxy.owes(5);
+    let folder = proxy.folder.path();
+    for shell in &shells {
+        let (code, printed, said) = consumer(&["invite", "bank", "--url", &url]);
+        assert_eq!(code, Some(0), "{said}");
+        let (invitation, sheet) = printed.split_once("\n\n").unwrap();
+        std::fs::write(proxy.file("code.txt"), invitation).unwrap();
+        let made = pasted(shell, folder, &command(sheet, "/invitations/claim"), "");
+        let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}\n{sheet}"));
+        let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+        let runs = |part: &str| {
+            let command = command(sheet, part).replace("YOUR_KEY", key).replace("KEY_ID", id);
+            pasted(shell, folder, &command, "")
+        };
+        assert!(runs("/bank").starts_with("HTTP/1.1 200"), "{sheet}");
+        assert!(runs("/.bartizan/me").contains("\"consumer\":\"bank\""), "{sheet}");
+        assert!(runs("/rotate").contains("\"replaces\""), "{sheet}");
+        runs("/.bartizan/docs");
+        assert!(std::fs::read_to_string(proxy.file("docs.html")).unwrap().contains("What bank may call"));
+        std::fs::remove_file(proxy.file("docs.html")).unwrap();
+    }
+    proxy.owes(shells.len() * 5);
     proxy.done();
 }
 

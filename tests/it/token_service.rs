@@ -13,10 +13,10 @@ use crate::support::proxy::ADMIN_TOKEN;
 use crate::support::*;
 
 /// Host and scheme are those that tests call; nobody compares the port.
-const ISSUER: &str = "http://127.0.0.1";
+pub const ISSUER: &str = "http://127.0.0.1";
 const SECRET: &str = "a-secret-of-the-client-acme-1-for-tests";
 const NEXT: &str = "another-secret-of-the-same-client-acme";
-const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
 
@@ -65,7 +65,7 @@ fn asks(client: &mut Client, endpoint: &str, id: &str, parameters: &[(&str, &str
     sends(client, endpoint, &[("authorization", &format!("Basic {basic}"))], parameters)
 }
 
-fn sends(client: &mut Client, endpoint: &str, headers: &[(&str, &str)], parameters: &[(&str, &str)]) -> Answer {
+pub fn sends(client: &mut Client, endpoint: &str, headers: &[(&str, &str)], parameters: &[(&str, &str)]) -> Answer {
     let mut request =
         client.post(endpoint, form(parameters)).header("content-type", "application/x-www-form-urlencoded");
     for (name, value) in headers {
@@ -94,7 +94,7 @@ fn text<'a>(response: &'a Value, name: &str) -> &'a str {
     response[name].as_str().unwrap_or_else(|| panic!("no `{name}`: {response}"))
 }
 
-fn claims(token: &str) -> Value {
+pub fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }

@@ -14,6 +14,7 @@ roles:
   auditor:
     - orders:read
     - audit:read
+auth: { issuers: { corp: { issuer: "https://corp.example", audience: [orders], jwks: "https://corp.example/keys", algorithms: [ES256] } } }
 plans: { free: { rate: 5/s } }
 consumers:
   acme:
@@ -111,6 +112,7 @@ fn what_nobody_used_is_found_and_the_patch_takes_it_out() {
             r#"{"consumer":"idle","kind":"consumer"}"#,
             r#"{"consumer":"acme","key":"acme-2","kind":"key"}"#,
             r#"{"consumer":"idle","key":"idle-1","kind":"key"}"#,
+            r#"{"issuer":"corp","kind":"issuer"}"#,
         ]
     );
     assert_eq!((&result["requests"], &result["not_in_patch"]), (&json!(10), &json!(1)));

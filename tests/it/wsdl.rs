@@ -171,26 +171,39 @@ fn a_route_allows_the_operations_that_it_names() {
 }
 
 #[test]
-fn responses_are_those_of_operations_or_faults() {
-    for (body, good) in [
-        (CANCELLED.to_owned(), true),
-        (CANCEL.to_owned(), false),
-        (fault("<unknownInvoice xmlns='urn:example:service'>7</unknownInvoice>"), true),
-        (fault("<unknownInvoice xmlns='urn:example:service'>x</unknownInvoice>"), false),
-        (fault("<any/>"), true),
+fn responses_are_those_of_the_operation_or_faults() {
+    let receipt = "<receipt xmlns='urn:example:invoice'><number>7</number></receipt>".to_owned();
+    for (request, body, good) in [
+        (CANCEL, CANCELLED.to_owned(), true),
+        (CANCEL, CANCEL.to_owned(), false),
+        (CANCEL, receipt.clone(), false),
+        (&*invoice(), receipt, true),
+        (&*invoice(), CANCELLED.to_owned(), false),
+        (CANCEL, fault("<unknownInvoice xmlns='urn:example:service'>7</unknownInvoice>"), true),
+        (CANCEL, fault("<unknownInvoice xmlns='urn:example:service'>x</unknownInvoice>"), false),
+        (CANCEL, fault("<any/>"), true),
     ] {
-        let upstream = answering(&body);
-        let proxy = invoices(&upstream);
-        let mut client = client(&proxy);
-        let call = client.post("/service", envelope(SOAP_1_1, "", CANCEL)).header("content-type", "text/xml");
-        let answer = call.send();
-        if good {
-            drop(answer.is(200));
-        } else {
-            drop(answer.refused(502, "invalid_upstream_response"));
+        // Large messages are judged while they come.
+        let large = "<!-- a comment so that there is more -->".repeat(3_000);
+        for (before_request, before_response) in [("", ""), (&*large, ""), ("", &*large), (&*large, &*large)] {
+            let upstream = answering(&format!("{before_response}{body}"));
+            let proxy = invoices(&upstream);
+            let mut client = client(&proxy);
+            let call = envelope(SOAP_1_1, "", &format!("{before_request}{request}"));
+            let answer = client.post("/service", call).header("content-type", "text/xml").send();
+            if good {
+                drop(answer.is(200));
+            } else {
+                drop(answer.refused(502, "invalid_upstream_response"));
+            }
+            proxy.done();
         }
-        proxy.done();
     }
+}
+
+fn invoice() -> String {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/xml-soap/invoice.xml"))
+        .unwrap()
 }
 
 fn fault(detail: &str) -> String {
@@ -262,6 +275,11 @@ fn what_a_wsdl_lacks_is_reported_with_its_place() {
         assert!(said.contains(words), "{words}: {said}");
         assert!(said.contains("schemas/service.wsdl:"), "{line}: {said}");
     }
+    // As those of WS-Notification, which ONVIF's import.
+    let wsdl = example("service.wsdl");
+    let (unbound, _) = wsdl.split_once("<wsdl:binding").unwrap();
+    let said = checked(&format!("{unbound}</wsdl:definitions>"), "soap");
+    assert!(said.contains("name the one that imports it"), "{said}");
     assert_eq!(checked(&example("service.wsdl"), "soap"), "");
     assert!(checked(&example("service.wsdl"), "xml").contains("write `soap:` in place of `xml:`"));
     let itself = "<wsdl:import namespace=\"urn:example:service\" location=\"service.wsdl\"/><wsdl:types>";

@@ -1,7 +1,7 @@
 //! What the audit record says of a change: for people, what was changed, and how.
 
 use crate::audit::Change;
-use crate::state::registry::entry::{Grant, Invitation, Key, Revocation, Suspension, hex};
+use crate::state::registry::entry::{Client, Grant, Invitation, Key, Revocation, Suspension, hex};
 use crate::state::registry::revocation_key::RevocationTarget;
 
 /// A key, and what is given with it.
@@ -11,6 +11,12 @@ pub(super) fn key(key: &Key) -> (String, Change) {
         format!("{} {}", key.consumer, key.id),
         Change { scopes, until: key.expires, reason: key.note.clone(), drill: None },
     )
+}
+
+/// A client, and what it may do until when.
+pub(super) fn client(client: &Client) -> (String, Change) {
+    let (scopes, reason) = (client.scopes.clone().unwrap_or_default(), client.note.clone());
+    (format!("{} {}", client.consumer, client.id), Change { scopes, until: client.end(), reason, drill: None })
 }
 
 /// An invitation, and what can be claimed until when.

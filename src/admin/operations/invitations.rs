@@ -7,21 +7,23 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::{Completed, Operation, Result, conflict, details, input, missing, sha256, text, view};
-use crate::policy::Period;
 use crate::policy::self_service::{SelfEndpoint, SelfService};
+use crate::policy::{Api, Period};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::self_service::sheet;
-use crate::stages::auth::api_key_format;
+use crate::stages::auth::{api_key_format, client};
 use crate::state::registry::entry::{Change, Entry, Invitation, InvitedCredential};
 use crate::url::{Form, HttpUrl};
 
 /// How long an invitation can be claimed by default, and at most.
 const EXPIRES: SignedDuration = SignedDuration::from_hours(24);
 const MAX_EXPIRES: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Default lifetime of the key.
-const KEY_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// Default lifetime of the credential.
+const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// How many invitations of a consumer can be open at once.
 const MAX_OPEN: usize = 20;
+/// How many clients of a consumer may be good at once.
+const MAX_CLIENTS: usize = 100;
 /// How many invitations are kept in all, with those that have ended.
 const MAX_KEPT: usize = 10_000;
 
@@ -36,7 +38,9 @@ impl Operation<'_> {
         let written: input::Invitation = input::read(self.body)?;
         let service = self.self_service()?;
         let consumer = self.directory().named(name, self.registry())?.ok_or_else(|| self.missing_consumer(name))?;
-        self.check_room(name)?;
+        let credential = written.credential.unwrap_or(InvitedCredential::ApiKey);
+        self.check_credential(credential)?;
+        self.check_room(name, credential)?;
         let base = written.url.as_deref().map(base).transpose()?;
         let expires = match written.expires {
             Some(at) => at.at("/expires", self.now)?,
@@ -54,11 +58,11 @@ impl Operation<'_> {
             id: id.into(),
             consumer: name.into(),
             plan: consumer.plan().map(|plan| Box::from(&**plan.name())),
-            credential: InvitedCredential::ApiKey,
+            credential,
             sha256: sha256(code.expose_secret().as_bytes()),
             scopes: written.scopes,
             from: written.from,
-            lifetime: self.key_lifetime(written.key_lifetime)?,
+            lifetime: self.lifetime(credential, written.key_lifetime)?,
             expires,
             claimed: None,
             withdrawn: None,
@@ -81,8 +85,8 @@ impl Operation<'_> {
     pub(super) async fn withdraw(&self, id: &str) -> Result<Completed> {
         let known = self.registry().invitation(id).ok_or_else(|| missing("there is no invitation with this id"))?;
         if let Some(claim) = &known.claimed {
-            let key = &claim.credential;
-            return Err(conflict(format!("it was claimed: revoke the key `{key}` if that was somebody else")));
+            let (id, what) = (&claim.credential, if known.credential.is_client() { "client" } else { "key" });
+            return Err(conflict(format!("it was claimed: revoke the {what} `{id}` if that was somebody else")));
         }
         let after = Invitation { withdrawn: Some(self.now), ..Invitation::clone(&known) };
         let (target, details) = details::invitation(&after);
@@ -101,11 +105,16 @@ impl Operation<'_> {
         })
     }
 
-    fn check_room(&self, name: &str) -> Result<()> {
+    fn check_room(&self, name: &str, credential: InvitedCredential) -> Result<()> {
         let all = self.registry().invitations();
         let open = all.iter().filter(|one| *one.consumer == *name && one.state(self.now) == "open");
         if open.count() >= MAX_OPEN {
             return Err(conflict(format!("this consumer has {MAX_OPEN} open invitations; withdraw some of them")));
+        }
+        let clients = self.registry().clients_of(name);
+        let clients = clients.iter().filter(|one| !client::has_ended(one, self.registry(), self.now));
+        if credential.is_client() && clients.count() >= MAX_CLIENTS {
+            return Err(conflict(format!("this consumer has {MAX_CLIENTS} clients; remove those that are not used")));
         }
         if all.len() >= MAX_KEPT {
             return Err(conflict(format!("there are {MAX_KEPT} invitations; those that have ended go after 30 days")));
@@ -113,11 +122,36 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// In seconds; absent: the key does not expire.
-    fn key_lifetime(&self, written: input::Member<String>) -> Result<Option<i64>> {
-        let longest = self.policy().auth().keys.max_age();
+    /// Refuses what nobody could use.
+    fn check_credential(&self, credential: InvitedCredential) -> Result<()> {
+        if credential.is_client() && self.policy().token_service().is_none() {
+            return Err(conflict(
+                "the policy has no `token_service`, which gives tokens to clients; write it, or invite for an API key",
+            ));
+        }
+        if credential == InvitedCredential::Later {
+            let kinds = "use `api_key`, `client_secret`, `private_key_jwt` or `certificate`";
+            return Err(input::wrong("/credential", kinds));
+        }
+        let takes_tokens = |api: &Api| !api.credentials().tokens.is_empty();
+        if credential.is_client() && !self.policy().apis().iter().any(|api| takes_tokens(api)) {
+            return Err(conflict(
+                "no API takes tokens, so a client could not call any; write `bearer` under its `credentials`, or invite for an API key",
+            ));
+        }
+        if credential == InvitedCredential::Certificate && !self.in_force.auth.takes_certificates() {
+            return Err(conflict(
+                "no listener asks for client certificates; write `client_ca` under its `tls`, with the authorities that sign them",
+            ));
+        }
+        Ok(())
+    }
+
+    /// In seconds; absent: the credential does not expire.
+    fn lifetime(&self, credential: InvitedCredential, written: input::Member<String>) -> Result<Option<i64>> {
+        let longest = self.policy().auth().keys.max_age().filter(|_| !credential.is_client());
         let lifetime = match written {
-            input::Member::Absent => Some(longest.map_or(KEY_LIFETIME, |longest| longest.min(KEY_LIFETIME))),
+            input::Member::Absent => Some(longest.map_or(LIFETIME, |longest| longest.min(LIFETIME))),
             input::Member::Null => None,
             input::Member::Value(text) => {
                 let period = text.parse::<Period>().ok().filter(|period| period.0.as_secs() > 0);

@@ -15,6 +15,7 @@ use crate::policy::Access;
 use crate::policy::diagnostic::did_you_mean;
 use crate::refusal::Refusal;
 use crate::stages::auth::attributes::Values as Attributes;
+use crate::stages::auth::claims::OWN_ISSUER;
 use crate::stages::mask::Mask;
 use crate::stages::scope::ownership::Condition;
 use crate::state::registry::revocation_key::RevocationTarget;
@@ -42,30 +43,45 @@ impl Operation<'_> {
         }
     }
 
-    /// Checks the target of a revocation. Ids and subjects of tokens cannot be checked: only their issuers know them.
+    /// Checks the target of a revocation. Ids and subjects of tokens cannot be checked: only their issuers know them. The subjects of the
+    /// token service are its clients, and those of exchanged tokens.
     pub(super) fn check_target(&self, target: &RevocationTarget, force: bool) -> Result<()> {
         let (pointer, problem) = match target {
             _ if force => return Ok(()),
             RevocationTarget::Key(id) => ("/key", self.unknown_key(id)),
             RevocationTarget::Consumer(name) => ("/consumer", self.unknown_consumer(name)),
+            RevocationTarget::Subject { issuer, subject } if **issuer == *OWN_ISSUER => {
+                ("/subject", self.unknown_client(subject))
+            }
             _ => return Ok(()),
         };
         problem.map_or(Ok(()), |problem| Err(input::wrong(pointer, problem)))
     }
 
-    /// Returns what a revocation hits, as far as it is known here: the API keys that were accepted, and their last use.
+    /// Returns what a revocation hits, as far as it is known here: the API keys that were accepted, and their last use; and the clients
+    /// of the token service that were.
     pub(super) async fn hit(&self, target: &RevocationTarget) -> Option<Value> {
-        let (member, name) = match target {
-            RevocationTarget::Key(id) => ("id", id),
-            RevocationTarget::Consumer(name) => ("consumer", name),
-            _ => return None,
+        let text = |one: &Value, name: &str| one.get(name).and_then(Value::as_str).map(str::to_owned);
+        let is = |one: &Value, member: &str, name: &str| one.get(member).and_then(Value::as_str) == Some(name);
+        // Which keys, and which clients.
+        let hits = |one: &Value, is_key: bool| match target {
+            RevocationTarget::Consumer(name) => is(one, "consumer", name),
+            RevocationTarget::Key(id) => is_key && is(one, "id", id),
+            RevocationTarget::Subject { issuer, subject } => {
+                !is_key && **issuer == *OWN_ISSUER && is(one, "id", subject)
+            }
+            _ => false,
         };
+        match target {
+            RevocationTarget::Key(_) | RevocationTarget::Consumer(_) => {}
+            RevocationTarget::Subject { issuer, .. } if **issuer == *OWN_ISSUER => {}
+            _ => return None,
+        }
         // If the uses on other nodes are not known, those on this one are reported.
         let _ = self.registry().refresh_uses().await;
         let keys = view::keys(self.policy(), self.registry(), self.now);
-        let text = |key: &Value, name: &str| key.get(name).and_then(Value::as_str).map(str::to_owned);
-        let hit: Vec<&Value> = keys.iter().filter(|key| text(key, member).as_deref() == Some(name)).collect();
-        let active = hit.iter().filter(|key| text(key, "state").as_deref() == Some("active")).count();
+        let hit: Vec<&Value> = keys.iter().filter(|key| hits(key, true)).collect();
+        let active = hit.iter().filter(|key| is(key, "state", "active")).count();
         let uses = hit.iter().filter_map(|key| text(key, "last_used")?.parse::<Timestamp>().ok());
         // What was put in the place of a leaked key may have been put there by somebody who had it, and so on.
         let mut next = match target {
@@ -80,7 +96,11 @@ impl Operation<'_> {
                 successors.push(id);
             }
         }
-        Some(json!({"active_keys": active, "last_used": uses.max(), "successors": successors}))
+        let clients = view::clients(&self.in_force.auth, self.now);
+        let clients = clients.iter().filter(|one| hits(one, false) && is(one, "state", "active"));
+        Some(json!({
+            "active_keys": active, "active_clients": clients.count(), "last_used": uses.max(), "successors": successors,
+        }))
     }
 
     /// Refuses a request for a consumer that does not exist.
@@ -110,6 +130,13 @@ impl Operation<'_> {
         let (listed, made) = (&self.policy().auth().keys, self.registry().keys());
         let known: Vec<&str> = listed.listed().map(|key| &*key.id).chain(made.iter().map(|key| &*key.id)).collect();
         (!known.contains(&id)).then(|| unknown("there is no key with this id", id, known))
+    }
+
+    fn unknown_client(&self, id: &str) -> Option<String> {
+        let (listed, made) = (&self.policy().auth().clients, self.registry().clients());
+        let known: Vec<&str> = listed.keys().map(|id| &**id).chain(made.iter().map(|client| &*client.id)).collect();
+        let is_of_exchange = id.split_once(':').is_some_and(|(issuer, _)| self.has_issuer(issuer));
+        (!is_of_exchange && !known.contains(&id)).then(|| unknown("there is no client with this id", id, known))
     }
 
     fn known_scopes(&self) -> BTreeSet<&str> {
@@ -187,7 +214,7 @@ fn not_in_policy<'n>(problem: &str, name: &str, known: impl IntoIterator<Item = 
     }
 }
 
-fn nearest<'n>(problem: &str, name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+pub(super) fn nearest<'n>(problem: &str, name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
     did_you_mean(name, known).map_or_else(|| problem.to_owned(), |help| format!("{problem}; {help}"))
 }
 

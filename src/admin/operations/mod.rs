@@ -1,4 +1,4 @@
-//! What operators change at run time: consumers, API keys, invitations, grants, suspensions, revocations.
+//! What operators change at run time: consumers, API keys, clients, invitations, grants, suspensions, revocations.
 //!
 //! | endpoint | |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `GET, POST /v1/consumers/{name}/grants`, `PUT, DELETE …/{id}` | temporary scopes |
 //! | `GET /v1/keys`, `GET, PATCH, DELETE /v1/keys/{id}` | |
 //! | `POST /v1/keys/{id}/rotate` | replaces the key; the old one expires after `overlap` |
+//! | `GET /v1/clients`, `GET, DELETE …/{id}`, `GET /v1/consumers/{name}/clients` | clients of the token service |
 //! | `GET /v1/invitations`, `DELETE …/{id}`, `GET, POST /v1/consumers/{name}/invitations` | the code is shown only once |
 //! | `GET /v1/grants`, `GET /v1/suspensions` | all |
 //! | `GET /v1/signing-keys`, `POST …/rotate` | the keys of the token service |
@@ -19,6 +20,7 @@
 //!
 //! Lists are sorted by id: `?limit=` (1 to 1000, default 100) and `?after=`, the last id of the previous page.
 
+mod clients;
 mod details;
 mod drills;
 mod invitations;
@@ -131,6 +133,10 @@ impl Operation<'_> {
                 self.remove(Kind::Key, (*id).to_owned(), "key_removed", &target).await
             }
             (Action::RotateKey, [id]) => self.rotate(id).await,
+            (Action::ListClients, _) => self.list(self.clients(None), "id"),
+            (Action::ListConsumerClients, [name]) => self.list(self.clients(Some(name)), "id"),
+            (Action::GetClient, [id]) => self.client(id).map(Completed::shown),
+            (Action::RemoveClient, [id]) => self.remove_client(id).await,
             (Action::ListInvitations, _) => self.list(self.invitations(None), "id"),
             (Action::ListConsumerInvitations, [name]) => self.list(self.invitations(Some(name)), "id"),
             (Action::Invite, [name]) => self.invite(name).await,

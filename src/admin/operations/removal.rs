@@ -35,11 +35,12 @@ impl Operation<'_> {
     /// Removes everything a consumer owns, so that a later consumer with the same name does not inherit it.
     fn owned(&self, name: &str) -> Vec<Change> {
         let (keys, grants) = (self.registry().keys_of(name), self.registry().grants());
-        let invitations = self.registry().invitations();
+        let (clients, invitations) = (self.registry().clients_of(name), self.registry().invitations());
         let invitations = invitations.iter().filter(|invitation| *invitation.consumer == *name);
         let grants = grants.iter().filter(|grant| *grant.consumer == *name);
         keys.iter()
             .map(|key| Change::Remove(Kind::Key, key.id.to_string()))
+            .chain(clients.iter().map(|client| Change::Remove(Kind::Client, client.id.to_string())))
             .chain(invitations.map(|invitation| Change::Remove(Kind::Invitation, invitation.id.to_string())))
             .chain(grants.map(|grant| Change::Remove(Kind::Grant, grant_id(name, &grant.id))))
             .chain([Change::Remove(Kind::Suspension, name.to_owned())])

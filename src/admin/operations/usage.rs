@@ -11,7 +11,8 @@ use crate::policy::Route;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::Consumer;
 use crate::stages::auth::directory::Directory;
-use crate::stages::rate_limit::{Limit, Now, usage};
+use crate::stages::rate_limit::usage::{self, Looker};
+use crate::stages::rate_limit::{Limit, Now};
 use crate::state::ledger::Account;
 
 /// How long a page of many consumers may take.
@@ -95,7 +96,7 @@ impl Operation<'_> {
     async fn usage_of(&self, counted: &Counted<'_>) -> Result<Value> {
         let Counted { consumer, account, limits } = counted;
         let only: Vec<_> = limits.iter().map(|(limit, _)| *limit).collect();
-        let used = usage::look(&only, account, self.in_force.shared_limits(), self.moment()).await;
+        let used = usage::look(Looker::Operator, &only, account, self.in_force.shared_limits(), self.moment()).await;
         let used = used.map_err(|why| unavailable(&why))?;
         let shown = limits.iter().zip(used).map(|((limit, route), used)| {
             let allowed = limit.most().get();

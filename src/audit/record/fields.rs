@@ -118,8 +118,8 @@ pub(crate) struct Record<'a> {
     pub(crate) limit: Option<LimitFacts<'a>>,
     /// What an alert is about.
     pub(crate) signal: SignalFacts,
-    /// Kind of the credential, and its id (a `jti` or a key id; never the secret).
-    pub(crate) credential: Option<(&'a str, Option<&'a str>)>,
+    /// The credential.
+    pub(crate) credential: Option<CredentialFacts<'a>>,
     /// Scopes that the route requires.
     pub(crate) scopes_required: &'a [Box<str>],
     /// Scopes granted to the caller.
@@ -218,6 +218,17 @@ impl<'a> Record<'a> {
             policy,
         }
     }
+}
+
+/// The credential of a request; never the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CredentialFacts<'a> {
+    /// Its kind.
+    pub(crate) kind: &'a str,
+    /// Its id: a `jti`, or the id of a key.
+    pub(crate) id: Option<&'a str>,
+    /// Who issued the token: the name of an issuer or an introspection endpoint in the policy, or `token_service`.
+    pub(crate) issuer: Option<&'a str>,
 }
 
 /// What an alert is about, if not a limit.

@@ -1,7 +1,7 @@
 //! The reference of the fields of a record, for `bartizan help record`.
 
 /// The fields of a record, in the order in which they are written. A test compares them with a full record.
-pub(crate) const FIELDS: [(&str, &str); 83] = [
+pub(crate) const FIELDS: [(&str, &str); 84] = [
     ("@timestamp", "When the request started"),
     ("ecs.version", "Version of the Elastic Common Schema"),
     ("client.ip", "Address of the client, behind trusted proxies"),
@@ -51,6 +51,7 @@ pub(crate) const FIELDS: [(&str, &str); 83] = [
     ("bartizan.signal.routes", "How many routes the caller of an alert has tried without their scopes"),
     ("bartizan.credential.kind", "Kind of the credential"),
     ("bartizan.credential.id", "Id of the token or key, never the secret"),
+    ("bartizan.credential.issuer", "Who issued the token, by its name in the policy; or `token_service`"),
     ("bartizan.scopes.required", "Scopes that the route requires"),
     ("bartizan.scopes.granted", "Scopes of the caller"),
     ("bartizan.scopes.lent", "Those of them that operators have granted for a time"),
@@ -81,7 +82,7 @@ pub(crate) const FIELDS: [(&str, &str); 83] = [
     ("event.type", "`access` with `allowed`, `denied` or `error`; otherwise `info`"),
     (
         "event.action",
-        "`request`; what an operator did: `admin_read`, `operator_refused`, `revocation_drilled`, `revocation_drill_failed`, a change; what a caller changed for itself: `invitation_claimed`, `key_rotated`; an alert: `quota_used`, `new_network`, `unused_key_used`, `scopes_probed`, `key_rotation_failed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
+        "`request`; what an operator did: `admin_read`, `operator_refused`, `revocation_drilled`, `revocation_drill_failed`, a change; what a caller changed for itself: `invitation_claimed`, `key_rotated`, `client_secret_rotated`; an alert: `quota_used`, `new_network`, `unused_key_used`, `scopes_probed`, `key_rotation_failed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
     ),
     (
         "event.reason",
@@ -103,7 +104,7 @@ mod tests {
 
     use super::super::UpstreamFields;
     use super::super::clock::Clock;
-    use super::super::fields::{Change, DrillFacts, LimitFacts, Record, SignalFacts};
+    use super::super::fields::{Change, CredentialFacts, DrillFacts, LimitFacts, Record, SignalFacts};
     use super::super::mark::{CheckpointFacts, Follows, KEY_CHANGED, Mark, MarkKind};
     use super::super::tests::{line, sample};
     use super::super::write::write_mark;
@@ -164,7 +165,7 @@ mod tests {
             plan: Some("gold"),
             limit: Some(LimitFacts { name: "gold-day", used: Some((80, Timestamp::UNIX_EPOCH)) }),
             signal: SignalFacts { last_used: Some(Timestamp::UNIX_EPOCH), routes: Some(5) },
-            credential: Some(("jwt", Some("1"))),
+            credential: Some(CredentialFacts { kind: "jwt", id: Some("1"), issuer: Some("corp") }),
             scopes_required: &words,
             scopes_granted: &words,
             scopes_lent: &words,

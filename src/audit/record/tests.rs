@@ -77,7 +77,7 @@ fn a_full_record_has_every_field() {
         stage: Some("schema"),
         organization: Some("acme-corp"),
         plan: Some("gold"),
-        credential: Some(("jwt", Some("jti-1"))),
+        credential: Some(CredentialFacts { kind: "jwt", id: Some("jti-1"), issuer: Some("corp") }),
         scopes_required: &required,
         scopes_granted: &granted,
         violations: &violations,
@@ -115,7 +115,7 @@ fn a_full_record_has_every_field() {
         "bartizan": {
             "consumer": "acme", "api": "orders", "route": "POST /v1/orders", "stage": "schema",
             "cause": "upstream said \"no\"", "plan": "gold",
-            "credential": { "kind": "jwt", "id": "jti-1" },
+            "credential": { "kind": "jwt", "id": "jti-1", "issuer": "corp" },
             "scopes": { "required": ["orders:write"], "granted": ["orders:read"] },
             "violations": [{ "pointer": "/lines/0/quantity", "detail": "\"0\" is less than 1" }],
             "upstream": { "server": "http://10.1.0.7:9000", "duration": 900_000, "attempts": 2 },
@@ -146,7 +146,7 @@ fn absent_facts_are_left_out() {
     assert_eq!(json_of(&sample()), expected);
     let one = Record {
         domain: Some(b"a"),
-        credential: Some(("none", None)),
+        credential: Some(CredentialFacts { kind: "none", id: None, issuer: None }),
         upstream: Some(UpstreamFields { server: "u", duration: None, attempts: 1 }),
         ..sample()
     };

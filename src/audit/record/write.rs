@@ -13,7 +13,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::clock::Clock;
-use super::fields::{ALERTS, Change, DrillFacts, LimitFacts, Outcome, REQUEST, Record, SignalFacts, UpstreamFields};
+use super::fields::{
+    ALERTS, Change, CredentialFacts, DrillFacts, LimitFacts, Outcome, REQUEST, Record, SignalFacts, UpstreamFields,
+};
 use super::mark::{CheckpointFacts, Follows, Mark, MarkKind};
 use super::text::{TEXT_MAX, cut, is_hidden, is_plain};
 use crate::audit::chain::MARK;
@@ -217,10 +219,11 @@ fn bartizan(line: &mut Line<'_>, record: &Record<'_>, node: &str) {
         line.word(key!("last_used"), last_used.map(|at| at.to_string()).as_deref());
         line.number(key!("routes"), routes);
     });
-    if let Some((kind, id)) = record.credential {
+    if let Some(CredentialFacts { kind, id, issuer }) = record.credential {
         line.object(key!("credential"), |line| {
             line.word(key!("kind"), Some(kind));
             line.text(key!("id"), id);
+            line.text(key!("issuer"), issuer);
         });
     }
     line.object(key!("scopes"), |line| {

@@ -25,6 +25,7 @@ use self::server::listen;
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::log::Log;
 use super::output::{self, colour};
+use super::ready;
 use super::run::serve;
 use crate::daemon::Setup;
 use crate::proxy::downstream::listener::{self, Bound};
@@ -65,7 +66,8 @@ fn show(log: &Log) -> io::Result<u8> {
 
     start_services(ports.api.into_socket(), ports.issuer.into_socket(), issuer)?;
     let bound = vec![ports.proxy, ports.admin];
-    let setup = Setup { policy: unpacked.file().to_owned(), readable: Some(colour), bound };
+    let setup =
+        Setup { policy: unpacked.file().to_owned(), readable: Some(colour), checklist: ready::of_daemon, bound };
     let served = serve(setup, log, || {
         // Ignores the error: standard output may be closed.
         let _ = io::stdout().write_all(page.as_bytes());

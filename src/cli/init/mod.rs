@@ -4,6 +4,7 @@ mod draft;
 mod kong;
 mod new_file;
 mod soap;
+mod soap_tests;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ const DAYS: i64 = 7;
 #[derive(clap::Args)]
 #[command(
     after_help = "Example: bartizan init --openapi orders.openapi.yaml --upstream http://127.0.0.1:9000 --out policy.yaml
-      or: bartizan init --wsdl service.wsdl --upstream http://127.0.0.1:9000 --out policy.yaml
+      or: bartizan init --wsdl service.wsdl --upstream http://127.0.0.1:9000 --out policy.yaml    (with policy.test.yaml beside it)
       or: bartizan init --from kong kong.yaml --out policy.yaml    (with policy.test.yaml beside it)
 Then: bartizan check policy.yaml && bartizan run --policy policy.yaml"
 )]
@@ -128,6 +129,15 @@ fn read_wsdl(folder: &Path, document: &str) -> Option<XmlSchema> {
     schema
 }
 
+/// The tests of a WSDL's policy, and their file beside it.
+fn tests(policy: &Path, schema: &XmlSchema) -> Option<(PathBuf, String)> {
+    let service = schema.description()?;
+    let name = policy.file_name()?.to_string_lossy();
+    let stem = policy.file_stem()?.to_string_lossy();
+    let text = soap_tests::text(&name, soap::first_path(service), service, schema.schema());
+    Some((policy.with_file_name(format!("{stem}.test.yaml")), text))
+}
+
 fn write(arguments: &Arguments, service: &Service, document: &str) -> Result<(), String> {
     let key = api_key_format::mint("example-1").map_err(|_| "the system has no random bytes")?;
     let bytes = digest(&SHA256, key.expose_secret().as_bytes());
@@ -145,7 +155,14 @@ fn write(arguments: &Arguments, service: &Service, document: &str) -> Result<(),
     };
     match &arguments.out {
         None => drop(print(&text)),
-        Some(path) => new_file::create(path, &text)?,
+        Some(path) => {
+            let tests = match service {
+                Service::OpenApi(_) => None,
+                Service::Soap(schema) => tests(path, schema),
+            };
+            let policy = (path.clone(), text);
+            new_file::create_all(&tests.into_iter().chain([policy]).collect::<Vec<_>>())?;
+        }
     }
     // To standard error: the policy may be on standard output.
     output::message(format_args!(

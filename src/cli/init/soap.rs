@@ -49,6 +49,11 @@ pub(super) fn policy(service: &Description, given: &Given<'_>) -> String {
     text
 }
 
+/// The path of the first route.
+pub(super) fn first_path(service: &Description) -> &str {
+    paths(service).first().map_or("/service", |(path, _)| path)
+}
+
 /// The paths of the services, each with a comment.
 fn paths(service: &Description) -> BTreeSet<(&str, &'static str)> {
     let paths: BTreeSet<_> =

@@ -97,10 +97,11 @@ enum Action {
         /// Id of the grant
         id: String,
     },
-    /// Invite a consumer to claim its API key with a one-time code; prints the code and a hand-over sheet
-    #[command(after_help = "Example: bartizan consumer invite acme --expires 24h --url https://api.example.com
+    /// Invite a consumer to claim its credential with a one-time code; prints the code and a hand-over sheet
+    #[command(after_help = "Examples: bartizan consumer invite acme --expires 24h --url https://api.example.com
+          bartizan consumer invite acme --credential private_key_jwt --sheet acme.md
 The code is shown only once. Send it by another way than the sheet: `--sheet acme.md` writes the sheet to a file.
-The policy needs `self_service`.")]
+The policy needs `self_service`, and `token_service` for all but API keys.")]
     Invite(NewInvitation),
     /// List invitations and what became of them
     #[command(after_help = "Example: bartizan consumer invitations acme")]
@@ -114,7 +115,7 @@ The policy needs `self_service`.")]
         /// Id of the invitation
         id: String,
     },
-    /// Remove a consumer with its keys, invitations and grants
+    /// Remove a consumer with its keys, clients, invitations and grants
     #[command(after_help = "Example: bartizan consumer remove acme")]
     Remove {
         /// Name of the consumer

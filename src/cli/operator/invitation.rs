@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -11,31 +12,65 @@ use crate::cli::output::{self, Format};
 use crate::error_text;
 
 /// What is printed of each invitation.
-pub(super) const COLUMNS: [(&str, &str); 8] = [
+pub(super) const COLUMNS: [(&str, &str); 10] = [
     ("id", "ID"),
     ("consumer", "CONSUMER"),
+    ("credential", "CREDENTIAL"),
     ("state", "STATE"),
     ("expires", "EXPIRES"),
     ("claimed", "CLAIMED"),
     ("claimed_from", "FROM"),
     ("key", "KEY"),
+    ("client", "CLIENT"),
     ("created_by", "BY"),
 ];
+
+/// What a partner claims. The names are those of the admin API, of records and of RFC 7591.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Credential {
+    /// An API key
+    #[value(name = "api_key", alias = "api-key")]
+    ApiKey,
+    /// A client of the token service, with a secret that is made for it
+    #[value(name = "client_secret", alias = "client-secret")]
+    ClientSecret,
+    /// A client that signs assertions: the partner sends its public key
+    #[value(name = "private_key_jwt", alias = "private-key-jwt")]
+    PrivateKeyJwt,
+    /// A client that connects with a certificate, which the partner sends
+    #[value(name = "certificate")]
+    Certificate,
+}
+
+impl Credential {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+            Self::ClientSecret => "client_secret",
+            Self::PrivateKeyJwt => "private_key_jwt",
+            Self::Certificate => "certificate",
+        }
+    }
+}
 
 #[derive(clap::Args)]
 pub(super) struct NewInvitation {
     /// Name of the consumer
     name: String,
+    /// What the partner claims; all but an API key need the policy's `token_service`
+    #[arg(long = "credential", value_name = "CREDENTIAL", value_enum, default_value = "api_key")]
+    credential: Credential,
     /// When the invitation expires: a duration such as 24h, or a time; at most 30d
-    #[arg(long, aliases = ["for", "until"], default_value = "24h")]
+    #[arg(long, alias = "until", default_value = "24h")]
     expires: String,
-    /// How long the key is valid after the claim: a duration such as 90d, or `never`; default: 90d, or the policy's max_key_age
-    #[arg(long, value_name = "DURATION")]
+    /// How long the credential is valid after the claim: a duration such as 90d, or `never`; default: 90d, and of a key at most the
+    /// policy's max_key_age
+    #[arg(long, alias = "lifetime", value_name = "DURATION")]
     key_lifetime: Option<String>,
-    /// Scope to limit the key to, within the consumer's roles; may be repeated
+    /// Scope to limit the credential to, within the consumer's roles; may be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// Network to claim from and to use the key from, such as 203.0.113.0/24; may be repeated
+    /// Network to claim from and to use the credential from, such as 203.0.113.0/24; may be repeated
     #[arg(long = "from", value_name = "NETWORK")]
     networks: Vec<String>,
     /// URL that the partner calls, for the sheet; default: that of a host of an API
@@ -55,6 +90,7 @@ pub(super) struct NewInvitation {
 impl NewInvitation {
     fn body(&self) -> Value {
         let mut body = Map::from_iter([
+            ("credential".to_owned(), json!(self.credential.as_str())),
             ("expires".to_owned(), json!(self.expires)),
             ("url".to_owned(), json!(self.url)),
             ("note".to_owned(), json!(self.note)),

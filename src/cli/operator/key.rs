@@ -51,6 +51,12 @@ A key that the policy rotates (`rotate`) is delivered to its vault, and not prin
         #[arg(long)]
         consumer: Option<String>,
     },
+    /// Remove a key that was made at run time; it is refused as unknown
+    #[command(after_help = "Example: bartizan key remove acme-1")]
+    Remove {
+        /// Id of the key
+        id: String,
+    },
     /// Revoke a key from the next request on
     #[command(after_help = "Example: bartizan key revoke acme-1 --reason leaked")]
     Revoke {
@@ -164,6 +170,13 @@ fn act(arguments: &Arguments, operator: &Operator) -> Result<(), u8> {
                     ("note", "NOTE"),
                 ];
                 print_table(&keys, &columns);
+            }
+        }
+        Action::Remove { id } => {
+            let response = operator.send(&Method::DELETE, &format!("/v1/keys/{}", segment(id)), None)?;
+            match arguments.format {
+                Format::Json => print_json(&response),
+                Format::Text => output::message(format_args!("removed")),
             }
         }
         Action::Revoke { id, reason, force } => {

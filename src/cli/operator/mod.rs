@@ -2,6 +2,7 @@
 //! change the store directly.
 
 mod address;
+pub(super) mod client;
 pub(super) mod consumer;
 pub(super) mod drill;
 mod follow;
@@ -42,6 +43,7 @@ use crate::error_text;
 use crate::policy::compile;
 use crate::policy::{Policy, Rights};
 use crate::runtime::{InForce, Runtime};
+use crate::stages::auth::locations::CredentialLocations;
 use crate::state::registry::StoreConfig;
 
 /// Timeout of a whole exchange with a daemon.
@@ -103,6 +105,15 @@ impl DaemonArguments {
         };
         let backend = self.of_policy(policy, &runtime)?;
         Ok(Operator { runtime, backend })
+    }
+
+    /// Where the policy has credentials. `None`: the daemon is not given by its policy.
+    fn locations(&self) -> Option<CredentialLocations> {
+        if self.admin.is_some() {
+            return None;
+        }
+        let (policy, _) = compile::compile(self.policy.as_ref()?);
+        policy.map(|policy| policy.auth().locations.clone())
     }
 
     /// Returns the daemon of a policy if one answers, else its store if that is on this machine.

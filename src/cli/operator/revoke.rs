@@ -202,11 +202,20 @@ pub(super) fn print_revocation(format: Format, response: &Value) {
     let end = part("expires").map_or("until it is undone".to_owned(), |end| format!("until {end}"));
     output::message(format_args!("revoked {end}; `bartizan revoke undo ID` undoes it"));
     if let Some(hit) = response.get("hit") {
-        let keys = hit.get("active_keys").and_then(Value::as_u64).unwrap_or_default();
-        let keys = if keys == 1 { "1 active key".to_owned() } else { format!("{keys} active keys") };
-        match hit.get("last_used").and_then(Value::as_str) {
-            Some(at) => output::message(format_args!("this ends {keys}, last used at {at}")),
-            None => output::message(format_args!("this ends {keys}, never used as far as is known here")),
+        let count = |name: &str| hit.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let (keys, clients) = (count("active_keys"), count("active_clients"));
+        let active = |count: u64, what: &str| format!("{count} active {what}{}", if count == 1 { "" } else { "s" });
+        if clients > 0 {
+            let clients = active(clients, "client");
+            output::message(format_args!("this ends {clients} of the token service, and all tokens that were given"));
+        }
+        let keys = (keys > 0 || clients == 0).then(|| active(keys, "key"));
+        match (keys, hit.get("last_used").and_then(Value::as_str)) {
+            (None, _) => {}
+            (Some(keys), Some(at)) => output::message(format_args!("this ends {keys}, last used at {at}")),
+            (Some(keys), None) => {
+                output::message(format_args!("this ends {keys}, never used as far as is known here"));
+            }
         }
         let successors = hit.get("successors").and_then(Value::as_array).into_iter().flatten();
         for successor in successors.filter_map(Value::as_str) {

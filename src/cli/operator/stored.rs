@@ -40,7 +40,7 @@ pub(in crate::cli) fn compare(policy: Policy, file: &Path) -> Result<Problems, u
             }
             .open()?;
             let (consumers, keys) = (daemon.list("/v1/consumers")?, daemon.list("/v1/keys")?);
-            let content = StoreContent::read(consumers, keys);
+            let content = StoreContent::read(consumers, keys, daemon.list("/v1/clients")?);
             content.map_err(|error| fail(FAILED, &format!("the daemon's lists cannot be read: {error}")))?
         }
         Err(error) => return Err(fail(FAILED, &error.to_string())),

@@ -44,6 +44,31 @@ pub(super) struct Drill {
     pub(super) signed: bool,
 }
 
+/// Most bytes of the record that a daemon reads for its checklist.
+pub(super) const MOST_OF_DAEMON: u64 = 256 * 1024 * 1024;
+/// How much larger compressed files are, about, when they are read.
+const COMPRESSION: u64 = 10;
+
+/// The same for a daemon, which reads no more than [`MOST_OF_DAEMON`].
+///
+/// # Errors
+/// Why no record was looked at.
+pub(super) fn read_some(policy: &Policy) -> Result<RecordFacts, String> {
+    let size = |path: &PathBuf| {
+        let size = path.metadata().map_or(0, |metadata| metadata.len());
+        if path.extension().is_some_and(|ending| ending == "gz") { size.saturating_mul(COMPRESSION) } else { size }
+    };
+    let paths = own_files(policy)?;
+    let all = paths.iter().map(size).fold(0, u64::saturating_add);
+    if all > MOST_OF_DAEMON {
+        let mebibytes = all / (1024 * 1024);
+        return Err(format!(
+            "the record has about {mebibytes} MiB, which is too much to read here; use `bartizan ready`"
+        ));
+    }
+    read(&paths, &[], policy)
+}
+
 /// Reads the record in these files or folders, or else in the files of the policy's sinks.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::drills::RecordFacts;
-use super::node::NodeFacts;
+use crate::admin::launch_check::NodeFacts;
 use crate::cli::test::evidence::Evidence;
 use crate::policy::document::Document;
 use crate::policy::source::Place;

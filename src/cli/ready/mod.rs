@@ -14,16 +14,25 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use serde_json::Value;
 
+use self::drills::RecordFacts;
 use self::facts::Facts;
+use self::item::LinePlace;
 use self::report::Report;
 use super::exit_code::{DONE, FAILED, INVALID};
 use super::operator::DaemonArguments;
 use super::output::{self, Format};
 use super::test::evidence::{self, Evidence};
+use crate::admin::launch_check::NodeFacts;
 use crate::error_text;
 use crate::policy::Policy;
 use crate::policy::compile;
+use crate::policy::diagnostic::{Problem, Problems, Severity};
+use crate::policy::written::WrittenPolicy;
+
+/// Why there is no evidence of tests.
+const NO_TESTS: &str = "the policy has no tests";
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: bartizan ready --policy policy.yaml --record /var/log/bartizan/ --html ready.html
@@ -77,13 +86,7 @@ fn made(arguments: &Arguments) -> Result<u8, u8> {
             (drills::read(&arguments.record, &arguments.public_key, &policy), node::ask(&arguments.daemon, &policy))
         }
     };
-    let now = Timestamp::now();
-    // Nobody reads fractions of a second.
-    let now = now.round(jiff::Unit::Second).unwrap_or(now);
-    let (document, at) = (&written.document, written.at());
-    let items = checks::all(&Facts { policy: &policy, document, at, tests, record, node, now });
-    let (file, digest) = (file.display().to_string(), policy.digest().to_string());
-    let report = Report { file, digest, at: now, offline: arguments.offline, items };
+    let report = Report { offline: arguments.offline, ..judged(file, (&policy, &written), tests, record, node) };
     match arguments.format {
         Format::Json => output::print(&format!("{:#}\n", report.json())),
         Format::Text => output::print(&report.text(output::colour(&std::io::stdout()))),
@@ -95,13 +98,57 @@ fn made(arguments: &Arguments) -> Result<u8, u8> {
     Ok(if report.is_ready() { DONE } else { FAILED })
 }
 
+/// Judges a policy by what was looked at.
+fn judged(
+    file: &Path,
+    (policy, written): (&Policy, &WrittenPolicy),
+    tests: Result<Evidence, String>,
+    record: Result<RecordFacts, String>,
+    node: Result<NodeFacts, String>,
+) -> Report {
+    let now = Timestamp::now();
+    // Nobody reads fractions of a second.
+    let now = now.round(jiff::Unit::Second).unwrap_or(now);
+    let (document, at) = (&written.document, written.at());
+    let items = checks::all(&Facts { policy, document, at, tests, record, node, now });
+    let (file, digest) = (file.display().to_string(), policy.digest().to_string());
+    Report { file, digest, at: now, offline: false, items }
+}
+
+/// The checklist for the admin listener of a daemon, which says itself what it knows. It blocks.
+///
+/// # Errors
+/// The policy file, or one of its tests, has errors.
+pub(super) fn of_daemon(file: &Path, node: NodeFacts) -> Result<Value, String> {
+    let (compiled, problems) = compile::compile_written(file);
+    let (policy, written) = compiled.ok_or_else(|| first("the policy file has errors", problems.iter()))?;
+    let tests = match evidence::beside(file) {
+        Ok(files) if files.is_empty() => Err(NO_TESTS.to_owned()),
+        Ok(files) => {
+            let broken =
+                |problems: Vec<Problems>| first("a test file has errors", problems.iter().flat_map(Problems::iter));
+            Ok(evidence::of(&files, &policy).map_err(broken)?)
+        }
+        Err(error) => Err(error),
+    };
+    let record = drills::read_some(&policy);
+    Ok(judged(file, (&policy, &written), tests, record, Ok(node)).short_json())
+}
+
+/// What is wrong, with the first error of these problems.
+fn first<'p>(what: &str, mut problems: impl Iterator<Item = &'p Problem>) -> String {
+    let Some(problem) = problems.find(|problem| problem.severity == Severity::Error) else { return what.to_owned() };
+    let place = problem.place.clone().map(|place| format!("{}: ", LinePlace::from(place))).unwrap_or_default();
+    format!("{what}: {place}{}; `bartizan check` and `bartizan test` show all", problem.message)
+}
+
 /// Runs the tests of the policy. The inner error says why there are none.
 fn tests(arguments: &Arguments, file: &Path, policy: &Policy) -> Result<Result<Evidence, String>, u8> {
     let files = match arguments.tests.is_empty() {
         false => arguments.tests.clone(),
         true => match evidence::beside(file) {
             Err(error) => return Ok(Err(error)),
-            Ok(files) if files.is_empty() => return Ok(Err("the policy has no tests".to_owned())),
+            Ok(files) if files.is_empty() => return Ok(Err(NO_TESTS.to_owned())),
             Ok(files) => files,
         },
     };

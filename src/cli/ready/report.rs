@@ -17,6 +17,9 @@ fn style(status: Status) -> Style {
     Style::new().fg_color(Some(colour.into()))
 }
 
+/// Most findings of an item that a short report has.
+const SHOWN: usize = 100;
+
 /// The whole checklist.
 pub(super) struct Report {
     /// The policy file.
@@ -78,6 +81,15 @@ impl Report {
 
     /// For programs.
     pub(super) fn json(&self) -> Value {
+        self.json_with(usize::MAX)
+    }
+
+    /// The same with a few findings of each item, and how many there are.
+    pub(super) fn short_json(&self) -> Value {
+        self.json_with(SHOWN)
+    }
+
+    fn json_with(&self, most: usize) -> Value {
         let finding = |finding: &Finding| {
             let Finding { message, help, line } = finding;
             json!({
@@ -86,10 +98,10 @@ impl Report {
             })
         };
         let items = self.items.iter().map(|item| {
-            let findings: Vec<_> = item.findings.iter().map(finding).collect();
+            let findings: Vec<_> = item.findings.iter().take(most).map(finding).collect();
             json!({
                 "name": item.name, "asks": item.asks, "status": item.status.as_str(), "evidence": item.evidence,
-                "findings": findings,
+                "findings": findings, "more": item.findings.len().saturating_sub(most),
             })
         });
         let mut object = json!({

@@ -17,8 +17,9 @@ use crate::evidence::unused::{Finding, Patch, Unused};
 #[command(after_help = "Example: bartizan report unused --policy policy.yaml --since 30d audit-*.jsonl.gz audit.jsonl
 Example: bartizan report unused --policy policy.yaml --patch audit.jsonl | patch -p0
 The patch takes out scopes of roles, routes and keys that were not used; the policy still loads without them, and allows nobody more.
-Consumers, clients and the scopes of single consumers are only reported, and so is what is behind an alias.
+Consumers, clients, issuers and the scopes of single consumers are only reported, and so is what is behind an alias.
 Upstreams get the caller's scopes as X-Consumer-Scopes and may enforce them, which no record shows: ask there before a scope goes. A call that auth or scope refused is no use of a scope.
+Issuers are reported if every record names the issuer of its token, and if no client may exchange their tokens.
 Exit codes: 0 everything was used, 1 something was not, 2 wrong usage, a policy with errors, or too little of a record.")]
 pub(super) struct Arguments {
     /// The policy in force
@@ -93,6 +94,7 @@ fn of_programs(unused: &Unused, findings: &BTreeSet<Finding>, patch: &Patch, rea
             Finding::Consumer(consumer) => json!({"kind": "consumer", "consumer": consumer}),
             Finding::Key { consumer, key } => json!({"kind": "key", "consumer": consumer, "key": key}),
             Finding::Client { consumer, client } => json!({"kind": "client", "consumer": consumer, "client": client}),
+            Finding::Issuer(issuer) => json!({"kind": "issuer", "issuer": issuer}),
         })
         .collect();
     let (first, last) = unused.window.ends().unzip();
@@ -166,5 +168,6 @@ fn shown(finding: &Finding) -> String {
         Finding::Consumer(consumer) => format!("consumer {consumer}: did not call"),
         Finding::Key { consumer, key } => format!("key {key} of {consumer}: was not sent"),
         Finding::Client { consumer, client } => format!("client {client} of {consumer}: was not seen"),
+        Finding::Issuer(issuer) => format!("issuer {issuer}: no token of it was accepted"),
     }
 }

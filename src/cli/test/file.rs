@@ -89,6 +89,8 @@ pub(super) struct LongRequest {
 /// The words for `cors`.
 pub(super) const ALLOW: &str = "allow";
 pub(super) const REFUSE: &str = "refuse";
+/// The status of a call that would be forwarded, if the server has no other.
+pub(super) const GRPC_OK: &str = "OK";
 
 /// The expected result of a request.
 #[derive(Debug)]
@@ -103,8 +105,10 @@ pub(super) enum Expect {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Facts {
-    /// Status of the response; 200 for a request that would be forwarded.
+    /// Status of the response; 200 for a request that would be forwarded. For gRPC calls: the HTTP status that the refusal would have.
     pub(super) status: Option<u16>,
+    /// Name of the gRPC status; `OK` for a call that would be forwarded.
+    pub(super) grpc_status: Option<String>,
     /// Code of the refusal.
     pub(super) code: Option<String>,
     /// The stage that refused.

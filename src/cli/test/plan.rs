@@ -1,5 +1,6 @@
 //! Turns a test file into a plan: resolves names against the policy and reports every mistake at its place.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::file::{ALLOW, Expect, Facts, File, LongRequest, REFUSE, Request, Test, Who};
+use super::file::{ALLOW, Expect, Facts, File, GRPC_OK, LongRequest, REFUSE, Request, Test, Who};
 use crate::cli::request_defaults::{FROM, media_type, split};
 use crate::error_text;
+use crate::grpc;
 use crate::policy::diagnostic::{Problems, did_you_mean};
 use crate::policy::yaml_file;
 use crate::policy::{At, Period, Policy};
@@ -336,7 +338,10 @@ impl Reader<'_> {
         let codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
         let stages: Vec<&str> = Stage::ALL.iter().map(|stage| stage.as_str()).collect();
         let routes: Vec<&str> = self.policy.routes().iter().map(|route| &**route.name()).collect();
+        let statuses: BTreeSet<&str> = Reason::ALL.iter().map(|reason| grpc::status(*reason).1).collect();
+        let statuses: Vec<&str> = statuses.into_iter().chain([GRPC_OK, "none"]).collect();
         for (key, what, written, names) in [
+            ("grpc_status", "gRPC status", &facts.grpc_status, &statuses),
             ("code", "code", &facts.code, &codes),
             ("stage", "stage", &facts.stage, &stages),
             ("route", "route", &facts.route, &routes),
@@ -351,7 +356,7 @@ impl Reader<'_> {
         }
         if *facts == Facts::default() && !at.damaged() {
             self.problems.error(at.place(), "this expectation is empty").help(
-                "write `allow`, or some of `status`, `code`, `stage`, `scopes`, `granted`, `violations`, `consumer`, \
+                "write `allow`, or some of `status`, `grpc_status`, `code`, `stage`, `scopes`, `granted`, `violations`, `consumer`, \
                  `route`, `would_refuse`, `upstream_path`, `cors`, `hidden`",
             );
         }
@@ -361,7 +366,7 @@ impl Reader<'_> {
     fn one_of(&mut self, what: &str, written: &str, names: &[&str], at: At<'_>) {
         if !names.contains(&written) {
             let help = did_you_mean(written, names.iter().copied())
-                .unwrap_or_else(|| format!("the {what}s are {}", names.join(", ")));
+                .unwrap_or_else(|| format!("write one of {}", names.join(", ")));
             self.problems.error(at.place(), format!("there is no {what} `{written}`")).help(help);
         }
     }

@@ -100,7 +100,7 @@ fn tested_json(tested: &Tested) -> Value {
         "ok": tested.passed(),
         "differences": differences,
         "got": {
-            "status": got.status, "code": got.code, "stage": got.stage, "detail": got.detail,
+            "status": got.status, "grpc_status": got.grpc_status, "code": got.code, "stage": got.stage, "detail": got.detail,
             "violations": violations, "scopes": got.scopes, "granted": got.granted, "consumer": got.consumer,
             "route": got.route, "would_refuse": got.would_refuse,
             "upstream_path": got.upstream_path, "cors": got.cors, "hidden": got.hidden,

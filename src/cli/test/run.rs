@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::coverage::Coverage;
-use super::file::{ALLOW, Facts, REFUSE};
+use super::file::{ALLOW, Facts, GRPC_OK, REFUSE};
 use super::plan::{Case, Group, Plan};
+use crate::grpc;
 use crate::rehearsal::mint::Credential;
 use crate::rehearsal::request::Moment;
 use crate::rehearsal::trace::RehearsalTrace;
@@ -31,6 +32,8 @@ pub(super) struct Difference {
 #[derive(Default)]
 pub(super) struct Got {
     pub(super) status: u16,
+    /// Of a call of gRPC.
+    pub(super) grpc_status: Option<&'static str>,
     pub(super) code: Option<&'static str>,
     pub(super) stage: Option<&'static str>,
     /// The detail that the caller would read.
@@ -97,15 +100,16 @@ async fn ask<'c>(
         {
             return impossible(problem);
         }
+        let is_grpc = request.is_grpc();
         let trace = plan.rehearsal.trace(request, Moment { at, since }).await;
         coverage.note(&trace);
-        got = Got::of(&trace);
+        got = Got::of(&trace, is_grpc);
     }
     tested(differences(&case.expect, &got), got)
 }
 
 impl Got {
-    fn of(trace: &RehearsalTrace) -> Self {
+    fn of(trace: &RehearsalTrace, is_grpc: bool) -> Self {
         let refusal = trace.refusal();
         let owned = |names: &[Box<str>]| names.iter().map(ToString::to_string).collect();
         let refusals = trace.would_refuse().iter().chain(refusal);
@@ -116,6 +120,7 @@ impl Got {
                 None if trace.ends_here() => 204,
                 None => 200,
             },
+            grpc_status: is_grpc.then(|| refusal.map_or(GRPC_OK, |refusal| grpc::status(refusal.reason()).1)),
             code: refusal.map(|refusal| refusal.reason().code()),
             stage: refusal.map(|refusal| refusal.stage().as_str()),
             detail: refusal.map(|refusal| refusal.detail().to_owned()),
@@ -146,6 +151,7 @@ fn differences(expect: &Facts, got: &Got) -> Vec<Difference> {
     let pointers: Vec<String> = got.violations.iter().map(|(pointer, _)| pointer.clone()).collect();
     let facts = [
         ("status", expect.status.map(|status| status.to_string()), got.status.to_string()),
+        ("grpc_status", expect.grpc_status.clone(), or_none(got.grpc_status)),
         ("code", expect.code.clone(), or_none(got.code)),
         ("stage", expect.stage.clone(), or_none(got.stage)),
         ("route", expect.route.clone(), or_none(got.route.as_deref())),

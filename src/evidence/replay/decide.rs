@@ -249,7 +249,7 @@ impl Replayer {
         } else {
             self.scopes(record, requirement, holder, stronger, gap)?;
         }
-        let consumer = record.consumer().unwrap_or_default();
+        let consumer = holder.name(record);
         if requirement.only().is_some_and(|only| !only.iter().any(|one| **one == *consumer)) {
             return Err(Reason::ConsumerNotApproved.code());
         }
@@ -305,7 +305,7 @@ impl Replayer {
     /// Whether what a request names is the caller's; `None` if that is not recorded.
     fn owns(&self, record: &Record<'_>, condition: &Condition, holder: &Holder<'_>, path: &str) -> Option<bool> {
         let is_token = record.credential().0.is_none_or(|kind| !matches!(kind, "api_key" | "certificate"));
-        let consumer = record.consumer().unwrap_or_default();
+        let consumer = holder.name(record);
         if let Some(name) = condition.attribute()
             && (holder.consumer.is_none() || (is_token && self.claimed.contains(name)))
         {
@@ -314,7 +314,7 @@ impl Replayer {
         condition.is_met_by_path(path, |owned, value| match owned {
             Owned::Consumer => consumer == value,
             // Without a user, the record has the consumer there.
-            Owned::User => record.user() == value && record.user() != consumer,
+            Owned::User => record.user() == value && Some(record.user()) != record.consumer(),
             Owned::Attribute(name) => {
                 let values = holder.consumer.and_then(|consumer| consumer.attributes().get(name));
                 values.is_some_and(|values| values.iter().any(|one| **one == *value))

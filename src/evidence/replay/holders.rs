@@ -11,6 +11,7 @@ use crate::policy::Policy;
 use crate::refusal::Reason;
 use crate::stages::auth::api_key::Key;
 use crate::stages::auth::caller::Consumer;
+use crate::stages::auth::claims::OWN_ISSUER;
 use crate::stages::auth::jwt::Issuer;
 use crate::state::registry::entry::Identity;
 
@@ -18,20 +19,27 @@ use crate::state::registry::entry::Identity;
 #[derive(Debug)]
 struct Known {
     consumer: Arc<Consumer>,
-    has_tokens: bool,
+    /// Whose tokens it may have.
+    issuers: HashSet<Box<str>>,
     has_certificates: bool,
-    /// Further credentials of it may be in the store.
-    has_more: bool,
+    /// Clients of the token service may be in the store.
+    has_clients: bool,
 }
 
 /// Who holds credentials under a policy.
 #[derive(Debug)]
 pub(super) struct Holders {
     consumers: HashMap<Box<str>, Known, ahash::RandomState>,
+    /// By issuer and id.
+    identified: HashMap<(Box<str>, Box<str>), Arc<Consumer>, ahash::RandomState>,
     keys: HashMap<Box<str>, Key, ahash::RandomState>,
     max_key_age: Option<SignedDuration>,
-    /// Issuers whose tokens need no listed consumer.
-    open_issuers: HashSet<Box<str>>,
+    /// Issuers and introspection endpoints, and whether their tokens need no listed consumer.
+    issuers: HashMap<Box<str>, bool, ahash::RandomState>,
+    /// Of issuers that have tenants.
+    tenants: HashMap<Box<str>, HashSet<Box<str>>, ahash::RandomState>,
+    /// Endpoints are asked about the tokens of issuers that nobody knows, too.
+    introspects: bool,
     /// Operators may have added consumers and keys.
     has_store: bool,
 }
@@ -53,28 +61,58 @@ pub(super) enum Standing<'h> {
     Unknown,
 }
 
+impl Known {
+    /// Of a credential that the policy lists, or does not.
+    fn standing(&self, is_listed: bool) -> Standing<'_> {
+        if is_listed { Standing::Good(self.holder()) } else { Standing::Refused(Reason::UnknownConsumer) }
+    }
+
+    fn holder(&self) -> Holder<'_> {
+        Holder { consumer: Some(&self.consumer), key: None }
+    }
+}
+
 impl Holders {
     pub(super) fn of(policy: &Policy) -> Self {
         let auth = policy.auth();
         let has_clients = policy.token_service().is_some() || policy.has_store();
+        let identified = |consumer: &Arc<Consumer>| {
+            let of_issuer = |identity: &Identity| match identity {
+                Identity::Issuer { issuer, id } => Some(((issuer.clone(), id.clone()), Arc::clone(consumer))),
+                Identity::Certificate(_) | Identity::CertificateSan(_) => None,
+            };
+            auth.directory.identities(consumer.name()).into_iter().filter_map(of_issuer).collect::<Vec<_>>()
+        };
         let known = |consumer: &Arc<Consumer>| {
             let identities = auth.directory.identities(consumer.name());
-            let tokens = identities.iter().filter(|identity| matches!(identity, Identity::Issuer { .. })).count();
+            let issuer = |identity: &&Identity| match identity {
+                Identity::Issuer { issuer, .. } => Some(issuer.clone()),
+                Identity::Certificate(_) | Identity::CertificateSan(_) => None,
+            };
             let known = Known {
                 consumer: Arc::clone(consumer),
-                has_tokens: tokens > 0,
-                has_certificates: tokens < identities.len(),
-                has_more: has_clients,
+                issuers: identities.iter().filter_map(issuer).collect(),
+                has_certificates: identities.iter().any(|identity| issuer(identity).is_none()),
+                has_clients,
             };
             (Box::from(&**consumer.name()), known)
         };
+        let mut tenants: HashMap<Box<str>, HashSet<Box<str>>, _> = HashMap::default();
+        for issuer in auth.issuers().map(Issuer::settings) {
+            if let Some(tenant) = &issuer.tenant {
+                tenants.entry(issuer.name.clone()).or_default().insert(tenant.value.clone());
+            }
+        }
         let issuers = auth.issuers().map(Issuer::settings);
         let issuers = issuers.chain(auth.introspection.iter().map(|endpoint| endpoint.settings()));
         Self {
+            identified: auth.directory.listed().values().flat_map(identified).collect(),
             consumers: auth.directory.listed().values().map(known).collect(),
             keys: auth.keys.listed().map(|key| (key.id.clone(), key.clone())).collect(),
             max_key_age: auth.keys.max_age(),
-            open_issuers: issuers.filter(|one| one.default_plan.is_some()).map(|one| one.name.clone()).collect(),
+            issuers: issuers.map(|one| (one.name.clone(), one.default_plan.is_some())).collect(),
+            tenants,
+            introspects: !auth.introspection.is_empty(),
             has_store: policy.has_store(),
         }
     }
@@ -85,22 +123,64 @@ impl Holders {
         if kind == "api_key" {
             return self.of_key(name, id.unwrap_or_default(), record);
         }
-        let is_certificate = kind == "certificate";
+        match (kind, record.issuer()) {
+            ("certificate", _) => self.of_certificate(name),
+            (_, Some(issuer)) => self.of_token(name, issuer),
+            (_, None) => self.of_unnamed_token(name),
+        }
+    }
+
+    fn of_certificate(&self, name: &str) -> Standing<'_> {
         match self.consumers.get(name) {
-            Some(known) if if is_certificate { known.has_certificates } else { known.has_tokens } => {
-                Standing::Good(Holder { consumer: Some(&known.consumer), key: None })
-            }
-            Some(known) if known.has_more => Standing::Stored(Holder { consumer: Some(&known.consumer), key: None }),
-            Some(_) => Standing::Refused(Reason::UnknownConsumer),
+            Some(known) => known.standing(known.has_certificates),
             None if self.has_store => Standing::Unknown,
-            None if is_certificate => Standing::Refused(Reason::UnknownConsumer),
-            // `ISSUER:ID`, as consumers are called that no policy lists.
-            None => match name.split_once(':').filter(|(issuer, _)| self.open_issuers.contains(*issuer)) {
-                Some(_) => Standing::Good(Holder { consumer: None, key: None }),
-                // It was listed: which issuer its tokens are of is not recorded.
-                None if self.open_issuers.is_empty() => Standing::Refused(Reason::UnknownConsumer),
-                None => Standing::Unknown,
-            },
+            None => Standing::Refused(Reason::UnknownConsumer),
+        }
+    }
+
+    fn of_token(&self, name: &str, issuer: &str) -> Standing<'_> {
+        // A policy that gives the issuer another name knows its tokens by that: names are all that a record has.
+        let Some(is_open) = self.issuers.get(issuer) else {
+            return if self.introspects { Standing::Unknown } else { Standing::Refused(Reason::InvalidToken) };
+        };
+        // `ISSUER:ID`, as consumers are called that neither the policy nor the store lists.
+        if let Some(id) = name.strip_prefix(issuer).and_then(|rest| rest.strip_prefix(':')) {
+            return match self.identified.get(&(Box::from(issuer), Box::from(id))) {
+                Some(consumer) => Standing::Good(Holder { consumer: Some(consumer), key: None }),
+                None if !self.has_tenant(issuer, id) => Standing::Refused(Reason::InvalidToken),
+                None if *is_open => Standing::Good(Holder::unknown()),
+                None => Standing::Refused(Reason::UnknownConsumer),
+            };
+        }
+        match self.consumers.get(name) {
+            Some(known) if known.issuers.contains(issuer) => Standing::Good(known.holder()),
+            // Operators add clients to a consumer of the policy, but no identities at issuers.
+            Some(known) if *issuer == *OWN_ISSUER && known.has_clients => Standing::Stored(known.holder()),
+            // It goes on as `ISSUER:ID`, but the id is not recorded.
+            _ if *is_open => Standing::Unknown,
+            None if self.has_store => Standing::Unknown,
+            _ => Standing::Refused(Reason::UnknownConsumer),
+        }
+    }
+
+    /// Whether the tenant of an id is one of those of its issuer, if that has tenants.
+    fn has_tenant(&self, issuer: &str, id: &str) -> bool {
+        let tenants = self.tenants.get(issuer);
+        tenants.is_none_or(|all| id.split_once('/').is_some_and(|(tenant, _)| all.contains(tenant)))
+    }
+
+    /// Of recorders that did not write who issued a token.
+    fn of_unnamed_token(&self, name: &str) -> Standing<'_> {
+        let is_open = |issuer: &str| self.issuers.get(issuer).is_some_and(|is_open| *is_open);
+        match self.consumers.get(name) {
+            Some(known) if known.issuers.is_empty() && known.has_clients => Standing::Stored(known.holder()),
+            Some(known) => known.standing(!known.issuers.is_empty()),
+            None if self.has_store => Standing::Unknown,
+            None if name.split_once(':').is_some_and(|(issuer, _)| is_open(issuer)) => {
+                Standing::Good(Holder::unknown())
+            }
+            None if self.issuers.values().any(|is_open| *is_open) => Standing::Unknown,
+            None => Standing::Refused(Reason::UnknownConsumer),
         }
     }
 
@@ -126,6 +206,11 @@ impl Holder<'_> {
     /// That of a credential of which nothing is known but what the record says.
     pub(super) fn unknown() -> Self {
         Self { consumer: None, key: None }
+    }
+
+    /// The name that its consumer has under this policy.
+    pub(super) fn name<'n>(&'n self, record: &'n Record<'_>) -> &'n str {
+        self.consumer.map_or_else(|| record.consumer().unwrap_or_default(), |consumer| consumer.name())
     }
 
     /// Whether its credential is good from an address.

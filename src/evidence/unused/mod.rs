@@ -36,6 +36,8 @@ pub(crate) enum Finding {
     Key { consumer: String, key: String },
     /// A client that was not seen at the token service.
     Client { consumer: String, client: String },
+    /// An issuer or an introspection endpoint of which no token was accepted.
+    Issuer(String),
 }
 
 /// The policy without what was not used.
@@ -117,7 +119,18 @@ impl Unused {
             let clients = unsent("clients").into_iter();
             findings.extend(clients.map(|client| Finding::Client { consumer: owner(), client: client.to_owned() }));
         }
+        let unused = self.used.unused_issuers().filter(|name| !self.may_be_exchanged(name));
+        findings.extend(unused.map(|name| Finding::Issuer(name.to_owned())));
         findings
+    }
+
+    /// Whether clients of the token service may exchange tokens of this issuer: that is not on record.
+    fn may_be_exchanged(&self, issuer: &str) -> bool {
+        let written = self.side.written();
+        let consumers = written.get("consumers").into_iter().flat_map(diff::Value::entries);
+        let mut clients = consumers.flat_map(|(_, one)| one.get("clients").map(diff::Value::items).unwrap_or_default());
+        let has_others = written.get("token_service").is_some() && written.get("store").is_some();
+        has_others || clients.any(|one| one.get("exchange").is_some_and(|issuers| issuers.texts().contains(&issuer)))
     }
 
     /// Scopes of roles and of consumers that were not used.
@@ -194,7 +207,9 @@ impl Unused {
                 (path, self.position(&["consumers", consumer, "keys"], is_key)?)
             }
             // For people to decide: others may need them.
-            Finding::ConsumerScope { .. } | Finding::Consumer(_) | Finding::Client { .. } => return None,
+            Finding::ConsumerScope { .. } | Finding::Consumer(_) | Finding::Client { .. } | Finding::Issuer(_) => {
+                return None;
+            }
         };
         Some(Edit { path, drop: BTreeSet::from([position]) })
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::evidence::record::{Record, Text};
 use crate::policy::{Access, Policy, Route};
+use crate::stages::auth::claims::OWN_ISSUER;
+use crate::stages::auth::jwt::Issuer;
 use crate::stages::mask::Mask;
 
 /// Most policies that are counted separately.
@@ -34,6 +36,10 @@ pub(super) struct UseOf {
     asked: HashSet<usize, ahash::RandomState>,
     /// Ids of keys and clients that were sent.
     credentials: ByName<bool>,
+    /// Issuers and introspection endpoints, and whether a token of theirs is on record.
+    issuers: ByName<bool>,
+    /// A token is on record without its issuer.
+    has_unnamed_tokens: bool,
     /// Digests of the policies that have decided.
     policies: HashSet<Box<str>, ahash::RandomState>,
 }
@@ -46,12 +52,19 @@ impl UseOf {
             of_api.insert(Box::from(&**route.name()), Arc::clone(route));
         }
         let listed = policy.auth().directory.listed().keys();
+        let auth = policy.auth();
+        let issuers = auth.issuers().map(Issuer::settings);
+        let issuers = issuers.chain(auth.introspection.iter().map(|endpoint| endpoint.settings()));
+        // Who may have tokens of the token service is a matter of its clients.
+        let names = issuers.map(|one| one.name.clone()).filter(|name| **name != *OWN_ISSUER);
         Self {
             routes,
             consumers: listed.map(|name| (name.clone(), Used::default())).collect(),
             others: Used::default(),
             asked: HashSet::default(),
             credentials: credentials.map(|id| (id, false)).collect(),
+            issuers: names.map(|name| (name, false)).collect(),
+            has_unnamed_tokens: false,
             policies: HashSet::default(),
         }
     }
@@ -65,6 +78,15 @@ impl UseOf {
             && let Some(is_sent) = self.credentials.get_mut(id)
         {
             *is_sent = true;
+        }
+        match (record.credential().0, record.issuer()) {
+            (_, Some(issuer)) => {
+                if let Some(is_sent) = self.issuers.get_mut(issuer) {
+                    *is_sent = true;
+                }
+            }
+            (Some("jwt" | "introspected"), None) => self.has_unnamed_tokens = true,
+            _ => {}
         }
         let Some(route) = record.route().and_then(|(api, route)| self.routes.get(api)?.get(route)) else { return };
         self.asked.insert(route.index());
@@ -101,6 +123,12 @@ impl UseOf {
     /// Whether a key or a client was sent.
     pub(super) fn is_sent(&self, id: &str) -> bool {
         self.credentials.get(id).is_none_or(|is_sent| *is_sent)
+    }
+
+    /// Issuers of which no token is on record. Empty if some records do not name the issuer.
+    pub(super) fn unused_issuers(&self) -> impl Iterator<Item = &str> {
+        let unsent = self.issuers.iter().filter(|(_, is_sent)| !**is_sent).map(|(name, _)| &**name);
+        unsent.filter(|_| !self.has_unnamed_tokens)
     }
 
     /// How many policies have decided, and whether this is one of them.

@@ -56,9 +56,22 @@ fn add(
 ) {
     let exchange = written.exchange.iter().map(|name| Box::from(name.as_str()));
     let (dpop, introspect) = (written.dpop.unwrap_or(false), written.introspect.unwrap_or(false));
-    let Some(known) = clients.get_mut(id) else {
-        let (consumer, exchange) = (Arc::clone(consumer), exchange.collect());
-        clients.insert(id.into(), Client { id: id.into(), consumer, credential, dpop, exchange, introspect });
+    // Nothing else has it yet.
+    let Some(known) = clients.get_mut(id).and_then(Arc::get_mut) else {
+        let client = Client {
+            id: id.into(),
+            consumer: Arc::clone(consumer),
+            credential,
+            scopes: None,
+            networks: None,
+            created: None,
+            issued: None,
+            expires: None,
+            dpop,
+            exchange: exchange.collect(),
+            introspect,
+        };
+        clients.insert(id.into(), Arc::new(client));
         return;
     };
     match (&mut known.credential, credential) {

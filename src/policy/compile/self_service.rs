@@ -19,12 +19,14 @@ use crate::stages::schema::{Bounds, Requirement};
 use crate::stages::scope;
 use crate::state::ledger::LimitId;
 
-/// How often a caller may replace keys: each one is kept for long, and every node learns of it.
+/// How often a caller may replace keys, and an address secrets: every node learns of each, and keys are kept for long.
 const ROTATIONS: (NonZeroU32, Duration) = (NonZeroU32::new(20).unwrap(), Duration::from_secs(3600));
 /// Default of `rate`.
 const RATE: (NonZeroU32, Duration) = (NonZeroU32::new(60).unwrap(), Duration::from_secs(60));
 /// Largest body of a request.
 const MAX_BODY: u64 = 4 * 1024;
+/// Largest body of a claim that may have a certificate in it, with its chain.
+const MAX_CLAIM: u64 = 16 * 1024;
 /// How long a request may take to arrive.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -52,7 +54,8 @@ pub(super) fn compile(
     let path = path(context, written, at.key("path"))?;
     overlaps(context, apis, &path, at.key("path"));
     let service = SelfService { path };
-    endpoints(context, (written, &service, locations), apis, at);
+    let largest_claim = if document.token_service.is_some() { MAX_CLAIM } else { MAX_BODY };
+    endpoints(context, (written, &service, locations), largest_claim, apis, at);
     Some(service)
 }
 
@@ -88,6 +91,7 @@ fn overlaps(context: &mut Context<'_>, apis: &Apis, path: &str, at: At<'_>) {
 fn endpoints(
     context: &mut Context<'_>,
     (written, service, locations): (&document::SelfService, &SelfService, &CredentialLocations),
+    largest_claim: u64,
     apis: &mut Apis,
     at: At<'_>,
 ) {
@@ -98,7 +102,11 @@ fn endpoints(
     apis.apis.push(Arc::clone(&api));
     let rate = written.rate.map_or(RATE, |Rate { count, per }| (count, per));
     for (endpoint, method, _) in SelfEndpoint::ALL {
-        let (count, per) = if endpoint == SelfEndpoint::RotateKey { ROTATIONS } else { rate };
+        let (count, per) = match endpoint {
+            SelfEndpoint::RotateKey | SelfEndpoint::RotateSecret => ROTATIONS,
+            _ => rate,
+        };
+        let max_size = if endpoint == SelfEndpoint::ClaimInvitation { largest_claim } else { MAX_BODY };
         let name = format!("{method} {}", service.path_of(endpoint));
         let Ok(pattern) = Pattern::parse(&name) else { continue };
         let limit = Limit::rate(LimitId::route(API, &name), "self_service", count, per, Some(count));
@@ -115,7 +123,7 @@ fn endpoints(
             access,
             networks: None,
             limits: RouteLimits { rate, class: None, cost: NonZeroU32::MIN },
-            request: Requirement::new(Bounds { max_size: MAX_BODY, outer_size: MAX_BODY, deadline: DEADLINE }),
+            request: Requirement::new(Bounds { max_size, outer_size: max_size, deadline: DEADLINE }),
             response: None,
             reporting: Reporting::default(),
             mask_reporting: Reporting::default(),

@@ -63,9 +63,10 @@ pub(super) fn compile(
             "write `store: state/` for one node, or `store: { redis: URL }` for several",
         );
     }
-    if clients.is_empty() && !at.damaged() {
+    if clients.is_empty() && document.self_service.is_none() && !at.damaged() {
         context.problems.warning(at.key_place(), "the token service has no clients").help(
-            "write `clients:` under a consumer, such as `{ id: acme-1, secret_sha256: \"64 hexadecimal digits\" }`",
+            "write `clients:` under a consumer, such as `{ id: acme-1, secret_sha256: \"64 hexadecimal digits\" }`, or \
+             `self_service:`, so that consumers can be invited",
         );
     }
     if written.audience.is_empty() {

@@ -28,7 +28,7 @@ pub(crate) struct Consumer {
     pub(crate) identities: Vec<Identity>,
     /// API keys of the consumer: by their digests, or made on schedule.
     pub(crate) keys: Vec<Key>,
-    /// Clients of the token service that belong to the consumer.
+    /// Clients of the token service that belong to the consumer. More are made when invitations are claimed.
     pub(crate) clients: Vec<Client>,
 }
 

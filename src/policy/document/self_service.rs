@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::policy::units::Rate;
 
 /// What callers may see and do for themselves, below a path on every host: who they are and what is left of their limits, their own
-/// keys, what they may call, and claiming invitations. Needs a `store`.
+/// keys and client secrets, what they may call, and claiming invitations. Needs a `store`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SelfService {

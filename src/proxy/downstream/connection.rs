@@ -24,7 +24,7 @@ use super::http2;
 use super::proxy_protocol::{self, Source};
 use super::worker::Worker;
 use crate::exchange::{ClientCertificate, Peer};
-use crate::policy::ListenerTls;
+use crate::policy::{ListenerTls, Timeouts};
 use crate::proxy::http1::fields::HeadLimits;
 use crate::proxy::http1::wire::SharedWire;
 use crate::proxy::http1::{self, End, Served, Wire};
@@ -44,12 +44,44 @@ const CLOSE: Duration = Duration::from_secs(2);
 const FIRST_READ: usize = 8 * 1024;
 
 /// Serves a connection until it ends, or has become a WebSocket, which is served by a smaller task.
-pub(crate) async fn serve(
+///
+/// Very many connections wait for a request at any time, so their task has room for little more than that wait: what comes before
+/// it and after it is boxed, and so is the request.
+pub(crate) fn serve(
     worker: Rc<Worker>,
     accepted: Accepted,
     open: Open,
     drain: watch::Receiver<bool>,
-) -> Option<Box<WebSocket>> {
+) -> impl Future<Output = Option<Box<WebSocket>>> {
+    let beginning = Box::pin(begin(worker, accepted, drain));
+    async move {
+        let (connection, permit, http2) = beginning.await?;
+        let Connection { worker, client, stream, prefix, drain } = connection;
+        if http2 {
+            Box::pin(http2::serve(worker, client, stream, prefix, drain)).await;
+            return None;
+        }
+        let (limits, timeouts) = settings(&worker);
+        let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&client), prefix, limits)));
+        let ended = serve_http1(&worker, &client, &wire, &timeouts, drain.clone()).await;
+        let (wire, upgraded, body) = Box::pin(end_http1(&worker, &client, wire, ended, drain.clone())).await?;
+        Some(Box::new(WebSocket { client, wire, upgraded, body, drain, _permit: permit, _open: open }))
+    }
+}
+
+/// What a connection of HTTP/1 keeps of the policy that is in force when it begins.
+fn settings(worker: &Worker) -> (HeadLimits, Timeouts) {
+    let policy = &worker.view().in_force.policy;
+    let limits = policy.limits();
+    (HeadLimits { size: limits.header_size, headers: limits.headers }, policy.timeouts())
+}
+
+/// Begins a connection: finds out who is at its other end, and whether they speak HTTP/2. `None` if it has ended before.
+async fn begin(
+    worker: Rc<Worker>,
+    accepted: Accepted,
+    drain: watch::Receiver<bool>,
+) -> Option<(Connection, Permit, bool)> {
     let Accepted { stream, peer, listener, tls, proxy_protocol, mut permit } = accepted;
     let mut tcp = TcpStream::from_std(stream).ok()?;
     let timeout = worker.view().in_force.policy.timeouts().request_headers;
@@ -74,14 +106,7 @@ pub(crate) async fn serve(
         Some(http2) => http2,
         None => connection.detect_protocol().await?,
     };
-    let Connection { worker, client, stream, prefix, drain } = connection;
-    if http2 {
-        // Boxed, because it is the largest future here and the rarer protocol.
-        Box::pin(http2::serve(worker, client, stream, prefix, drain)).await;
-        return None;
-    }
-    let (wire, upgraded, body) = serve_http1(worker, Rc::clone(&client), stream, prefix, drain.clone()).await?;
-    Some(Box::new(WebSocket { client, wire, upgraded, body, drain, _permit: permit, _open: open }))
+    Some((connection, permit, http2))
 }
 
 /// Reads for which client a proxy opened the connection, and counts it for that client. Returns the client's address, if the proxy
@@ -185,27 +210,31 @@ impl Connection {
     }
 }
 
-/// Serves HTTP/1. Returns what goes on as a WebSocket.
+/// Serves HTTP/1 until the connection ends, or is one of HTTP no more.
 async fn serve_http1(
-    worker: Rc<Worker>,
-    client: Rc<ClientConnection>,
-    stream: Stream,
-    prefix: Bytes,
+    worker: &Rc<Worker>,
+    client: &Rc<ClientConnection>,
+    wire: &Rc<RefCell<Wire>>,
+    timeouts: &Timeouts,
+    drain: watch::Receiver<bool>,
+) -> Result<Served, Cut> {
+    let finish = Cell::new(false);
+    let mut serving = pin!(http1::serve(worker, client, wire, &finish));
+    run_until_deadline(client, timeouts, drain, |cx, command| {
+        finish.set(finish.get() || command == Command::Finish);
+        serving.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Ends a connection of HTTP/1, unless it goes on as a WebSocket: then it returns that.
+async fn end_http1(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientConnection>,
+    wire: Rc<RefCell<Wire>>,
+    ended: Result<Served, Cut>,
     drain: watch::Receiver<bool>,
 ) -> Option<(Wire, Box<Upgraded>, ResponseBody)> {
-    let policy = &worker.view().in_force.policy;
-    let limits = policy.limits();
-    let limits = HeadLimits { size: limits.header_size, headers: limits.headers };
-    let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&client), prefix, limits)));
-    let ended = {
-        let finish = Cell::new(false);
-        let mut serving = pin!(http1::serve(&worker, &client, &wire, &finish));
-        run_until_deadline(&client, policy.timeouts(), drain.clone(), |cx, command| {
-            finish.set(finish.get() || command == Command::Finish);
-            serving.as_mut().poll(cx)
-        })
-        .await
-    };
     // The serving future was dropped, so this is the only reference left.
     let mut wire = Rc::into_inner(wire).map(RefCell::into_inner)?;
     if let Err(Cut::Stalled) = ended {
@@ -218,7 +247,7 @@ async fn serve_http1(
         Err(cut) => Err(cut),
     };
     let mut stream = wire.into_stream()?;
-    let mut closing = Closing { worker: &worker, client: &client, drain };
+    let mut closing = Closing { worker, client, drain };
     let refusal = match ended {
         Ok(End::Closed) | Err(Cut::Idle | Cut::Stalled) => {
             closing.close(&mut stream).await;
@@ -226,12 +255,12 @@ async fn serve_http1(
         }
         Err(Cut::Evicted) => {
             if let Phase::Head(_) = client.phase() {
-                record_unanswered(&worker, &client, None, &evicted());
+                record_unanswered(worker, client, None, &evicted());
             }
             return None;
         }
         Ok(End::CutShort) => {
-            record_unanswered(&worker, &client, None, &cut_short());
+            record_unanswered(worker, client, None, &cut_short());
             closing.close(&mut stream).await;
             return None;
         }
@@ -262,7 +291,7 @@ impl WebSocket {
         let ended = {
             let early = wire.borrow_mut().take_input();
             let mut running = pin!(tunnel::run(SharedWire(&wire), early, upgraded, &mut body, &finish));
-            run_until_deadline(&client, timeouts, drain, |cx, command| {
+            run_until_deadline(&client, &timeouts, drain, |cx, command| {
                 finish.set(finish.get() || command == Command::Finish);
                 running.as_mut().poll(cx)
             })

@@ -68,13 +68,13 @@ async fn watch_endings(client: &ClientConnection) {
 /// Runs a connection until it ends or is cut. Commands it to finish when the process drains or its listener is gone.
 pub(super) async fn run_until_deadline<T>(
     client: &ClientConnection,
-    timeouts: Timeouts,
+    timeouts: &Timeouts,
     mut drain: watch::Receiver<bool>,
     mut run: impl FnMut(&mut Context<'_>, Command) -> Poll<T>,
 ) -> Result<T, Cut> {
     // A wait with a shorter deadline may begin just after the timer was set, so the timer never sleeps longer than the
     // shortest one.
-    let shortest = ClientConnection::shortest(&timeouts);
+    let shortest = ClientConnection::shortest(timeouts);
     let mut timer = pin!(tokio::time::sleep(shortest));
     let drain_changes = drain.clone();
     let mut draining = pin!(drain.wait_for(|draining| *draining));
@@ -111,7 +111,7 @@ pub(super) async fn run_until_deadline<T>(
         armed = true;
         while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             let now = Instant::now();
-            let (due, cut) = next_cut(client, &timeouts, finishing, now);
+            let (due, cut) = next_cut(client, timeouts, finishing, now);
             if due <= now {
                 if cut == Cut::Stalled {
                     client.end_stalled();

@@ -72,7 +72,7 @@ pub(super) async fn serve(
     let mut connection = pin!(protocol(executor, policy).serve_connection(TokioIo::new(stream), service));
     // How many requests the client had begun when it was told to send no more of them.
     let mut begun_before = u64::MAX;
-    let ended = run_until_deadline(&client, timeouts, drain, |cx, command| {
+    let ended = run_until_deadline(&client, &timeouts, drain, |cx, command| {
         if command == Command::Finish {
             begun_before = requests.counter.borrow().begun();
             connection.as_mut().graceful_shutdown();

@@ -11,6 +11,7 @@ use http::{Uri, Version};
 
 use super::hop_by_hop::connection_options;
 use super::rules::is_protected;
+use crate::all_bytes::all_bytes;
 use crate::policy::header_rules::HeaderRules;
 use crate::policy::request_fields::{is_ambiguous, is_ours, is_override, is_said_by_proxies};
 
@@ -226,21 +227,19 @@ fn normal_host(host: &str) -> Option<Cow<'_, str>> {
         return None;
     }
     let name = host.strip_suffix('.').unwrap_or(host);
-    let mut previous = b'.';
-    let mut upper = false;
-    for &byte in name.as_bytes() {
-        let known = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        if !known || (byte == b'.' && previous == b'.') {
-            return None;
-        }
-        upper |= byte.is_ascii_uppercase();
-        previous = byte;
+    let is_mark = |byte: u8| (byte == b'-') | (byte == b'.') | (byte == b'_') | (byte == b'~');
+    let is_normal = |byte: u8| byte.is_ascii_lowercase() | byte.is_ascii_digit() | is_mark(byte);
+    let has_empty_label =
+        name.starts_with('.') || name.ends_with('.') || name.as_bytes().windows(2).any(|two| two == b"..");
+    if name.is_empty() || has_empty_label {
+        return None;
     }
-    match previous {
-        // Empty, or with an empty last label.
-        b'.' => None,
-        _ if upper => Some(Cow::Owned(name.to_ascii_lowercase())),
-        _ => Some(Cow::Borrowed(name)),
+    match name.as_bytes() {
+        bytes if all_bytes(bytes, is_normal) => Some(Cow::Borrowed(name)),
+        bytes if all_bytes(bytes, |byte| is_normal(byte) | byte.is_ascii_uppercase()) => {
+            Some(Cow::Owned(name.to_ascii_lowercase()))
+        }
+        _ => None,
     }
 }
 

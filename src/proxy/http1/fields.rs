@@ -24,6 +24,48 @@ pub(crate) struct HeadLimits {
     pub(crate) headers: usize,
 }
 
+/// A whole line.
+pub(crate) struct Line<'a> {
+    /// Its length, with its CRLF.
+    pub(crate) length: usize,
+    /// It without its CRLF.
+    pub(crate) content: Result<&'a [u8], FramingErrorKind>,
+}
+
+/// Takes the line that `input` begins with, as [`line_length`] and a strict [`line_content`] do. In one pass if nothing is wrong with
+/// it, and it has no tab.
+pub(crate) fn strict_line(input: &[u8], limit: usize) -> Result<Option<Line<'_>>, FramingErrorKind> {
+    let ordinary = first_control(input).and_then(|end| input.split_at_checked(end));
+    if let Some((content, [b'\r', b'\n', ..])) = ordinary
+        && content.len() + 2 <= limit
+    {
+        return Ok(Some(Line { length: content.len() + 2, content: Ok(content) }));
+    }
+    let length = line_length(input, limit)?;
+    let line = length.and_then(|length| input.get(..length));
+    Ok(line.map(|line| Line { length: line.len(), content: line_content(line, Strictness::Strict) }))
+}
+
+/// Where the first control character is, tabs included. Eight bytes at once.
+fn first_control(bytes: &[u8]) -> Option<usize> {
+    // 1 in each byte, and the highest bit of each.
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    let mut at = 0;
+    for block in bytes.as_chunks::<8>().0 {
+        let block = u64::from_le_bytes(*block);
+        let delete = block ^ (ONES * 0x7f);
+        // The lowest byte that is found is one. Those above may be found because of it.
+        let found = (block.wrapping_sub(ONES * 0x20) & !block | delete.wrapping_sub(ONES) & !delete) & HIGH;
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..)?.iter().position(|&byte| byte < 0x20 || byte == 0x7f);
+    rest.map(|rest| at + rest)
+}
+
 /// Returns the length of the line that `input` begins with, including its LF, or `None` while it is incomplete. `limit`
 /// is its maximum length.
 pub(crate) fn line_length(input: &[u8], limit: usize) -> Result<Option<usize>, FramingErrorKind> {
@@ -108,4 +150,32 @@ pub(super) fn is_token(byte: u8) -> bool {
         table
     };
     TOKEN[usize::from(byte)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The one pass finds what the passes one by one do, wherever the line ends and whatever is wrong with it.
+    #[test]
+    fn a_line_is_read_alike_in_one_pass() {
+        for length in 0..40 {
+            for byte in (0..=u8::MAX).filter(|byte| !byte.is_ascii_graphic()) {
+                for at in 0..length {
+                    let mut text = vec![b'a'; length];
+                    text[at] = byte;
+                    let input = [&text[..], b"\r\nb\r\n"].concat();
+                    for limit in [at, length, length + 1, length + 2, 99] {
+                        let whole = line_length(&input, limit);
+                        let content = |length| line_content(&input[..length], Strictness::Strict);
+                        let expected = whole.map(|length| length.map(|length| (length, content(length))));
+                        let read = strict_line(&input, limit).map(|line| line.map(|line| (line.length, line.content)));
+                        assert_eq!(read, expected, "{byte} at {at} of {length}, {limit}");
+                    }
+                }
+            }
+            let incomplete = [b"a".repeat(length), b"\r".to_vec()].concat();
+            assert!(strict_line(&incomplete, 99).is_ok_and(|line| line.is_none()));
+        }
+    }
 }

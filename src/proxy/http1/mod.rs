@@ -20,6 +20,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use http::request::Parts;
 use http::{Method, Request, Version};
 
 use response::After;
@@ -84,15 +85,16 @@ async fn exchange(
     finish: &Cell<bool>,
     head: RequestHead,
 ) -> Result<(), Served> {
-    let RequestHead { method, uri, version, headers, keep_alive, takes_trailers, .. } = head;
-    let http_10 = version == Version::HTTP_10;
-    let mut framing = response::RequestFraming { head: method == Method::HEAD, http_10, takes_trailers, keep_alive };
-    let (mut parts, ()) = Request::new(()).into_parts();
-    (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
+    let mut framing = response::RequestFraming {
+        head: head.method == Method::HEAD,
+        http_10: head.version == Version::HTTP_10,
+        takes_trailers: head.takes_trailers,
+        keep_alive: head.keep_alive,
+    };
     let source = Source::client(RequestBody::new(wire), strip_trailers);
 
     let response = {
-        let mut handling = pin!(handle(worker, Rc::clone(client), parts, source));
+        let mut handling = pin!(handle(worker, Rc::clone(client), parts_of(head), source));
         let mut step = |cx: &mut Context<'_>| {
             let response = handling.as_mut().poll(cx);
             if response.is_pending() {
@@ -132,6 +134,13 @@ async fn exchange(
     })
     .await
     .map_err(Into::into)
+}
+
+/// The head of a request in the form that both versions of HTTP have.
+fn parts_of(head: RequestHead) -> Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    (parts.method, parts.uri, parts.version, parts.headers) = (head.method, head.uri, head.version, head.headers);
+    parts
 }
 
 /// A response on its way to the client. If it is dropped before it was sent whole, the record says so.

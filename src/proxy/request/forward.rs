@@ -80,7 +80,7 @@ pub(crate) async fn forward(
         switches,
     };
     client.yield_now().await;
-    let begin = |connection: &mut UpstreamExchange, server: &Server, body| {
+    let begin = |connection: &mut UpstreamExchange, server: &Server, body, now| {
         let head = RequestHead {
             method: &method,
             target: &target_there(server, &target.target),
@@ -89,11 +89,12 @@ pub(crate) async fn forward(
             rules: &upstream_headers,
             received: headers,
         };
-        connection.begin(&head, body);
+        connection.begin(&head, body, now);
     };
-    let attempts = Attempts::new(upstream.retries.as_ref(), &method, load, Instant::now(), limit.time);
-    let mut forwarded =
-        Sending { in_force, api, pools: &pools, begin, attempts, limit }.send(body, permit, guard).await?;
+    let now = Instant::now();
+    let attempts = Attempts::new(upstream.retries.as_ref(), &method, load, now, limit.time);
+    let sending = Sending { in_force, api, pools: &pools, begin, attempts, limit, now };
+    let mut forwarded = sending.send(body, permit, guard).await?;
     guard.answers_grpc = guard.is_grpc && grpc::is_response(forwarded.head.fields.iter());
     let server = &*forwarded.pool.server;
     let host = sent_host(upstream, server, target.host.as_ref()).as_bytes();
@@ -143,14 +144,16 @@ struct Sending<'a, B> {
     in_force: &'a InForce,
     api: &'a Api,
     pools: &'a Pools,
-    /// Begins it on a connection to this server.
+    /// Begins it on a connection to this server, now.
     begin: B,
     attempts: Attempts<'a>,
     /// How long the head of the response may take.
     limit: Limit,
+    /// The time when something was last waited for: to read the clock again costs more than what is done with it.
+    now: Instant,
 }
 
-impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
+impl<B: Fn(&mut UpstreamExchange, &Server, Body, Instant)> Sending<'_, B> {
     /// Sends it to one server after the other, until there is a response, or no reason to go on.
     async fn send(mut self, mut body: Body, permit: ApiPermit, guard: &mut RecordGuard) -> Result<Forwarded, Refusal> {
         let candidates = self.pools.of(self.api);
@@ -207,7 +210,7 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
                     self.attempts.pause(position).await;
                 }
             }
-            body = again.body;
+            (body, self.now) = (again.body, Instant::now());
         }
     }
 
@@ -228,7 +231,7 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
         let choice = Choice {
             balance: upstream.balance,
             turn: self.in_force.turn(self.api),
-            now: self.tick(),
+            now: self.in_force.ledger.tick(self.now),
             tried: self.attempts.tried(),
             refuses_if_none_left: upstream.refuses_if_none_left,
         };
@@ -286,22 +289,27 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
         waits: bool,
         guard: &RecordGuard,
     ) -> Result<(UpstreamExchange, Head, Duration), Failure> {
-        let (mut only_new, mut unsent_before) = (false, 0);
+        let (mut only_new, mut unsent_before, mut now) = (false, 0, self.now);
         loop {
-            let connection = match if only_new || waits { None } else { pool.take() } {
-                Some(connection) => Ok(connection),
-                None if waits => self.pools.wait(pool, only_new, self.attempts.left(Instant::now())).await,
-                None => self.pools.connect(pool).await,
+            let mut connection = match if only_new || waits { None } else { pool.take(now) } {
+                Some(connection) => connection,
+                None => {
+                    let connection = match waits {
+                        true => self.pools.wait(pool, only_new, self.attempts.left(now)).await,
+                        false => self.pools.connect(pool).await,
+                    };
+                    now = Instant::now();
+                    match connection {
+                        Ok(connection) => connection,
+                        Err(error) => return Err(not_connected(&error, body)),
+                    }
+                }
             };
-            let mut connection = match connection {
-                Ok(connection) => connection,
-                Err(error) => return Err(not_connected(&error, body)),
-            };
-            let mut limit = Limit { time: self.attempts.limit(self.limit.time, Instant::now), ..self.limit };
+            let mut limit = Limit { time: self.attempts.limit(self.limit.time, || now), ..self.limit };
             if waits && limit.is_clients {
-                limit.time = limit.time.min(self.attempts.left(Instant::now()));
+                limit.time = limit.time.min(self.attempts.left(now));
             }
-            (self.begin)(&mut connection, &pool.server, body);
+            (self.begin)(&mut connection, &pool.server, body, now);
             match response_head(&mut connection, limit, guard).await {
                 Ok((head, after)) => return Ok((connection, head, after)),
                 // In HTTP/2, the server of a new connection may refuse it as well.
@@ -316,6 +324,7 @@ impl<B: Fn(&mut UpstreamExchange, &Server, Body)> Sending<'_, B> {
                 }
                 Err(failure) => return Err(failure),
             }
+            now = Instant::now();
         }
     }
 }

@@ -52,37 +52,39 @@ use crate::{self_service, token_service};
 pub(super) fn handle(
     worker: &Rc<Worker>,
     client: Rc<ClientConnection>,
-    parts: Parts,
+    mut parts: Parts,
     source: Source,
 ) -> impl Future<Output = ClientResponse> + use<> {
     client.begin();
     let exchange = Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
-    let guard = RecordGuard::new(worker, &client, exchange);
-    respond(client, guard, parts, source)
+    let mut guard = RecordGuard::new(worker, &client, exchange);
+    guard.is_grpc = grpc::is_call(&parts.method, parts.version, &parts.headers);
+    // A block has its room once; the parameters of an `async fn` are moved within it first.
+    async move {
+        // If the record cannot keep up, requests wait here, before any work is done for them.
+        if !guard.admit().await {
+            let detail = "the record of this request could not be kept; try again later";
+            let members = Members { retry_after: Some(1), ..Members::default() };
+            let refusal = Refusal::new(Stage::Request, Reason::RecordUnavailable, detail).members(members);
+            return refuse(&refusal, guard);
+        }
+        match process(&client, &mut guard, &mut parts, source).await {
+            Ok(processed) => respond(processed, guard),
+            Err(refusal) => refuse(&refusal, guard),
+        }
+    }
 }
 
-async fn respond(
-    client: Rc<ClientConnection>,
-    mut guard: Box<RecordGuard>,
-    mut parts: Parts,
-    source: Source,
-) -> ClientResponse {
-    guard.is_grpc = grpc::is_call(&parts.method, parts.version, &parts.headers);
-    // If the record cannot keep up, requests wait here, before any work is done for them.
-    if !guard.admit().await {
-        let detail = "the record of this request could not be kept; try again later";
-        let members = Members { retry_after: Some(1), ..Members::default() };
-        let refusal = Refusal::new(Stage::Request, Reason::RecordUnavailable, detail).members(members);
-        return refuse(&refusal, guard);
-    }
-    match process(&client, &mut guard, &mut parts, source).await {
-        Ok(Processed::Nothing) => answer_itself(guard),
-        Ok(Processed::Permitted(fields)) => answer_alone(StatusCode::NO_CONTENT, fields, guard),
-        Ok(Processed::Redirected(location)) => {
+/// The response to a request that was not refused.
+fn respond(processed: Processed, mut guard: Box<RecordGuard>) -> ClientResponse {
+    match processed {
+        Processed::Nothing => answer_itself(guard),
+        Processed::Permitted(fields) => answer_alone(StatusCode::NO_CONTENT, fields, guard),
+        Processed::Redirected(location) => {
             answer_alone(StatusCode::PERMANENT_REDIRECT, vec![(LOCATION, location)], guard)
         }
-        Ok(Processed::Own(answer)) => answer_own(*answer, guard),
-        Ok(Processed::Forwarded(Forwarded { head, connection, pool }, prefix, credentials)) => {
+        Processed::Own(answer) => answer_own(*answer, guard),
+        Processed::Forwarded(Forwarded { head, connection, pool }, prefix, credentials) => {
             let Head { status, reason, mut fields, .. } = head;
             guard.finish(&mut fields, true);
             // The upstream's fields with these names are not forwarded.
@@ -91,8 +93,7 @@ async fn respond(
             let body = ResponseBody::upstream(connection, pool, prefix, credentials, guard);
             ClientResponse { status, reason, fields, body, upgraded: None }
         }
-        Ok(Processed::Upgraded(head, upgraded)) => answer_upgraded(head, upgraded, guard),
-        Err(refusal) => refuse(&refusal, guard),
+        Processed::Upgraded(head, upgraded) => answer_upgraded(head, upgraded, guard),
     }
 }
 

@@ -65,7 +65,8 @@ pub(super) async fn check(
         && requirement.hides_in_parts(headers)
         && !route.mask_reporting.contains(Stage::Response);
     let size = forwarded.connection.size_hint();
-    let mut parts = contents.and_then(|contents| requirement.in_parts(contents, headers, &size, memory));
+    let called = guard.trace.called.as_ref();
+    let mut parts = contents.and_then(|contents| requirement.in_parts(contents, headers, &size, memory, called));
     let look = |come: &[u8]| parts.as_mut().is_some_and(|parts| parts.go_on(come));
     let (read, whole) = match read(&mut forwarded, requirement, memory, in_parts, look).await {
         Ok(Read::Whole(whole)) => (Pieces::from([whole.clone()]), Ok(whole)),
@@ -84,7 +85,7 @@ pub(super) async fn check(
     if nothing && (contents.is_none() || requirement.accepts_nothing(status)) {
         return Ok((forwarded, read.into()));
     }
-    let is_valid = whole.as_ref().is_ok_and(|whole| parts.is_some_and(|parts| parts.ends_valid(whole)));
+    let is_valid = whole.as_ref().is_ok_and(|whole| parts.is_some_and(|parts| parts.ends_valid(whole).is_some()));
     match release(route, requirement, (contents.filter(|_| !is_valid), hidden), headers, whole, guard).await {
         Ok(None) => Ok((forwarded, read.into())),
         Ok(Some(masked)) => {

@@ -105,9 +105,16 @@ impl UpstreamConnection {
         }
     }
 
-    /// Begins a request. `fields` writes the header fields, each as a line with its CRLF. The fields that frame the
+    /// Begins a request, now. `fields` writes the header fields, each as a line with its CRLF. The fields that frame the
     /// body are added here. Nothing is sent before `poll_head`.
-    pub(crate) fn begin(&mut self, method: &Method, target: &str, fields: impl FnOnce(&mut Vec<u8>), body: Body) {
+    pub(crate) fn begin(
+        &mut self,
+        method: &Method,
+        target: &str,
+        fields: impl FnOnce(&mut Vec<u8>),
+        body: Body,
+        now: Instant,
+    ) {
         let (ended, length) = (body.is_end_stream(), body.size_hint().exact());
         let bytes = self.writer.begin();
         bytes.extend_from_slice(method.as_str().as_bytes());
@@ -133,7 +140,7 @@ impl UpstreamConnection {
         (self.method, self.switches) = (method.clone(), false);
         self.read_buffer.input.clear();
         (self.interims, self.stalled, self.looked_at) = (Interims::default(), None, 0);
-        self.begun = Instant::now();
+        self.begun = now;
     }
 
     /// Sends the request and waits for the head of the response.
@@ -308,7 +315,7 @@ mod tests {
         let (stream, mut peer) = tls_pair().await;
         let permit = UpstreamLimit::new(1).acquire(&ServerMetrics::new(&"https://a".into())).unwrap();
         let mut connection = UpstreamConnection::new(stream, permit, Open::count(&Rc::default()));
-        connection.begin(&Method::POST, "/", |_| {}, Body::whole(vec![b'x'; size].into()));
+        connection.begin(&Method::POST, "/", |_| {}, Body::whole(vec![b'x'; size].into()), Instant::now());
         let mut left = connection.writer.unsent() as usize + size;
         poll_fn(|cx| {
             loop {

@@ -40,19 +40,19 @@ pub(crate) struct RequestHead<'a> {
 }
 
 impl UpstreamExchange {
-    /// Begins the request. Nothing is sent before `poll_head`.
-    pub(crate) fn begin(&mut self, head: &RequestHead<'_>, body: Body) {
+    /// Begins the request, now. Nothing is sent before `poll_head`.
+    pub(crate) fn begin(&mut self, head: &RequestHead<'_>, body: Body, now: Instant) {
         let RequestHead { method, target, authority, rules, received, .. } = *head;
         match self {
             Self::Http1(connection) => {
-                connection.begin(method, target, |out| rules.write(out, authority, received), body);
+                connection.begin(method, target, |out| rules.write(out, authority, received), body, now);
                 connection.switches = rules.switches;
             }
             Self::Http2(stream) => {
                 let mut fields = HeaderMap::with_capacity(received.len() + ADDED_FIELDS);
                 rules.write(&mut fields, authority, received);
                 let scheme = if head.is_https { Scheme::HTTPS } else { Scheme::HTTP };
-                stream.begin(method, (scheme, authority, target), fields, body);
+                stream.begin(method, (scheme, authority, target), fields, body, now);
             }
         }
     }

@@ -10,7 +10,7 @@ use hyper::ext::ReasonPhrase;
 use super::error::ResponseError;
 use crate::proxy::headers::{self, ResponseFields};
 use crate::proxy::http1::body_decoder::Framing;
-use crate::proxy::http1::fields::{Strictness, line_content, line_length, split_field};
+use crate::proxy::http1::fields::{Line, split_field, strict_line};
 use crate::proxy::http1::framing_error::FramingErrorKind;
 
 /// Maximum size of a response's head, in bytes.
@@ -161,10 +161,10 @@ impl<'a> Lines<'a> {
     /// Takes the next line. Returns it without its CRLF, or `None` while it is incomplete.
     fn take(&mut self) -> Result<Option<&'a [u8]>, ResponseError> {
         let rest = self.input.get(self.at..).unwrap_or_default();
-        let length = line_length(rest, MAX_HEAD.saturating_sub(self.at)).map_err(|_| TOO_LARGE)?;
-        let Some(line) = length.and_then(|length| rest.get(..length)) else { return Ok(None) };
-        self.at += line.len();
-        line_content(line, Strictness::Strict).map(Some).map_err(|kind| match kind {
+        let line = strict_line(rest, MAX_HEAD.saturating_sub(self.at)).map_err(|_| TOO_LARGE)?;
+        let Some(Line { length, content }) = line else { return Ok(None) };
+        self.at += length;
+        content.map(Some).map_err(|kind| match kind {
             FramingErrorKind::BareLf => ResponseError::Invalid("a line of its head ends in LF without CR"),
             _ => MALFORMED,
         })

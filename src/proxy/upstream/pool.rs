@@ -7,9 +7,8 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::connection::UpstreamConnection;
@@ -93,7 +92,7 @@ impl Pools {
     ) -> Result<UpstreamExchange, ConnectError> {
         pool.metrics.waits();
         Box::pin(async {
-            let end = Instant::now() + pool.server.connections.connect_timeout.min(most);
+            let end = tokio::time::Instant::now() + pool.server.connections.connect_timeout.min(most);
             let mut turn = pool.connections.slots.queue();
             // What became free meanwhile was for nobody: a connection that did not take this request, for one.
             pool.connections.shared.sweep(pool.server.connections);
@@ -102,7 +101,7 @@ impl Pools {
                 tokio::time::timeout_at(end, turn.comes()).await.map_err(|_| ConnectError::TooManyHere)?;
                 if only_new {
                     pool.close_idle();
-                } else if let Some(exchange) = pool.find() {
+                } else if let Some(exchange) = pool.find(Instant::now()) {
                     pool.taken(&mut turn);
                     return Ok(exchange);
                 }
@@ -184,7 +183,8 @@ impl Pools {
     pub(crate) fn sweep(&self) {
         for pool in &self.all {
             let mut idle = pool.connections.idle.borrow_mut();
-            idle.retain_mut(|connection| pool.keeps(connection) && connection.is_reusable());
+            let now = Instant::now();
+            idle.retain_mut(|connection| pool.keeps(connection, now) && connection.is_reusable());
             while !idle.is_empty() && !pool.limit.keeps_idle() {
                 idle.pop();
             }
@@ -241,9 +241,9 @@ impl Pool {
         pool
     }
 
-    /// Takes a connection for a request that is still open, if there is one and nobody waits for it.
-    pub(crate) fn take(&self) -> Option<UpstreamExchange> {
-        if self.connections.slots.are_awaited() { None } else { self.find() }
+    /// Takes a connection for a request that is still open now, if there is one and nobody waits for it.
+    pub(crate) fn take(&self, now: Instant) -> Option<UpstreamExchange> {
+        if self.connections.slots.are_awaited() { None } else { self.find(now) }
     }
 
     /// Whether a connection may be for this request, which may have waited for its turn.
@@ -268,14 +268,14 @@ impl Pool {
         }
     }
 
-    /// Finds a connection for a request that is still open.
-    fn find(&self) -> Option<UpstreamExchange> {
+    /// Finds a connection for a request that is still open now.
+    fn find(&self, now: Instant) -> Option<UpstreamExchange> {
         if self.server.protocol == Protocol::Http2 {
             return self.connections.shared.stream(self.server.connections).map(UpstreamExchange::Http2);
         }
         let mut idle = self.connections.idle.borrow_mut();
         while let Some(mut connection) = idle.pop() {
-            if self.keeps(&connection) && connection.is_reusable() {
+            if self.keeps(&connection, now) && connection.is_reusable() {
                 return Some(UpstreamExchange::Http1(connection));
             }
         }
@@ -308,12 +308,13 @@ impl Pool {
         self.metrics.retried();
     }
 
-    /// Whether a connection may take another request: it has not been idle for too long, nor is it too old.
-    fn keeps(&self, connection: &UpstreamConnection) -> bool {
+    /// Whether a connection may take another request now: it has not been idle for too long, nor is it too old.
+    fn keeps(&self, connection: &UpstreamConnection, now: Instant) -> bool {
         let Connections { age, idle, .. } = self.server.connections;
         // The peer counts from the end of the response, which was later: it closes later than we do.
         let idle = connection.keep_alive.map_or(idle, |said| said.min(idle));
-        connection.begun.elapsed() < idle && age.is_none_or(|age| connection.opened.elapsed() < age)
+        let since = |then| now.saturating_duration_since(then);
+        since(connection.begun) < idle && age.is_none_or(|age| since(connection.opened) < age)
     }
 
     /// Returns the maximum time between two reads of a response's body.
@@ -338,7 +339,7 @@ impl Pool {
             && idle.len() < self.connections.most.get()
             && keeps
             && connection.is_done()
-            && self.keeps(&connection)
+            && self.keeps(&connection, Instant::now())
         {
             idle.push(connection);
             drop(idle);
@@ -409,8 +410,6 @@ impl fmt::Display for ConnectError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::audit::Trail;
     use crate::policy::compile;

@@ -72,6 +72,7 @@ impl Key {
         Verified {
             kind: CredentialKind::ApiKey,
             id: Some(self.id.clone()),
+            issuer: None,
             user: None,
             networks: self.networks.clone().map(Arc::new),
             attributes: ClaimedAttributes::default(),

@@ -1,4 +1,5 @@
-//! The format of generated API keys, `bz_ID_SECRET_CHECKSUM`, and of the codes of invitations, `bzi_ID_SECRET_CHECKSUM`.
+//! The format of what is generated: API keys, `bz_ID_SECRET_CHECKSUM`, secrets of clients, `bzs_ID_SECRET_CHECKSUM`, and codes of
+//! invitations, `bzi_ID_SECRET_CHECKSUM`.
 //!
 //! Scanners for leaked secrets recognise it, and the checksum detects a mistyped or truncated key before it is looked up. The
 //! checksum protects nothing: the security is in the secret, 256 random bits.
@@ -10,6 +11,8 @@ use secrecy::zeroize::Zeroizing;
 
 /// What every key begins with.
 const PREFIX: &str = "bz_";
+/// What every generated secret of a client begins with.
+const CLIENT_PREFIX: &str = "bzs_";
 /// What the code of every invitation begins with.
 const INVITATION_PREFIX: &str = "bzi_";
 /// Digits of secret and checksum. None of them breaks a word or needs escaping anywhere.
@@ -41,6 +44,11 @@ pub(crate) fn new_id(consumer: &str) -> String {
 /// Generates a key with this id. Fails if the system has no random bytes.
 pub(crate) fn mint(id: &str) -> Result<SecretString, aws_lc_rs::error::Unspecified> {
     generate(PREFIX, id)
+}
+
+/// Generates a secret of the client with this id. Fails if the system has no random bytes.
+pub(crate) fn mint_client_secret(id: &str) -> Result<SecretString, aws_lc_rs::error::Unspecified> {
+    generate(CLIENT_PREFIX, id)
 }
 
 /// Generates the code of an invitation with this id. Fails if the system has no random bytes.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::cache::SentAs;
 use super::caller::{Caller, CredentialKind, Verified};
-use super::claims::{Claims, Settings, Times, invalid};
+use super::claims::{Claims, OWN_ISSUER, Settings, Times, invalid};
 use super::directory::Directory;
 use super::token::{self, Presented, Token};
 use super::{Authentication, Underway, unavailable, unknown};
+use crate::exchange::networks::Networks;
 use crate::refusal::{Reason, Refusal};
 use crate::state::ledger::Tick;
 use crate::state::registry::entry::Identity;
@@ -97,6 +98,12 @@ impl Authentication {
         Ok(())
     }
 
+    /// Where the tokens of a client that was made at run time are good from.
+    fn client_networks(&self, issuer: &str, subject: &str) -> Option<Arc<Networks>> {
+        let client = (*issuer == *OWN_ISSUER).then(|| self.registry.client(subject))??;
+        client.from.clone().map(Arc::new)
+    }
+
     /// Finds the caller of an authentic token, and decides whether the token is valid now.
     fn known(
         &self,
@@ -152,8 +159,9 @@ impl Authentication {
         let verified = Verified {
             kind,
             id: claims.jti.clone(),
+            issuer: Some(settings.name.clone()),
             user: claims.user.clone(),
-            networks: None,
+            networks: self.client_networks(&settings.name, &claims.subject),
             attributes: claims.attributes.clone(),
             forwarded: claims.forwarded.clone(),
             granted,

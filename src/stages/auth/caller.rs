@@ -150,6 +150,8 @@ pub(super) struct Verified {
     pub(super) kind: CredentialKind,
     /// For the record; never the secret.
     pub(super) id: Option<Box<str>>,
+    /// Who issued it, by its name in the policy; absent: not a token.
+    pub(super) issuer: Option<Box<str>>,
     /// The user that the consumer acts for.
     pub(super) user: Option<Box<str>>,
     /// Where it is good from, within what its consumer may; absent: anywhere.
@@ -187,6 +189,7 @@ pub(crate) struct Caller {
     attributes: Arc<ClaimedAttributes>,
     kind: CredentialKind,
     credential_id: Option<Box<str>>,
+    issuer: Option<Box<str>>,
     granted: Box<[Box<str>]>,
     /// Those of them that are granted for a time.
     lent: Box<[Box<str>]>,
@@ -240,6 +243,7 @@ impl Caller {
             attributes: verified.attributes.into(),
             kind: verified.kind,
             credential_id: verified.id,
+            issuer: verified.issuer,
             granted,
             lent: Box::default(),
             cut,
@@ -266,6 +270,7 @@ impl Caller {
             attributes: Arc::clone(&self.attributes),
             kind: self.kind,
             credential_id: self.credential_id.clone(),
+            issuer: self.issuer.clone(),
             lent,
             cut: self.cut.clone(),
             revocation_keys: Arc::clone(&self.revocation_keys),
@@ -359,6 +364,11 @@ impl Caller {
         (self.kind, self.credential_id.as_deref())
     }
 
+    /// Who issued the token, by its name in the policy; `None` if the credential is none.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
     /// All scopes that were granted, sorted.
     pub(crate) fn granted(&self) -> &[Box<str>] {
         &self.granted
@@ -395,6 +405,7 @@ impl Caller {
             Verified {
                 kind: CredentialKind::ApiKey,
                 id: None,
+                issuer: None,
                 user: None,
                 networks: None,
                 attributes: ClaimedAttributes::default(),

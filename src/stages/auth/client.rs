@@ -1,23 +1,25 @@
 //! Clients of the token service (RFC 6749 §2).
 //!
 //! A client has one kind of credential: secrets (two may overlap, so that they can be replaced), keys with which it signs
-//! assertions (RFC 7523), or a certificate (RFC 8705 §2). What it may do is what its consumer may do.
+//! assertions (RFC 7523), or a certificate (RFC 8705 §2). What it may do is what its consumer may do. Clients of the policy take
+//! precedence over those that were made at run time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::caller::Consumer;
+use super::caller::{Consumer, CredentialKind};
 use super::claims::{OWN_ISSUER, refuse};
 use super::key_set::KeySet;
+use crate::exchange::networks::Networks;
 use crate::refusal::{Reason, Refusal};
 use crate::state::registry::Registry;
-use crate::state::registry::entry::Digest;
+use crate::state::registry::entry::{self, ClientKey, Digest};
 use crate::state::registry::revocation_key::RevocationKey;
 
 /// All clients, by id.
-pub(crate) type Clients = HashMap<Box<str>, Client>;
+pub(crate) type Clients = HashMap<Box<str>, Arc<Client>>;
 
 /// A client of the token service.
 #[derive(Debug)]
@@ -26,6 +28,16 @@ pub(crate) struct Client {
     /// The consumer that it belongs to.
     pub(crate) consumer: Arc<Consumer>,
     pub(crate) credential: ClientCredential,
+    /// Restricts what the consumer's roles allow.
+    pub(crate) scopes: Option<Vec<Box<str>>>,
+    /// Where it and its tokens are good from, within what its consumer may.
+    pub(crate) networks: Option<Arc<Networks>>,
+    /// When it was made; absent: it is of the policy.
+    pub(crate) created: Option<Timestamp>,
+    /// When its key or certificate was issued, as revocations see it; absent if only a request can say.
+    pub(crate) issued: Option<Timestamp>,
+    /// It and its tokens are refused from this instant on.
+    pub(crate) expires: Option<Timestamp>,
     /// Whether its tokens must be bound to a DPoP key.
     pub(crate) dpop: bool,
     /// The issuers whose tokens it may exchange.
@@ -35,24 +47,92 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A client that was made at run time, which this consumer owns.
+    pub(crate) fn of_registry(stored: &entry::Client, consumer: Arc<Consumer>) -> Self {
+        let credential = match &stored.credential {
+            entry::ClientCredential::Secrets(secrets) => {
+                let secrets = secrets.iter().map(|secret| ClientSecret {
+                    sha256: secret.sha256,
+                    created: Some(secret.created),
+                    expires: secret.expires,
+                });
+                ClientCredential::Secrets(secrets.collect())
+            }
+            entry::ClientCredential::Key(key) => ClientCredential::Key(key.clone()),
+            entry::ClientCredential::Certificate(thumbprint) => ClientCredential::Certificate(*thumbprint),
+            // No secret is the right one.
+            entry::ClientCredential::Later(_) => ClientCredential::Secrets(Vec::new()),
+        };
+        Self {
+            id: stored.id.clone(),
+            consumer,
+            credential,
+            scopes: stored.scopes.clone(),
+            networks: stored.from.clone().map(Arc::new),
+            created: Some(stored.created),
+            issued: Some(stored.issued.unwrap_or(stored.created)),
+            expires: stored.end(),
+            dpop: false,
+            exchange: Box::default(),
+            introspect: false,
+        }
+    }
+
+    /// What it may do, at most.
+    pub(crate) fn ceiling(&self) -> Vec<Box<str>> {
+        let all = self.consumer.ceiling().unwrap_or_default().iter();
+        all.filter(|scope| self.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope))).cloned().collect()
+    }
+
+    /// Whether it is good now: `active`, `expired` or `revoked`.
+    pub(crate) fn state(&self, registry: &Registry, now: Timestamp) -> &'static str {
+        let keys = self.revocation_keys();
+        let is_revoked = |issued: Option<Timestamp>| registry.is_revoked(&keys, issued.map(Timestamp::as_second), now);
+        let has_ended = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+        // Each secret is decided by itself, and the client is as good as the best of them.
+        let (revoked, ended) = match &self.credential {
+            ClientCredential::Secrets(secrets) => {
+                let mut left = secrets.iter().filter(|secret| !has_ended(secret.expires)).peekable();
+                let is_over = left.peek().is_none();
+                let newest = secrets.last().and_then(|secret| secret.created);
+                (if is_over { is_revoked(newest) } else { left.all(|secret| is_revoked(secret.created)) }, is_over)
+            }
+            // Of a client of the policy, only a request says when what it shows was issued: an assertion is of that moment.
+            _ => (is_revoked(self.issued.or(Some(now))), false),
+        };
+        match (revoked, ended || has_ended(self.expires)) {
+            (true, _) => "revoked",
+            (false, true) => "expired",
+            (false, false) => "active",
+        }
+    }
+
+    /// When it ends, if it does: at its own end, or with the last of its secrets.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        let of_secrets = || match &self.credential {
+            ClientCredential::Secrets(secrets) => {
+                let ends: Option<Vec<_>> = secrets.iter().map(|secret| secret.expires).collect();
+                ends.and_then(|ends| ends.into_iter().max())
+            }
+            _ => None,
+        };
+        self.expires.or_else(of_secrets)
+    }
+
     /// The keys by which it, and all it was given, can be revoked.
     fn revocation_keys(&self) -> Vec<RevocationKey> {
-        let mut keys = vec![
-            RevocationKey::subject(OWN_ISSUER, &self.id),
-            RevocationKey::consumer(self.consumer.name()),
-            RevocationKey::all(),
-        ];
-        if let ClientCredential::Certificate(thumbprint) = &self.credential {
-            keys.push(RevocationKey::certificate(thumbprint));
-        }
-        keys
+        let certificate = match &self.credential {
+            ClientCredential::Certificate(thumbprint) => Some(thumbprint),
+            _ => None,
+        };
+        revocation_keys(&self.id, self.consumer.name(), certificate)
     }
 
     /// Decides whether operators have left it, and what `more` names, as they are. `issued`: when that was given, in seconds
     /// since 1970.
     ///
     /// # Errors
-    /// It is revoked, or its consumer is suspended.
+    /// It is revoked or has expired, or its consumer is suspended.
     pub(crate) fn check_standing(
         &self,
         registry: &Registry,
@@ -64,11 +144,32 @@ impl Client {
         if registry.is_revoked(&keys, issued, now) {
             return Err(refuse(Reason::Revoked, "the client has been revoked; ask the API's owner"));
         }
+        if self.expires.is_some_and(|end| end <= now) {
+            return Err(refuse(Reason::InvalidClient, "the client has expired; ask the API's owner for a new one"));
+        }
         if registry.consumer_state(self.consumer.name(), now).suspended {
             return Err(refuse(Reason::ConsumerSuspended, "the consumer is suspended; ask the API's owner"));
         }
         Ok(())
     }
+}
+
+/// Whether a client that was made at run time has expired or was revoked, so that nobody uses its key or certificate.
+pub(crate) fn has_ended(stored: &entry::Client, registry: &Registry, now: Timestamp) -> bool {
+    let certificate = match &stored.credential {
+        entry::ClientCredential::Certificate(thumbprint) => Some(thumbprint),
+        _ => None,
+    };
+    let keys = revocation_keys(&stored.id, &stored.consumer, certificate);
+    let issued = stored.issued.unwrap_or(stored.created).as_second();
+    stored.end().is_some_and(|end| end <= now) || registry.is_revoked(&keys, Some(issued), now)
+}
+
+fn revocation_keys(id: &str, consumer: &str, certificate: Option<&Digest>) -> Vec<RevocationKey> {
+    let mut keys =
+        vec![RevocationKey::subject(OWN_ISSUER, id), RevocationKey::consumer(consumer), RevocationKey::all()];
+    keys.extend(certificate.map(RevocationKey::certificate));
+    keys
 }
 
 /// What a client proves its identity by.
@@ -77,8 +178,21 @@ pub(crate) enum ClientCredential {
     Secrets(Vec<ClientSecret>),
     /// It signs assertions with one of these keys.
     Keys(Arc<KeySet>),
+    /// It signs assertions with this key, which is read when one comes: it was checked when it was registered.
+    Key(ClientKey),
     /// Thumbprint of its certificate.
     Certificate(Digest),
+}
+
+impl ClientCredential {
+    /// How it authenticates, by the name that records have.
+    pub(crate) fn kind(&self) -> CredentialKind {
+        match self {
+            Self::Secrets(_) => CredentialKind::ClientSecret,
+            Self::Keys(_) | Self::Key(_) => CredentialKind::ClientAssertion,
+            Self::Certificate(_) => CredentialKind::Certificate,
+        }
+    }
 }
 
 /// A secret of a client.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::caller::Consumer;
-use super::claims::refuse;
+use super::claims::{OWN_ISSUER, refuse};
 use crate::exchange::CertificateName;
 use crate::refusal::{Reason, Refusal};
 use crate::stages::rate_limit::Plan;
@@ -102,11 +102,13 @@ impl Directory {
         identity: &Identity,
         registry: &Registry,
     ) -> Result<Option<Arc<Consumer>>, Refusal> {
-        match (self.identities.get(identity), registry.identified(identity)) {
-            (Some(listed), _) => Ok(Some(Arc::clone(listed))),
-            (None, Some(added)) => self.named(&added.name, registry),
-            (None, None) => Ok(None),
+        if let Some(listed) = self.identities.get(identity) {
+            return Ok(Some(Arc::clone(listed)));
         }
+        if let Some(client) = own_client(identity, registry) {
+            return self.named(&client.consumer, registry);
+        }
+        registry.identified(identity).map_or(Ok(None), |added| self.named(&added.name, registry))
     }
 
     /// Returns the consumers that a name in a client certificate identifies. More than one is an ambiguity.
@@ -162,5 +164,13 @@ impl Directory {
     /// The scopes of these roles; an unknown role has none.
     pub(super) fn scopes(&self, roles: &[Box<str>]) -> Vec<Box<str>> {
         roles.iter().filter_map(|role| self.roles.get(role)).flat_map(|scopes| scopes.iter().cloned()).collect()
+    }
+}
+
+/// The client of the token service that was made at run time, and whose tokens have this identity.
+fn own_client(identity: &Identity, registry: &Registry) -> Option<Arc<entry::Client>> {
+    match identity {
+        Identity::Issuer { issuer, id } if **issuer == *OWN_ISSUER => registry.client(id),
+        _ => None,
     }
 }

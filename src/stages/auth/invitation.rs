@@ -82,6 +82,7 @@ impl Authentication {
             Verified {
                 kind: CredentialKind::Invitation,
                 id: Some(invitation.id.clone()),
+                issuer: None,
                 user: None,
                 networks: invitation.from.clone().map(Arc::new),
                 attributes: ClaimedAttributes::default(),

@@ -104,6 +104,11 @@ impl KeySet {
         Ok((set, skipped))
     }
 
+    /// The set of one key, a public JWK. The error says why it cannot be used.
+    pub(super) fn from_jwk(jwk: &Value) -> Result<Self, String> {
+        key_of(jwk).map(|key| Self { keys: vec![Arc::new(key)] })
+    }
+
     /// Parses one or more PEM public keys (`BEGIN PUBLIC KEY`).
     pub(crate) fn from_pem(text: &str) -> Result<Self, String> {
         const BEGIN: &str = "-----BEGIN ";
@@ -193,6 +198,12 @@ fn key_of(entry: &Value) -> Result<VerificationKey, String> {
 }
 
 impl KeySet {
+    /// Whether both have a key, whatever its `kid` and its algorithms.
+    pub(super) fn shares_key(&self, other: &Self) -> bool {
+        let mut own = self.keys.iter().map(|key| material(&key.key));
+        own.any(|own| other.keys.iter().any(|other| material(&other.key) == own))
+    }
+
     /// Returns whether another set has the same keys in the same order.
     pub(super) fn same(&self, other: &Self) -> bool {
         self.keys.len() == other.keys.len() && self.keys.iter().zip(&other.keys).all(|(one, other)| one.same(other))

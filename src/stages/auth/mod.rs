@@ -22,6 +22,8 @@ pub(crate) mod certificate;
 pub(crate) mod claim_path;
 pub(crate) mod claims;
 pub(crate) mod client;
+pub(crate) mod client_basic;
+pub(crate) mod client_key;
 pub(crate) mod client_proof;
 mod credential;
 mod cross_site;
@@ -40,6 +42,7 @@ pub(crate) mod key_rotation;
 pub(crate) mod key_set;
 pub(crate) mod key_source;
 pub(crate) mod locations;
+pub(crate) mod new_client;
 mod own_keys;
 pub(crate) mod pairs;
 pub(crate) mod remote_key_set;
@@ -349,6 +352,7 @@ impl Authentication {
             Verified {
                 kind: CredentialKind::Certificate,
                 id: Some(hex::encode(&shown.thumbprint).into()),
+                issuer: None,
                 user: None,
                 networks: None,
                 attributes: ClaimedAttributes::default(),

@@ -4,6 +4,7 @@
 //! JSON is refused and never passes. A path in a mask is meant for every shape that an upstream may give the same data: lists on the
 //! way are passed through, and `*` is any element or member, or nothing where a single object stands in place of a list.
 
+mod frame;
 mod kept;
 mod next;
 mod number;

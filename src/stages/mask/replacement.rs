@@ -1,5 +1,7 @@
 //! What stands in the place of a hidden value.
 
+use std::borrow::Cow;
+
 /// What hides a length as well as a value.
 const STARS: &str = "***";
 
@@ -62,16 +64,31 @@ impl Replacement {
             Self::Stars => write_text(STARS, out)?,
             Self::KeepLast(most) => {
                 let text = match value.first() {
-                    Some(b'"') => serde_json::from_slice::<String>(value)?,
-                    Some(b'-' | b'0'..=b'9') => String::from_utf8_lossy(value).into_owned(),
-                    _ => String::new(),
+                    Some(b'"') => text_of(value)?,
+                    Some(b'-' | b'0'..=b'9') => String::from_utf8_lossy(value),
+                    _ => Cow::Borrowed(""),
                 };
                 let length = text.chars().count();
-                let kept: String = text.chars().skip(length - most.min(length / 2)).collect();
-                write_text(&format!("{STARS}{kept}"), out)?;
+                let left_out = length - most.min(length / 2);
+                let shown = text.char_indices().nth(left_out).and_then(|(at, _)| text.get(at..)).unwrap_or_default();
+                write_text(STARS, out)?;
+                // Replaces the closing quote with the text that is shown, and removes that text's own opening quote.
+                let end = out.len().saturating_sub(1);
+                out.truncate(end);
+                write_text(shown, out)?;
+                out.remove(end);
             }
         }
         Ok(true)
+    }
+}
+
+/// The text of a JSON string.
+fn text_of(value: &[u8]) -> Result<Cow<'_, str>, serde_json::Error> {
+    let plain = value.get(1..value.len().saturating_sub(1)).unwrap_or_default();
+    match (memchr::memchr(b'\\', plain), str::from_utf8(plain)) {
+        (None, Ok(plain)) => Ok(Cow::Borrowed(plain)),
+        _ => serde_json::from_slice::<String>(value).map(Cow::Owned),
     }
 }
 

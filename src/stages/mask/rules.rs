@@ -1,10 +1,12 @@
 //! The paths of a mask, and who sees what is there.
 
+use std::sync::Arc;
+
 use super::replacement::Replacement;
 
 /// What a route hides of its responses.
 #[derive(Debug, Clone)]
-pub(crate) struct Mask(Box<[Rule]>);
+pub(crate) struct Mask(Box<[Arc<Rule>]>);
 
 /// One path, and who sees what is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl Step {
 
 impl Mask {
     pub(crate) fn new(rules: Vec<Rule>) -> Self {
-        Self(rules.into())
+        Self(rules.into_iter().map(Arc::new).collect())
     }
 
     /// Whether something is hidden from a caller with the scopes that `has` accepts.
@@ -81,14 +83,14 @@ impl Mask {
 
     /// The rules that hide something from a caller with the scopes that `has` accepts; `None` if it sees everything.
     pub(crate) fn hidden(&self, has: impl Fn(&str) -> bool) -> Option<Hidden> {
-        let rules: Vec<Rule> = self.0.iter().filter(|rule| rule.hides(&has)).cloned().collect();
+        let rules: Vec<Arc<Rule>> = self.0.iter().filter(|rule| rule.hides(&has)).cloned().collect();
         (!rules.is_empty()).then_some(Hidden(rules))
     }
 }
 
 /// What is hidden from one caller. Never empty.
 #[derive(Debug, Clone)]
-pub(crate) struct Hidden(pub(super) Vec<Rule>);
+pub(crate) struct Hidden(pub(super) Vec<Arc<Rule>>);
 
 impl Hidden {
     /// The paths of what is hidden, as written.

@@ -1,6 +1,7 @@
-//! What callers have used of their limits, for operators.
+//! What callers have used of their limits, for operators and for themselves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -9,8 +10,20 @@ use super::now::Now;
 use super::plan::RouteLimits;
 use super::shared::Shared;
 use super::subject::Subject;
-use crate::state::counters::{AskedLimit, Question};
+use crate::state::counters::{AskedLimit, Given, Question};
 use crate::state::ledger::{Account, Ledger};
+
+/// How long a caller waits at least that looks at its limits: longer than requests, which must be decided.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Who looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Looker {
+    /// An operator, who waits for a store that is slow.
+    Operator,
+    /// The caller. It does not wait for a store that is known to be away.
+    Caller,
+}
 
 /// What a caller has used of one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +36,7 @@ pub(crate) struct Usage {
 
 /// Looks at these limits of a caller. The error says why the store does not answer.
 pub(crate) async fn look(
+    looker: Looker,
     limits: &[&Limit],
     account: &Arc<Account>,
     shared: Option<Shared<'_>>,
@@ -31,7 +45,7 @@ pub(crate) async fn look(
     let stored = |limit: &Limit| shared.filter(|shared| shared.counts(limit));
     let question = question(limits, account, shared, now);
     let mut given = match shared {
-        Some(shared) if !question.limits.is_empty() => shared.counters.look(&question).await?.into_iter(),
+        Some(shared) if !question.limits.is_empty() => ask(looker, shared, &question).await?.into_iter(),
         _ => Vec::new().into_iter(),
     };
     let mut uses = account.uses();
@@ -53,6 +67,14 @@ pub(crate) async fn look(
         }
     });
     Ok(usage.collect())
+}
+
+async fn ask(looker: Looker, shared: Shared<'_>, question: &Question) -> Result<Vec<Given>, String> {
+    match looker {
+        Looker::Operator => shared.counters.look(question).await,
+        Looker::Caller if !shared.counters.is_available() => Err("it has not answered for a while".to_owned()),
+        Looker::Caller => shared.counters.look_within(LOOK.max(shared.settings.timeout), question).await,
+    }
 }
 
 /// What is left of each limit that a request counts against, where no store counts: names, what is left, and what is allowed.

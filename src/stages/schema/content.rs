@@ -14,7 +14,7 @@ use super::media_type::{self, MediaRange};
 use super::offload::offload;
 use super::text_encoding::without_mark;
 use super::xml::parts::Parts;
-use super::xml::{self, Charset, XmlSchema};
+use super::xml::{self, Called, Charset, XmlSchema};
 use crate::budget::{MemoryBudget, Steps};
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -159,20 +159,23 @@ impl Content {
         headers: &HeaderMap,
         size: &SizeHint,
         memory: &'s MemoryBudget,
+        called: Option<&Arc<Called>>,
     ) -> Option<Box<Parts<'s>>> {
         let Self::Xml(schema) = self else { return None };
         let may_be_large = size.exact().is_none_or(|size| size > xml::AT_ONCE as u64);
         let is_plain = may_be_large && matches!(Encoding::of(headers), Ok(Encoding::Identity));
-        if is_plain { Parts::new(schema, media, headers, memory) } else { None }
+        if is_plain { Parts::new(schema, media, headers, memory, called) } else { None }
     }
 
-    /// Checks that the body of a message with these headers parses and conforms to its schema. What has to be made for that takes its bytes from `memory`.
+    /// Checks that the body of a message with these headers parses and conforms to its schema. What has to be made for that takes
+    /// its bytes from `memory`. A SOAP request sets `called`, which its response has to fit.
     pub(super) async fn check(
         &self,
         media: &MediaType<'_>,
         headers: &HeaderMap,
         body: &Bytes,
         memory: &MemoryBudget,
+        called: &mut Option<Arc<Called>>,
     ) -> Result<(), Refusal> {
         match self {
             Self::Json(schema) => {
@@ -186,11 +189,12 @@ impl Content {
             }
             Self::Xml(schema) => {
                 let charset = Charset::of(media).unwrap_or_default();
-                let schema = schema.of(media, headers)?;
-                match schema.check_at_once(body, charset, memory) {
-                    Some(checked) => checked,
+                let schema = schema.of(media, headers, called.as_ref())?;
+                let judged = match schema.check_at_once(body, charset, memory) {
+                    Some(judged) => judged,
                     None => Box::pin(schema.check(body, charset, memory)).await,
-                }
+                };
+                judged.map(|calls| *called = calls)
             }
             Self::Form(form) => {
                 let (form, whole) = (Arc::clone(form), body.clone());
@@ -200,8 +204,8 @@ impl Content {
                 let (form, boundary, whole) = (Arc::clone(form), form::boundary(media)?, body.clone());
                 in_steps(body.len(), move |steps| form.check_within(steps, &boundary, &whole)).await
             }
-            Self::Graded(both) => match Box::pin(both.0.check(media, headers, body, memory)).await {
-                Err(refusal) if Box::pin(both.1.check(media, headers, body, memory)).await.is_ok() => {
+            Self::Graded(both) => match Box::pin(both.0.check(media, headers, body, memory, called)).await {
+                Err(refusal) if Box::pin(both.1.check(media, headers, body, memory, called)).await.is_ok() => {
                     Err(refusal.only_reported())
                 }
                 checked => checked,

@@ -33,6 +33,7 @@ pub(crate) mod unambiguous;
 mod value_type;
 pub(crate) mod xml;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_RANGE, HeaderName};
@@ -42,6 +43,7 @@ use self::content::{Content, Contents};
 use self::encoding::Encoding;
 use self::malformed::malformed;
 use self::parameters::Parameters;
+use self::xml::Called;
 use crate::body::{Body, Counter, Source, Uncollected, too_large};
 use crate::budget::MemoryBudget;
 use crate::exchange::Request;
@@ -126,13 +128,15 @@ impl Requirement {
         self.contents.as_ref().map(|_| self.bounds.max_size)
     }
 
-    /// Checks a request, and returns the body to forward. A body that is held and decoded takes its bytes from `memory`.
+    /// Checks a request, and returns the body to forward. A body that is held and decoded takes its bytes from `memory`. A SOAP
+    /// request sets `called`, which its response has to fit.
     pub(crate) async fn admit(
         &self,
         request: &Request<'_>,
         body: Source,
         counter: &Counter,
         memory: &MemoryBudget,
+        called: &mut Option<Arc<Called>>,
     ) -> Result<Body, Rejected> {
         let Bounds { max_size, outer_size, deadline } = self.bounds;
         let untouched = |refusal, body: Source| {
@@ -168,7 +172,7 @@ impl Requirement {
             Ok(encoding) => encoding,
         };
         let limits = (max_size, outer_size);
-        let mut parts = content.in_parts(&media, request.headers, &body.size_hint(), memory);
+        let mut parts = content.in_parts(&media, request.headers, &body.size_hint(), memory, called.as_ref());
         let look = |come: &[u8]| parts.as_mut().is_some_and(|parts| parts.go_on(come));
         let received = match Box::pin(crate::body::collect(body, counter, limits, deadline, memory, look)).await {
             Err(Uncollected { refusal, body }) => return Err(Rejected { refusal, body }),
@@ -177,8 +181,13 @@ impl Requirement {
             Ok(received) => received,
         };
         let checked = match encoding.decode(received.clone(), max_size, memory).await {
-            Ok(decoded) if parts.is_some_and(|parts| parts.ends_valid(&decoded)) => Ok(()),
-            Ok(decoded) => content.check(&media, request.headers, &decoded, memory).await,
+            Ok(decoded) => match parts.and_then(|parts| parts.ends_valid(&decoded)) {
+                Some(calls) => {
+                    *called = calls;
+                    Ok(())
+                }
+                None => content.check(&media, request.headers, &decoded, memory, called).await,
+            },
             Err(refusal) => Err(refusal),
         };
         let body = Body::whole(received);

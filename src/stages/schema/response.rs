@@ -5,6 +5,8 @@
 //! part of a response (206) is refused where only the whole is described, and no part is asked for. Violations are not sent to
 //! the caller, who cannot fix them, but written to the audit record.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use hyper::body::SizeHint;
@@ -13,6 +15,7 @@ use super::content::Contents;
 use super::encoding::Encoding;
 use super::media_type;
 use super::offload::offload;
+use super::xml::Called;
 use super::xml::parts::Parts;
 use crate::body::{no_memory, overloaded};
 use crate::budget::MemoryBudget;
@@ -153,19 +156,21 @@ impl Requirement {
         headers: &'s HeaderMap,
         size: &SizeHint,
         memory: &'s MemoryBudget,
+        called: Option<&Arc<Called>>,
     ) -> Option<Box<Parts<'s>>> {
         let (content, media) = contents.of(headers)?;
-        content.in_parts(&media, headers, size, memory)
+        content.in_parts(&media, headers, size, memory, called)
     }
 
     /// Checks a response that was read whole. The reason of a refusal is [`Reason::InvalidUpstreamResponse`], or
-    /// [`Reason::Overloaded`] if the response could not be checked.
+    /// [`Reason::Overloaded`] if the response could not be checked. `called` is what the request was for, if that is known.
     pub(crate) async fn check(
         &self,
         contents: &Contents,
         headers: &HeaderMap,
         body: Bytes,
         memory: &MemoryBudget,
+        mut called: Option<Arc<Called>>,
     ) -> Result<(), Refusal> {
         let Some((content, media)) = contents.of(headers) else {
             return Err(invalid("its Content-Type is none of those that it may have", Vec::new()));
@@ -175,7 +180,7 @@ impl Requirement {
             Err(refusal) => Err(refusal),
         };
         let checked = match decoded {
-            Ok(decoded) => content.check(&media, headers, &decoded, memory).await,
+            Ok(decoded) => content.check(&media, headers, &decoded, memory, &mut called).await,
             Err(refusal) => Err(refusal),
         };
         checked.map_err(|refusal| {
@@ -389,7 +394,7 @@ mod tests {
                 panic!("{status}")
             };
             for other in ["2XX", "201", "default"] {
-                let judged = requirement.check(contents, &headers, Bytes::from(format!("\"{other}\"")), &memory);
+                let judged = requirement.check(contents, &headers, Bytes::from(format!("\"{other}\"")), &memory, None);
                 assert_eq!(runtime.block_on(judged).is_ok(), other == name, "{status} {other}");
             }
         }
@@ -474,7 +479,7 @@ mod tests {
         ] {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media))]);
             let refusal =
-                runtime.block_on(requirement.check(&contents, &headers, Bytes::from(body), &memory)).unwrap_err();
+                runtime.block_on(requirement.check(&contents, &headers, Bytes::from(body), &memory, None)).unwrap_err();
             assert_eq!(refusal.reason(), Reason::InvalidUpstreamResponse);
             let found: Vec<_> = refusal.violations().iter().map(|violation| &*violation.pointer).collect();
             assert_eq!(found, pointers);
@@ -500,7 +505,7 @@ mod tests {
         let body = Bytes::from_static(&[0x0b, 0x02, 0x80, b'h', b'e', b'l', b'l', b'o', 0x03]);
         for (memory, reason, status) in [(4, Reason::Overloaded, 503), (100, Reason::InvalidUpstreamResponse, 502)] {
             let memory = MemoryBudget::new(memory);
-            let checked = requirement.check(&contents, &headers, body.clone(), &memory);
+            let checked = requirement.check(&contents, &headers, body.clone(), &memory, None);
             let refusal = runtime.block_on(checked).unwrap_err();
             assert_eq!((refusal.reason(), refusal.stage()), (reason, Stage::Response));
             assert_eq!(refusal.reason().status().as_u16(), status);

@@ -133,7 +133,12 @@ impl Counters {
 
     /// Asks what is left of limits of a caller, for an operator. The error says why the store does not answer.
     pub(crate) async fn look(&self, question: &Question) -> Result<Vec<Given>, String> {
-        let answer = tokio::time::timeout(OPERATOR, self.shared.answer(question)).await;
+        self.look_within(OPERATOR, question).await
+    }
+
+    /// The same, for somebody who waits no longer than this.
+    pub(crate) async fn look_within(&self, most: Duration, question: &Question) -> Result<Vec<Given>, String> {
+        let answer = tokio::time::timeout(most, self.shared.answer(question)).await;
         answer.map_err(|_| "it does not answer in time".to_owned())?.map_err(|error| error.why)
     }
 

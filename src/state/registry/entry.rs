@@ -1,5 +1,5 @@
-//! What a store keeps: consumers made at run time, API keys, invitations, grants, suspensions, revocations, and the signing
-//! keys of the token service. Each is a JSON object under its kind and its id.
+//! What a store keeps: consumers, API keys and clients made at run time, invitations, grants, suspensions, revocations, and
+//! the signing keys of the token service. Each is a JSON object under its kind and its id.
 //!
 //! Data only: [`super`] and authentication decide what they mean for a request.
 
@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use super::client::{Client, ClientCredential, ClientKey, ClientSecret};
 pub(crate) use super::digest::{Digest, hex};
 use super::revocation_key::RevocationTarget;
 use crate::exchange::CertificateName;
@@ -24,6 +25,8 @@ pub(crate) enum Kind {
     Consumer,
     /// An API key.
     Key,
+    /// A client of the token service.
+    Client,
     /// Scopes that a consumer has for a limited time.
     Grant,
     /// A consumer whose requests are all refused for a time.
@@ -38,9 +41,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds. Stores are read in this order, so that a key's consumer is loaded before the key.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Consumer,
         Self::Key,
+        Self::Client,
         Self::Grant,
         Self::Suspension,
         Self::Revocation,
@@ -53,6 +57,7 @@ impl Kind {
         match self {
             Self::Consumer => "consumer",
             Self::Key => "key",
+            Self::Client => "client",
             Self::Grant => "grant",
             Self::Suspension => "suspension",
             Self::Revocation => "revocation",
@@ -303,6 +308,22 @@ pub(crate) struct Invitation {
 pub(crate) enum InvitedCredential {
     /// An API key.
     ApiKey,
+    /// A client of the token service with a secret that is made for it.
+    ClientSecret,
+    /// A client of the token service that signs assertions: it sends its public key (RFC 7523).
+    PrivateKeyJwt,
+    /// A client of the token service that connects with a certificate, which it sends (RFC 8705 §2).
+    Certificate,
+    /// What a later version has written: it cannot be claimed here.
+    #[serde(other)]
+    Later,
+}
+
+impl InvitedCredential {
+    /// Whether it is a client of the token service.
+    pub(crate) fn is_client(self) -> bool {
+        matches!(self, Self::ClientSecret | Self::PrivateKeyJwt | Self::Certificate)
+    }
 }
 
 /// How an invitation was claimed.
@@ -348,6 +369,8 @@ pub(crate) enum Entry {
     Consumer(Consumer),
     /// See [`Key`].
     Key(Key),
+    /// See [`Client`].
+    Client(Client),
     /// See [`Grant`].
     Grant(Grant),
     /// See [`Suspension`].
@@ -366,6 +389,7 @@ impl Entry {
         match self {
             Self::Consumer(_) => Kind::Consumer,
             Self::Key(_) => Kind::Key,
+            Self::Client(_) => Kind::Client,
             Self::Grant(_) => Kind::Grant,
             Self::Suspension(_) => Kind::Suspension,
             Self::Revocation(_) => Kind::Revocation,
@@ -379,6 +403,7 @@ impl Entry {
         match self {
             Self::Consumer(consumer) => consumer.name.to_string(),
             Self::Key(key) => key.id.to_string(),
+            Self::Client(client) => client.id.to_string(),
             Self::Grant(grant) => grant_id(&grant.consumer, &grant.id),
             Self::Suspension(suspension) => suspension.consumer.to_string(),
             Self::Revocation(revocation) => revocation.target.id(),
@@ -392,6 +417,7 @@ impl Entry {
         let encoded = match self {
             Self::Consumer(entry) => serde_json::to_vec(entry),
             Self::Key(entry) => serde_json::to_vec(entry),
+            Self::Client(entry) => serde_json::to_vec(entry),
             Self::Grant(entry) => serde_json::to_vec(entry),
             Self::Suspension(entry) => serde_json::to_vec(entry),
             Self::Revocation(entry) => serde_json::to_vec(entry),
@@ -407,6 +433,7 @@ impl Entry {
         Ok(match kind {
             Kind::Consumer => Self::Consumer(serde_json::from_slice(bytes)?),
             Kind::Key => Self::Key(serde_json::from_slice(bytes)?),
+            Kind::Client => Self::Client(serde_json::from_slice(bytes)?),
             Kind::Grant => Self::Grant(serde_json::from_slice(bytes)?),
             Kind::Suspension => Self::Suspension(serde_json::from_slice(bytes)?),
             Kind::Revocation => Self::Revocation(serde_json::from_slice(bytes)?),
@@ -427,6 +454,7 @@ impl Entry {
             Self::Key(Key { replaced_by: Some(_), rotation: None, expires: Some(end), .. }) => {
                 end.checked_add(Key::KEPT).ok()
             }
+            Self::Client(client) => client.end().and_then(|end| end.checked_add(Client::KEPT).ok()),
             Self::Key(_) | Self::Consumer(_) => None,
         };
         end.is_some_and(|end| end <= now)
@@ -498,6 +526,11 @@ mod tests {
         let claim = Claim { at: at(1), address: Ipv4Addr::LOCALHOST.into(), credential: "acme-2".into() };
         let claimed = Invitation { claimed: Some(claim), ..open.clone() };
         let withdrawn = Invitation { withdrawn: Some(at(1)), ..open.clone() };
+        let later = String::from_utf8(Entry::Invitation(open.clone()).encode()).unwrap();
+        let later = later.replace("\"api_key\"", "\"passkey\"");
+        let later = Entry::decode(Kind::Invitation, later.as_bytes()).unwrap();
+        let expected = Invitation { credential: InvitedCredential::Later, ..open.clone() };
+        assert_eq!(later, Entry::Invitation(expected), "a store may be read by an earlier version");
         for (invitation, now, state, ended) in [
             (&open, at(23), "open", false),
             (&open, at(24), "expired", false),
@@ -509,6 +542,33 @@ mod tests {
             let entry = Entry::Invitation(invitation.clone());
             assert_eq!((invitation.state(now), entry.has_ended(now)), (state, ended), "{now}");
             assert_eq!(Entry::decode(Kind::Invitation, &entry.encode()).unwrap(), entry);
+        }
+    }
+
+    #[test]
+    fn a_client_of_a_later_version_is_read_and_kept_as_it_is() {
+        let text = r#"{"id":"acme-1","consumer":"acme","credential":{"passkey":{"id":7}},"scopes":null,"expires":null,"note":null,"created":"1970-01-01T00:00:00Z","created_by":"admin"}"#;
+        let client = Entry::decode(Kind::Client, text.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(client.encode()).unwrap(), text);
+    }
+
+    #[test]
+    fn a_client_is_kept_for_a_time_after_its_last_secret() {
+        let at = |hours: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
+        let secret = |expires| ClientSecret { sha256: Digest::default(), created: at(0), expires };
+        let client = |secrets| {
+            let credential = ClientCredential::Secrets(secrets);
+            let (id, consumer, created_by) = ("acme-1".into(), "acme".into(), "admin".into());
+            let (scopes, from, issued, note) = (None, None, None, None);
+            Client { id, consumer, credential, scopes, from, expires: None, issued, note, created: at(0), created_by }
+        };
+        let days = 90 * 24;
+        for (secrets, now, ended) in [
+            (vec![secret(Some(at(1))), secret(Some(at(2)))], at(days + 1), false),
+            (vec![secret(Some(at(1))), secret(Some(at(2)))], at(days + 2), true),
+            (vec![secret(Some(at(1))), secret(None)], at(days * 9), false),
+        ] {
+            assert_eq!(Entry::Client(client(secrets)).has_ended(now), ended, "{now}");
         }
     }
 }

@@ -10,15 +10,15 @@ use ahash::RandomState;
 use jiff::Timestamp;
 
 use super::entry::{
-    Change, Consumer, Digest, Entry, Grant, Identity, Invitation, Key, Kind, LastUse, SigningKey, Suspension, grant_id,
-    signing_key_id,
+    Change, Client, Consumer, Digest, Entry, Grant, Identity, Invitation, Key, Kind, LastUse, SigningKey, Suspension,
+    grant_id, signing_key_id,
 };
 use super::revocation_key::RevocationKey;
 use super::revoked::{Coverage, Revoked};
 use super::usage::Usage;
 use crate::state::epoch::Epoch;
 
-/// Consumers, keys, grants, suspensions, signing keys and invitations.
+/// Consumers, keys, clients, grants, suspensions, signing keys and invitations.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     pub(super) consumers: BTreeMap<Box<str>, Arc<Consumer>>,
@@ -28,6 +28,7 @@ pub(super) struct Entries {
     below: HashMap<Box<str>, Vec<Box<str>>>,
     pub(super) keys: BTreeMap<Box<str>, Arc<Key>>,
     by_digest: HashMap<Digest, Arc<Key>, RandomState>,
+    pub(super) clients: BTreeMap<Box<str>, Arc<Client>>,
     /// By consumer and id.
     pub(super) grants: BTreeMap<String, Arc<Grant>>,
     /// Ids of each consumer's grants.
@@ -56,6 +57,9 @@ impl Entries {
                 self.by_digest.insert(key.sha256, Arc::clone(&key));
                 self.keys.insert(key.id.clone(), key);
             }
+            Entry::Client(client) => {
+                self.clients.insert(client.id.clone(), Arc::new(client));
+            }
             Entry::Grant(grant) => {
                 let id = grant_id(&grant.consumer, &grant.id);
                 self.granted.entry(grant.consumer.clone()).or_default().push(id.clone());
@@ -79,12 +83,13 @@ impl Entries {
     pub(super) fn all(&self) -> HashMap<(Kind, String), Entry> {
         let consumers = self.consumers.values().map(|one| Entry::Consumer(Consumer::clone(one)));
         let keys = self.keys.values().map(|one| Entry::Key(Key::clone(one)));
+        let clients = self.clients.values().map(|one| Entry::Client(Client::clone(one)));
         let grants = self.grants.values().map(|one| Entry::Grant(Grant::clone(one)));
         let suspensions = self.suspensions.values().map(|one| Entry::Suspension(Suspension::clone(one)));
         let signing_keys = self.signing_keys.values().map(|one| Entry::SigningKey(SigningKey::clone(one)));
         let invitations = self.invitations.values().map(|one| Entry::Invitation(Invitation::clone(one)));
-        let all = consumers.chain(keys).chain(grants).chain(suspensions).chain(signing_keys).chain(invitations);
-        all.map(|entry| ((entry.kind(), entry.id()), entry)).collect()
+        let all = consumers.chain(keys).chain(clients).chain(grants).chain(suspensions).chain(signing_keys);
+        all.chain(invitations).map(|entry| ((entry.kind(), entry.id()), entry)).collect()
     }
 
     fn remove(&mut self, kind: Kind, id: &str) {
@@ -105,6 +110,7 @@ impl Entries {
                     self.by_digest.remove(&key.sha256);
                 }
             }
+            Kind::Client => drop(self.clients.remove(id)),
             Kind::Grant => {
                 if let Some(grant) = self.grants.remove(id)
                     && let Some(ids) = self.granted.get_mut(&grant.consumer)
@@ -256,7 +262,7 @@ impl Memory {
             Change::Remove(kind, id) => self.with_entries(|entries| entries.remove(kind, &id)),
             Change::Swap(_) | Change::RemoveIf(_) => {}
         }
-        if matches!(kind, Kind::Consumer | Kind::Key | Kind::SigningKey) {
+        if matches!(kind, Kind::Consumer | Kind::Key | Kind::Client | Kind::SigningKey) {
             // After the change, so that callers cached before it are looked up again.
             self.epoch.advance();
         } else {

@@ -1,7 +1,7 @@
-//! State that operators change at run time and that must not be lost: consumers, API keys, invitations, grants,
+//! State that operators change at run time and that must not be lost: consumers, API keys, clients, invitations, grants,
 //! suspensions, revocations.
 //!
-//! - `entry`: what is kept; `family`: what is kept of refresh tokens, and read when one is used; `revocation_key`: what a
+//! - `entry`: what is kept, with `client`; `family`: what is kept of refresh tokens, and read when one is used; `revocation_key`: what a
 //!   revocation names, and how it is recognised on a request; `digest`;
 //! - `memory`, `revoked`, `usage`: the working set, which requests consult; `pending_load`, `since`: how it is read anew;
 //! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes), with `store_config`,
@@ -12,6 +12,7 @@
 //! put in force; it is in force on this node when [`Registry::change`] returns. A registry outlives policies: a reload
 //! that names the same store keeps the same registry.
 
+mod client;
 mod digest;
 mod embedded;
 pub(crate) mod entry;
@@ -39,7 +40,9 @@ use tokio::sync::{SemaphorePermit, oneshot};
 
 use self::embedded::Embedded;
 pub(crate) use self::embedded::StoreFolder;
-use self::entry::{Change, Consumer, Digest, Entry, Grant, Identity, Invitation, Key, Kind, SigningKey, Suspension};
+use self::entry::{
+    Change, Client, Consumer, Digest, Entry, Grant, Identity, Invitation, Key, Kind, SigningKey, Suspension,
+};
 pub(crate) use self::family::Family;
 use self::family_limit::FamilyLimit;
 pub(crate) use self::health::Health;
@@ -55,7 +58,7 @@ pub(crate) use self::usage::{UnusualUse, Usage};
 use super::counters::Counters;
 use super::epoch::Epoch;
 use super::ledger::Clock;
-use super::redis::{Client, StoreDeadlines};
+use super::redis::{Client as RedisClient, StoreDeadlines};
 
 /// How often uses of keys are written.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -149,7 +152,7 @@ impl Registry {
                 let store = Redis::open(&servers, &prefix, deadlines, &self.memory, &self.health)?;
                 let loaded = store.loaded();
                 let counters = Counters::in_redis(
-                    Client::trying_once(&servers).map_err(|error| StoreError::Unusable(error.to_string()))?,
+                    RedisClient::trying_once(&servers).map_err(|error| StoreError::Unusable(error.to_string()))?,
                     &prefix,
                     deadlines,
                     self.clock,
@@ -210,7 +213,15 @@ impl Registry {
         self.memory.revoked.sweep(now);
         let Some(store) = self.store.get() else { return Ok(()) };
         store.sweep_families(now).await?;
-        for kind in [Kind::Grant, Kind::Suspension, Kind::Revocation, Kind::SigningKey, Kind::Invitation, Kind::Key] {
+        for kind in [
+            Kind::Grant,
+            Kind::Suspension,
+            Kind::Revocation,
+            Kind::SigningKey,
+            Kind::Invitation,
+            Kind::Key,
+            Kind::Client,
+        ] {
             let mut after = None;
             loop {
                 let page = store.page(kind, after.take(), PAGE).await?;
@@ -318,6 +329,21 @@ impl Registry {
         self.memory.entries().keys.values().filter(|key| key.rotation.is_some()).cloned().collect()
     }
 
+    /// The client of the token service with this id.
+    pub(crate) fn client(&self, id: &str) -> Option<Arc<Client>> {
+        self.memory.entries().clients.get(id).cloned()
+    }
+
+    /// All clients of the token service that were made at run time, by id.
+    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
+        self.memory.entries().clients.values().cloned().collect()
+    }
+
+    /// The clients of a consumer that were made at run time, by id.
+    pub(crate) fn clients_of(&self, consumer: &str) -> Vec<Arc<Client>> {
+        self.memory.entries().clients.values().filter(|client| *client.consumer == *consumer).cloned().collect()
+    }
+
     /// Whether other nodes may have the same store.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.config, Some(StoreConfig::Redis { .. }))
@@ -380,6 +406,7 @@ impl Registry {
             let count = match kind {
                 Kind::Consumer => entries.consumers.len(),
                 Kind::Key => entries.keys.len(),
+                Kind::Client => entries.clients.len(),
                 Kind::Grant => entries.grants.len(),
                 Kind::Suspension => entries.suspensions.len(),
                 Kind::Revocation => self.memory.revoked.len(),

@@ -24,7 +24,7 @@ pub(super) struct Kept {
     pub(super) suspensions: usize,
     pub(super) consumers: usize,
     pub(super) signing_keys: usize,
-    /// Keys, grants, consumers and invitations that were removed before, and that the store has again.
+    /// Keys, clients, grants, consumers and invitations that were removed before, and that the store has again.
     pub(super) ignored: usize,
 }
 
@@ -52,8 +52,8 @@ impl<'a> PendingLoad<'a> {
     ///
     /// What the store has changed `since` counts as it is there. Of the rest, this node has seen the later version:
     /// - restrictions stay: revocations, suspensions, and the roles of a consumer;
-    /// - keys, grants and consumers that were removed stay removed, and those that were changed stay as they were;
-    /// - keys, grants and invitations that the store has lost are no longer accepted: no other node accepts them either.
+    /// - keys, clients, grants and consumers that were removed stay removed, and those that were changed stay as they were;
+    /// - keys, clients, grants and invitations that the store has lost are no longer accepted: no other node accepts them either.
     pub(super) fn merge(mut self, since: &Since) -> Kept {
         let mut kept = Kept::default();
         self.memory.revoked.for_each(|key, known| {
@@ -90,7 +90,7 @@ impl<'a> PendingLoad<'a> {
                 Kind::Consumer => &mut kept.consumers,
                 // Tokens that were signed with it are in use: nobody gains by refusing them.
                 Kind::SigningKey => &mut kept.signing_keys,
-                Kind::Key | Kind::Grant | Kind::Revocation | Kind::Invitation => continue,
+                Kind::Key | Kind::Client | Kind::Grant | Kind::Revocation | Kind::Invitation => continue,
             };
             if !since.has_changed(kind, &id) {
                 merged.put(known);

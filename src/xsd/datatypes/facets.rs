@@ -104,6 +104,11 @@ impl Enumeration {
         }
     }
 
+    /// The first one as written, unless that has a backtick.
+    pub(crate) fn first(&self) -> Option<&str> {
+        self.shown.strip_prefix('`')?.split('`').next()
+    }
+
     /// Whether a value is one of them.
     pub(crate) fn contains(&self, value: &Value) -> bool {
         match value {

@@ -7,6 +7,7 @@ mod blocks;
 mod class;
 mod error;
 mod parse;
+mod sample;
 
 use std::sync::Arc;
 
@@ -58,6 +59,12 @@ impl Pattern {
         &self.text
     }
 
+    /// Texts that match, unless they would be long.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = String> {
+        let pattern = parse::parse(&self.text).ok();
+        [0, 1, 4, 16].into_iter().filter_map(move |times| sample::sample(pattern.as_ref()?, times))
+    }
+
     /// Whether the whole value matches.
     pub(crate) fn matches(&self, value: &str) -> bool {
         self.regex.is_match(value)
@@ -102,6 +109,23 @@ mod tests {
         ] {
             assert_eq!(Pattern::new(pattern).unwrap().matches(value), expected, "{pattern} on {value}");
         }
+    }
+
+    #[test]
+    fn samples_match() {
+        for (pattern, expected) in [
+            ("[A-Z]{2}[0-9]{2}[A-Za-z0-9]{1,30}", ["AA11a", "AA11a"]),
+            (r"\d{3}(-\d{4})?", ["111", "111-1111"]),
+            ("a|b", ["a", "a"]),
+            ("[x-z]*", ["", "x"]),
+            (r".+@.+", ["a@a", "a@a"]),
+            (r"\p{Lu}\s", ["A ", "A "]),
+        ] {
+            let pattern = Pattern::new(pattern).unwrap();
+            assert_eq!(pattern.samples().take(2).collect::<Vec<_>>(), expected);
+            assert!(pattern.samples().all(|text| pattern.matches(&text)));
+        }
+        assert_eq!(Pattern::new("(a{1000}){1000}").map_or(0, |pattern| pattern.samples().count()), 0);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Identity constraints (XSD 1.0 Part 1, §3.11.4), while the document goes by.
 //!
-//! A path is followed as a set of bits, one for each number of its steps that lead to the open element.
+//! A selector is found by the last name of its path, and the path compared with the open elements: some schemas have a thousand
+//! selectors at the root. The paths of fields are followed from each selected element as a set of bits, one for each number of
+//! steps that lead to the open element.
 
 use super::keys::{Kept, Key, KeyReference, Keys, Origin, size};
 use crate::budget::{Exhausted, Steps};
@@ -8,7 +10,7 @@ use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, Id
 use crate::xsd::datatypes::value::Value;
 use crate::xsd::names::{FastMap, QName};
 
-/// A path that is followed from an element on.
+/// A path of a field that is followed from an element on.
 #[derive(Debug)]
 struct Run<'s> {
     path: &'s Path,
@@ -44,11 +46,73 @@ impl<'s> Run<'s> {
     }
 }
 
-/// The name of a path `.//name`.
-fn name_anywhere(path: &Path) -> Option<QName> {
-    match (path.anywhere, path.steps.as_slice(), path.attribute) {
-        (true, [NameTest::Name(name)], None) => Some(*name),
-        _ => None,
+/// A path of a constraint's selector.
+#[derive(Debug, Clone, Copy)]
+struct Selector<'s> {
+    scope: u64,
+    constraint: ConstraintId,
+    /// Of the element that has the constraint.
+    depth: usize,
+    path: &'s Path,
+}
+
+impl Selector<'_> {
+    /// Whether it selects the last of the open elements, which is at this depth.
+    fn selects(&self, open: &[QName], depth: usize) -> bool {
+        let (steps, below) = (&self.path.steps, depth.saturating_sub(self.depth));
+        let reaches = if self.path.anywhere { below >= steps.len() } else { below == steps.len() };
+        reaches && steps.iter().rev().zip(open.iter().rev()).all(|(step, name)| step.matches(*name))
+    }
+
+    /// What it costs to ask that.
+    fn cost(&self) -> u64 {
+        (self.path.steps.len() as u64).max(1)
+    }
+}
+
+/// The selectors at work.
+#[derive(Debug, Default)]
+struct Selectors<'s> {
+    /// By the last name of their path. The numbers of their scopes grow.
+    by_name: FastMap<QName, Vec<Selector<'s>>>,
+    /// Those whose path does not end with a name.
+    others: Vec<Selector<'s>>,
+}
+
+impl<'s> Selectors<'s> {
+    fn add(&mut self, selector: Selector<'s>) {
+        match selector.path.steps.last() {
+            Some(NameTest::Name(name)) => self.by_name.entry(*name).or_default().push(selector),
+            _ => self.others.push(selector),
+        }
+    }
+
+    /// Takes out those of a scope that ends, which are the last ones.
+    fn remove(&mut self, constraint: &IdentityConstraint, scope: u64) {
+        for path in &constraint.selector {
+            let selectors = match path.steps.last() {
+                Some(NameTest::Name(name)) => self.by_name.get_mut(name),
+                _ => Some(&mut self.others),
+            };
+            if let Some(selectors) = selectors {
+                while selectors.pop_if(|selector| selector.scope >= scope).is_some() {}
+            }
+        }
+    }
+
+    /// What selects the last of the open elements, each scope once and in their order.
+    fn selected(&self, open: &[QName], depth: usize, steps: &mut Steps) -> Result<Vec<(u64, ConstraintId)>, Exhausted> {
+        let named = open.last().and_then(|name| self.by_name.get(name)).map_or(&[][..], Vec::as_slice);
+        let mut selected = Vec::new();
+        for selector in named.iter().chain(&self.others) {
+            steps.take(selector.cost())?;
+            if selector.selects(open, depth) {
+                selected.push((selector.scope, selector.constraint));
+            }
+        }
+        selected.sort_unstable_by_key(|(scope, _)| *scope);
+        selected.dedup_by_key(|(scope, _)| *scope);
+        Ok(selected)
     }
 }
 
@@ -76,12 +140,10 @@ struct Selection<'s> {
 
 /// A constraint that holds within an element.
 #[derive(Debug)]
-struct Scope<'s> {
+struct Scope {
     number: u64,
     constraint: ConstraintId,
     depth: usize,
-    /// The paths of the selector that are not in [`Identity::anywhere`].
-    runs: Vec<Run<'s>>,
     keys: Keys,
     references: Vec<KeyReference>,
 }
@@ -90,11 +152,10 @@ struct Scope<'s> {
 #[derive(Debug, Default)]
 pub(super) struct Identity<'s> {
     /// Their numbers grow.
-    scopes: Vec<Scope<'s>>,
-    /// By name, what `.//name` selects: the constraints' scopes. Some schemas have a thousand of them at the root.
-    anywhere: FastMap<QName, Vec<(u64, ConstraintId)>>,
-    /// How many scopes have paths to follow.
-    followed: u64,
+    scopes: Vec<Scope>,
+    selectors: Selectors<'s>,
+    /// The names of the open elements, from the first on that has a constraint.
+    open: Vec<QName>,
     selections: Vec<Selection<'s>>,
     kept: Vec<Kept>,
     count: u64,
@@ -181,32 +242,20 @@ impl<'s> Identity<'s> {
         steps: &mut Steps,
     ) -> Result<Entered, Exhausted> {
         let mut entered = Entered::default();
-        let followed = if self.followed > 0 { self.scopes.len() as u64 } else { 0 };
-        steps.take(1_u64.saturating_add(followed).saturating_add(self.selections.len() as u64))?;
+        steps.take(1_u64.saturating_add(self.selections.len() as u64))?;
+        self.open.push(name);
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
             for run in &mut field.runs {
                 run.enter(name);
             }
             note(field, depth, &mut entered);
         }
-        let mut selected = self.anywhere.get(&name).cloned().unwrap_or_default();
-        if self.followed > 0 {
-            for scope in &mut self.scopes {
-                for run in &mut scope.runs {
-                    run.enter(name);
-                }
-                if scope.runs.iter().any(Run::is_there) {
-                    selected.push((scope.number, scope.constraint));
-                }
-            }
-        }
         for id in constraints {
             let Some(constraint) = components.constraints.get(id.index()) else { continue };
             steps.take(constraint.selector.len() as u64)?;
-            self.begin(constraint, *id, depth, &mut selected);
+            self.begin(constraint, *id, depth);
         }
-        selected.sort_unstable_by_key(|(number, _)| *number);
-        selected.dedup_by_key(|(number, _)| *number);
+        let selected = self.selectors.selected(&self.open, depth, steps)?;
         for (scope, id) in selected {
             let Some(constraint) = components.constraints.get(id.index()) else { continue };
             let field = |paths: &'s Vec<Path>| Field {
@@ -227,28 +276,14 @@ impl<'s> Identity<'s> {
         Ok(entered)
     }
 
-    /// The open element has this constraint. Adds to `selected` if its selector selects the element itself.
-    fn begin(
-        &mut self,
-        constraint: &'s IdentityConstraint,
-        id: ConstraintId,
-        depth: usize,
-        selected: &mut Vec<(u64, ConstraintId)>,
-    ) {
+    /// The open element has this constraint.
+    fn begin(&mut self, constraint: &'s IdentityConstraint, id: ConstraintId, depth: usize) {
         self.count = self.count.saturating_add(1);
-        let mut runs: Vec<Run<'s>> = Vec::new();
         for path in &constraint.selector {
-            match name_anywhere(path) {
-                Some(name) => self.anywhere.entry(name).or_default().push((self.count, id)),
-                None => runs.push(Run::begin(path)),
-            }
-        }
-        self.followed = self.followed.saturating_add(u64::from(!runs.is_empty()));
-        if runs.iter().any(Run::is_there) {
-            selected.push((self.count, id));
+            self.selectors.add(Selector { scope: self.count, constraint: id, depth, path });
         }
         let (keys, references) = (Keys::default(), Vec::new());
-        self.scopes.push(Scope { number: self.count, constraint: id, depth, runs, keys, references });
+        self.scopes.push(Scope { number: self.count, constraint: id, depth, keys, references });
     }
 
     /// Whether an attribute of the open element is a field.
@@ -291,27 +326,13 @@ impl<'s> Identity<'s> {
                 run.leave();
             }
         }
-        if self.followed > 0 {
-            for run in self.scopes.iter_mut().flat_map(|scope| &mut scope.runs) {
-                run.leave();
-            }
-        }
+        self.open.pop();
         let mut faults = Vec::new();
         while let Some(selection) = self.selections.pop_if(|selection| selection.depth == depth) {
             self.select(components, selection, ending, memory, &mut faults)?;
         }
         self.close(components, depth, steps, &mut faults)?;
         Ok(faults)
-    }
-
-    /// Takes the paths of a scope that ends out of [`Self::anywhere`], where they are the last ones.
-    fn forget(&mut self, components: &Components, scope: &Scope<'_>) {
-        let Some(constraint) = components.constraints.get(scope.constraint.index()) else { return };
-        for name in constraint.selector.iter().filter_map(name_anywhere) {
-            if let Some(scopes) = self.anywhere.get_mut(&name) {
-                while scopes.pop_if(|(number, _)| *number >= scope.number).is_some() {}
-            }
-        }
     }
 
     /// All fields of a selected element are known.
@@ -365,8 +386,9 @@ impl<'s> Identity<'s> {
     ) -> Result<(), Exhausted> {
         let mut ended = Vec::new();
         while let Some(scope) = self.scopes.pop_if(|scope| scope.depth == depth) {
-            self.followed = self.followed.saturating_sub(u64::from(!scope.runs.is_empty()));
-            self.forget(components, &scope);
+            if let Some(constraint) = components.constraints.get(scope.constraint.index()) {
+                self.selectors.remove(constraint, scope.number);
+            }
             ended.push(scope);
         }
         // Keys of the element itself first, then those of elements within.
@@ -387,21 +409,12 @@ impl<'s> Identity<'s> {
                 }
             }
         }
-        for scope in ended {
-            let Some(ConstraintKind::KeyRef(key)) =
-                components.constraints.get(scope.constraint.index()).map(|found| found.kind)
-            else {
-                continue;
-            };
-            let keys = tables.iter().find(|(constraint, _)| *constraint == key).map(|(_, keys)| keys);
-            for reference in scope.references {
-                if !keys.is_some_and(|keys| keys.contains(&reference.key)) {
-                    let (constraint, kind) = (scope.constraint, FaultKind::NoKey);
-                    faults.push(Fault { constraint, kind, offset: reference.offset });
-                }
-            }
+        for scope in ended.into_iter().filter(|scope| !scope.references.is_empty()) {
+            steps.take(tables.len() as u64)?;
+            find_keys(components, scope, &tables, faults);
         }
         // Who refers to them from further out still needs them.
+        steps.take((tables.len() as u64).saturating_mul(self.scopes.len() as u64))?;
         let refers = |constraint: ConstraintId| {
             self.scopes.iter().any(|scope| {
                 let kind = components.constraints.get(scope.constraint.index()).map(|found| found.kind);
@@ -415,6 +428,18 @@ impl<'s> Identity<'s> {
             .collect();
         self.kept.extend(needed);
         Ok(())
+    }
+}
+
+/// Looks for the keys that the references of a scope are to.
+fn find_keys(components: &Components, scope: Scope, tables: &[(ConstraintId, Keys)], faults: &mut Vec<Fault>) {
+    let kind = components.constraints.get(scope.constraint.index()).map(|found| found.kind);
+    let Some(ConstraintKind::KeyRef(key)) = kind else { return };
+    let keys = tables.iter().find(|(constraint, _)| *constraint == key).map(|(_, keys)| keys);
+    for KeyReference { key, offset } in scope.references {
+        if !keys.is_some_and(|keys| keys.contains(&key)) {
+            faults.push(Fault { constraint: scope.constraint, kind: FaultKind::NoKey, offset });
+        }
     }
 }
 

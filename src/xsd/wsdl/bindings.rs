@@ -41,7 +41,13 @@ impl Builder {
         reader.read(&roots);
         let description = reader.description;
         if description.operations.is_empty() && self.problems.is_empty() {
-            self.problem(first, "WSDL 1.1 §3.3", "the WSDL has no SOAP binding over HTTP with an operation");
+            let bound = roots.iter().any(|root| !self.wsdl_children(*root, "binding").is_empty());
+            let message = if bound {
+                "the WSDL has no SOAP binding over HTTP with an operation"
+            } else {
+                "the WSDL has no binding; name the one that imports it and binds its operations to SOAP"
+            };
+            self.problem(first, "WSDL 1.1 §3.3", message);
         }
         self.description = Some(description);
     }

@@ -81,6 +81,21 @@ impl Description {
         self.messages.get(&(direction, version, element))
     }
 
+    /// What a request for this operation has in its Body, and in which version of SOAP.
+    pub(crate) fn request(&self, operation: usize) -> Option<(SoapVersion, Option<ElementId>)> {
+        let mut requests = self.messages.iter().filter(|((direction, ..), _)| *direction == Direction::Request);
+        let found = requests.find(|(_, messages)| messages.operations.contains(&operation));
+        found.map(|((_, version, _), messages)| (*version, messages.element))
+    }
+
+    /// Whether a server may run an operation for a request that is sent with this action.
+    pub(crate) fn is_called_by(&self, operation: usize, action: &str) -> bool {
+        let mut requests = self.messages.iter().filter(|((direction, ..), _)| *direction == Direction::Request);
+        requests.any(|(_, messages)| {
+            messages.operations.contains(&operation) && !self.called(messages, &[action]).is_empty()
+        })
+    }
+
     /// Whether there is an operation for this version of SOAP.
     pub(crate) fn has_version(&self, version: SoapVersion) -> bool {
         self.messages.keys().any(|(_, known, _)| *known == version)

@@ -9,7 +9,8 @@ use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+    RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use aws_lc_rs::{hmac, rsa};
 use base64::Engine;
@@ -43,6 +44,10 @@ impl Key {
         Self::new(kid, Kind::Ec(Box::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())))
     }
 
+    pub fn p384(kid: &str) -> Self {
+        Self::new(kid, Kind::Ec(Box::new(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap())))
+    }
+
     pub fn ed(kid: &str) -> Self {
         Self::new(kid, Kind::Ed(Box::new(Ed25519KeyPair::generate().unwrap())))
     }
@@ -59,6 +64,7 @@ impl Key {
     fn alg(&self) -> &'static str {
         match self.kind {
             Kind::Rsa(_) => "RS256",
+            Kind::Ec(ref key) if key.public_key().as_ref().len() == 97 => "ES384",
             Kind::Ec(_) => "ES256",
             Kind::Ed(_) => "EdDSA",
             Kind::Shared(_) => "HS256",
@@ -98,8 +104,9 @@ impl Key {
             }
             Kind::Ec(key) => {
                 let point = key.public_key().as_ref();
-                let (x, y) = (encode(&point[1..33]), encode(&point[33..]));
-                json!({"kty": "EC", "crv": "P-256", "kid": self.kid, "use": "sig", "x": x, "y": y})
+                let (x, y) = point[1..].split_at(point.len() / 2);
+                let (x, y, crv) = (encode(x), encode(y), if x.len() == 32 { "P-256" } else { "P-384" });
+                json!({"kty": "EC", "crv": crv, "kid": self.kid, "use": "sig", "x": x, "y": y})
             }
             Kind::Ed(key) => {
                 json!({"kty": "OKP", "crv": "Ed25519", "kid": self.kid, "use": "sig", "x": encode(key.public_key().as_ref())})

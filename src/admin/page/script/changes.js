@@ -27,13 +27,22 @@ function newKey(consumer, reload) {
   });
 }
 
+/** What a partner can claim. */
+const CREDENTIALS = [
+  ["api_key", "API key"],
+  ["client_secret", "client with a secret"],
+  ["private_key_jwt", "client with a key of its own (private_key_jwt)"],
+  ["certificate", "client with a certificate"],
+];
+
 function invite(consumer, reload) {
   ask({
     title: `Invite ${consumer}`,
-    text: "Gives a code, with which the partner claims an API key once. The key itself never passes through you.",
+    text: "Gives a code, with which the partner claims a credential once. The credential itself never passes through you.",
     inputs: [
+      { name: "credential", label: "Credential", options: CREDENTIALS, hint: "All but an API key are clients of the token service." },
       { name: "expires", label: "Can be claimed for", placeholder: "24h", hint: "At most 30d." },
-      { name: "key_lifetime", label: "Lifetime of the key", placeholder: "90d" },
+      { name: "key_lifetime", label: "Lifetime of the credential", placeholder: "90d" },
       { name: "url", label: "URL that the partner calls", placeholder: "https://api.example.com", hint: "For the sheet." },
       { name: "note", label: "Note", maxlength: 200 },
     ],
@@ -126,6 +135,19 @@ function revokeKey(id, reload) {
     does: async (values) => {
       await api("POST", "/v1/revocations", { key: id, ...values });
       await done(`The key ${id} is revoked.`, reload);
+    },
+  });
+}
+
+function revokeClient(id, reload) {
+  ask({
+    title: `Revoke the client ${id}?`,
+    text: "It gets no more tokens, and those that it has are refused at once, on all nodes.",
+    inputs: [REASON],
+    verb: "Revoke", danger: true,
+    does: async (values) => {
+      await api("POST", "/v1/revocations", { subject: id, issuer: "token_service", ...values });
+      await done(`The client ${id} is revoked.`, reload);
     },
   });
 }

@@ -15,7 +15,7 @@ function open({ title, body, verb, danger, wide, close }) {
   button.classList.toggle("danger", Boolean(danger));
   $("dialog-close").textContent = close ?? "Cancel";
   if (!dialog.open) dialog.showModal();
-  (dialog.querySelector("input, textarea") ?? $("dialog-close")).focus();
+  (dialog.querySelector("input, select, textarea") ?? $("dialog-close")).focus();
 }
 
 function dismiss() {
@@ -52,13 +52,16 @@ $("dialog-form").addEventListener("submit", async (event) => {
 
 let fields = 0;
 
-/** An input with its label. */
-function field({ name, label, hint, value, required, ...other }) {
+/** An input with its label; with `options`, one of these: value and text of each. */
+function field({ name, label, hint, value, required, options, ...other }) {
   const id = `field-${fields += 1}`;
   const describedby = hint && `${id}-hint`;
+  const properties = { id, name, required, "aria-describedby": describedby, ...other };
   return el("div", { class: "field" },
     el("label", { for: id }, label),
-    el("input", { id, name, value, required, autocomplete: "off", spellcheck: "false", "aria-describedby": describedby, ...other }),
+    options
+      ? el("select", properties, options.map(([value, text]) => el("option", { value }, text)))
+      : el("input", { ...properties, value, autocomplete: "off", spellcheck: "false" }),
     hint && el("p", { class: "hint", id: `${id}-hint` }, hint));
 }
 

@@ -125,6 +125,10 @@ async function attention(place) {
       const left = Date.parse(expires ?? "") - Date.now();
       if (state === "active" && !successor && left < 14 * DAY) note("warn", "key", [`${id} of ${consumer} ends `, time(expires), "; rotate it"]);
     }),
+    asks("clients", "/v1/clients?limit=1000", ({ id, consumer, state, expires }) => {
+      const left = Date.parse(expires ?? "") - Date.now();
+      if (state === "active" && left < 14 * DAY) note("warn", "client", [`${id} of ${consumer} ends `, time(expires), "; its owner replaces it, or is invited again"]);
+    }),
     asks("issuers", "/v1/issuers", ({ name, state }) => state && state !== "ready" && note("bad", "issuer", `${name}: its keys are ${state.replaceAll("_", " ")}`)),
     asks("secrets", "/v1/secrets", ({ reference, error }) => error && note("bad", "secret", `${reference}: ${error.message}`)),
     asks("sinks", "/v1/sinks", ({ sink, error, rejected, waiting }) => {
@@ -185,7 +189,9 @@ function liveView(place, signal) {
   begin();
 }
 
-// --- consumers and keys ---
+// --- consumers, keys and clients ---
+
+const credentialName = (name) => CREDENTIALS.find(([known]) => known === name)?.[1] ?? name;
 
 function consumersView(place) {
   const state = ({ suspension }) => {
@@ -217,6 +223,7 @@ function consumersView(place) {
   const invitations = loaded("Invitations", "/v1/invitations?limit=500", [
     { title: "Id", cell: ({ id }) => el("code", {}, id) },
     { title: "Consumer", cell: ({ consumer }) => consumer },
+    { title: "For", cell: ({ credential, key, client }) => el("span", {}, credentialName(credential), (key ?? client) && el("div", { class: "quiet" }, key ?? client)) },
     { title: "State", cell: ({ state: text }) => badge(kind[text] ?? "", text) },
     { title: "Expires", class: "tight", cell: ({ expires }) => time(expires) },
     { title: "Claimed", cell: ({ claimed, claimed_from: from }) => (claimed ? [time(claimed), ` from ${from}`] : "–") },
@@ -232,6 +239,7 @@ function keysView(place, _signal, wanted) {
     const soon = state === "active" && !successor && Date.parse(expires ?? "") - Date.now() < 14 * DAY;
     return soon ? el("span", {}, time(expires), " ", badge("warn", "ends soon")) : time(expires);
   };
+  const again = () => Promise.all([keys.load(), clients.load(), revocations.load()]);
   const keys = loaded("Keys", "/v1/keys?limit=500", [
     { title: "Id", cell: ({ id, note }) => el("span", {}, el("code", {}, id), note && el("div", { class: "quiet" }, note)) },
     { title: "Consumer", cell: ({ consumer }) => consumer },
@@ -241,7 +249,6 @@ function keysView(place, _signal, wanted) {
     { title: "Scopes", cell: ({ scopes }) => (scopes ? list(scopes) : "all of the consumer") },
     {
       title: "Actions", class: "actions", cell: ({ id, state, source, replaced_by: successor }) => {
-        const again = () => Promise.all([keys.load(), revocations.load()]);
         return session.operates && row(
           source === "store" && state === "active" && !successor && button("Rotate", () => rotate(id, again)),
           state !== "revoked" && button("Revoke", () => revokeKey(id, again), "danger"),
@@ -249,6 +256,15 @@ function keysView(place, _signal, wanted) {
       },
     },
   ], "There are no keys.", { search: wanted || true });
+  const clients = loaded("Clients of the token service", "/v1/clients?limit=500", [
+    { title: "Id", cell: ({ id, note }) => el("span", {}, el("code", {}, id), note && el("div", { class: "quiet" }, note)) },
+    { title: "Consumer", cell: ({ consumer }) => consumer },
+    { title: "Credential", cell: ({ credential }) => credentialName(credential) },
+    { title: "State", cell: ({ state }) => badge(kind[state] ?? "", state) },
+    { title: "Expires", cell: ends },
+    { title: "Scopes", cell: ({ scopes }) => (scopes ? list(scopes) : "all of the consumer") },
+    { title: "Actions", class: "actions", cell: ({ id, state }) => session.operates && row(state !== "revoked" && button("Revoke", () => revokeClient(id, again), "danger")) },
+  ], "There are no clients.", { search: wanted || true });
   const target = ({ id, ...one }) => ["key", "consumer", "subject", "jti", "sha256", "certificate", "issuer", "family"]
     .filter((name) => one[name]).map((name) => `${name} ${one[name]}`).join(" of ") || id;
   const revocations = loaded("Revocations", "/v1/revocations?limit=500", [
@@ -257,9 +273,9 @@ function keysView(place, _signal, wanted) {
     { title: "Since", class: "tight", cell: ({ created }) => time(created) },
     { title: "By", cell: ({ created_by: by }) => by },
     { title: "Until", class: "tight", cell: ({ expires }) => time(expires) },
-    { title: "Actions", class: "actions", cell: ({ id }) => session.operates && row(button("Undo", () => undo(id, () => Promise.all([keys.load(), revocations.load()])), "danger")) },
+    { title: "Actions", class: "actions", cell: ({ id }) => session.operates && row(button("Undo", () => undo(id, again), "danger")) },
   ], "Nothing is revoked.");
-  place.append(heading("Keys"), keys.root, revocations.root);
+  place.append(heading("Keys"), keys.root, clients.root, revocations.root);
 }
 
 // --- limits, findings ---
@@ -311,6 +327,57 @@ function findingsView(place, signal) {
   draw();
   const timer = setInterval(draw, EVERY);
   signal.addEventListener("abort", () => clearInterval(timer));
+}
+
+// --- launch check ---
+
+/** A sentence in which what is between two backticks is code. */
+const prose = (text) => {
+  const parts = text.split("`");
+  return parts.length % 2 ? parts.map((part, index) => (index % 2 ? el("code", {}, part) : part)) : text;
+};
+
+/** Shows what `bartizan ready` shows. Where something is to be done comes first. */
+function launchView(place, signal) {
+  const KINDS = { failed: ["bad", "failed"], not_looked_at: ["warn", "not looked at"], passed: ["good", "passed"], not_applicable: ["", "not applicable"] };
+  const verdict = el("p", { class: "verdict", role: "status" }, "Reading the policy, its tests and its record …");
+  const problem = el("p", { class: "wrong", role: "alert" });
+  const items = el("ol", { class: "checks" });
+  const again = button("Look again", () => load());
+  const line = ({ file, line: number, column }) => file && [el("code", {}, `${file}:${number}:${column}`), ": "];
+  const finding = (one) => el("li", {}, line(one), prose(one.message), "; ", prose(one.help));
+  const item = ({ asks, status, evidence, findings, more }) => el("li", {},
+    badge(...KINDS[status]),
+    el("div", {},
+      el("h2", {}, prose(asks)),
+      el("p", { class: "quiet" }, prose(evidence)),
+      findings.length > 0 && el("ul", {}, findings.map(finding), more > 0 && el("li", {}, `and ${count(more)} more; bartizan ready shows all`))));
+  const show = (report) => {
+    const parts = Object.entries(KINDS).filter(([kind]) => report[kind]).map(([kind, [, words]]) => `${report[kind]} ${words}`);
+    verdict.replaceChildren(badge(report.ready ? "good" : "bad", report.ready ? "ready" : "not ready"), ` ${parts.join(", ")}`);
+    const order = Object.keys(KINDS);
+    const sorted = [...report.items].sort((one, other) => order.indexOf(one.status) - order.indexOf(other.status));
+    items.replaceChildren(...sorted.map(item));
+    about.replaceChildren(el("code", {}, report.file), ", looked at ", time(report.at));
+  };
+  const about = el("span", { class: "quiet" });
+  const load = async () => {
+    again.disabled = true;
+    try {
+      const report = await api("GET", "/v1/launch-check");
+      if (signal.aborted) return;
+      problem.textContent = "";
+      show(report);
+    } catch (error) {
+      if (signal.aborted) return;
+      problem.textContent = error.message;
+      verdict.textContent = "";
+    } finally {
+      again.disabled = false;
+    }
+  };
+  place.append(heading("Launch check", about, again), el("section", { class: "panel", "aria-label": "The launch checklist" }, verdict, problem, items));
+  load();
 }
 
 // --- system ---
@@ -379,6 +446,7 @@ const VIEWS = {
   keys: ["Keys", keysView],
   limits: ["Limits", limitsView],
   findings: ["Findings", findingsView],
+  launch: ["Launch", launchView],
   system: ["System", systemView],
 };
 

@@ -22,7 +22,7 @@ use self::limits::Windows;
 use self::node::{Node, Notes};
 use self::plugins::{Origin, Plugins};
 use self::routes::World;
-use super::new_file::create;
+use super::new_file::create_all;
 use super::yaml;
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output;
@@ -70,15 +70,9 @@ pub(super) fn run(file: &Path, out: &Path) -> u8 {
         }
     };
     outcome.notes.iter().for_each(|note| output::message(format_args!("{note}")));
-    if let Some((path, _)) = outcome.files.iter().find(|(path, _)| path.symlink_metadata().is_ok()) {
-        output::message(format_args!("error: {} exists already; remove it, or choose another --out", path.display()));
+    if let Err(error) = create_all(&outcome.files) {
+        output::message(format_args!("error: {error}"));
         return FAILED;
-    }
-    for (path, text) in &outcome.files {
-        if let Err(error) = create(path, text) {
-            output::message(format_args!("error: {error}"));
-            return FAILED;
-        }
     }
     let places = output::counted(outcome.notes.len(), "note");
     output::message(format_args!("{} was written, with {places} above and at its head", out.display()));

@@ -5,6 +5,7 @@
 //! the audit record.
 
 mod nodes;
+mod places;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,18 +13,19 @@ use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use http::Method;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::nodes::{Clients, Node, NodeResponse, Prober, Watched, each, milliseconds};
+use self::places::{Carrier, Places};
 use super::revoke::text;
 use super::{Backend, DaemonArguments, Operator, fail, print_json, print_line, print_table, segment};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output::{self, Format};
 use crate::policy::Period;
+use crate::stages::auth::locations::CredentialLocations;
 
 /// How long a node has to receive a new key, or the end of a revocation.
 const SPREAD: Duration = Duration::from_secs(5);
@@ -77,9 +79,8 @@ struct Revocation {
     /// Id of the --key, if the key does not contain it
     #[arg(long, value_name = "ID", requires = "key")]
     key_id: Option<String>,
-    /// Header that carries API keys
-    #[arg(long, value_name = "NAME", default_value = "x-api-key")]
-    key_header: HeaderName,
+    #[command(flatten)]
+    places: Places,
     /// How soon every node must refuse the credential
     #[arg(long, value_name = "TIME", default_value = "1s")]
     within: Period,
@@ -120,13 +121,14 @@ fn revocation(arguments: &Revocation) -> Result<u8, u8> {
     }
     let interrupt = operator.runtime.block_on(async { signal(SignalKind::interrupt()) });
     let interrupt = interrupt.map_err(|error| fail(FAILED, &format!("cannot listen for signals: {error}")))?;
-    let mut drill = Drill { arguments, operator, interrupt, steps: Vec::new(), revocation: None };
+    let locations = arguments.daemon.locations();
+    let mut drill = Drill { arguments, operator, locations, interrupt, steps: Vec::new(), revocation: None };
     let credential = drill.credential()?;
     let prober = Arc::new(Prober {
         clients,
         method: arguments.method.clone(),
-        path: arguments.path.clone(),
-        credential: credential.header.clone(),
+        path: credential.carrier.target(&arguments.path),
+        carrier: credential.carrier.clone(),
     });
     let watched = drill.verify(&credential, &prober).unwrap_or_default();
     drill.undo(&credential, &prober);
@@ -136,7 +138,7 @@ fn revocation(arguments: &Revocation) -> Result<u8, u8> {
 
 /// The credential of a drill.
 struct TestCredential {
-    header: (HeaderName, HeaderValue),
+    carrier: Carrier,
     /// What is revoked, as the admin API names it.
     target: (&'static str, SecretString),
     /// Name of the credential in the report.
@@ -157,6 +159,8 @@ struct Step {
 struct Drill<'a> {
     arguments: &'a Revocation,
     operator: Operator,
+    /// Where the policy has credentials; absent: no policy was given.
+    locations: Option<CredentialLocations>,
     interrupt: Signal,
     steps: Vec<Step>,
     /// Id of the revocation to undo.
@@ -202,7 +206,7 @@ impl Drill<'_> {
                 };
                 let (name, created) = (format!("key {id} of {consumer}"), Some(id.to_owned()));
                 TestCredential {
-                    header: header(&arguments.key_header, key)?,
+                    carrier: arguments.places.key(key, self.locations.as_ref())?,
                     target: ("key", id.into()),
                     name,
                     created,
@@ -215,7 +219,7 @@ impl Drill<'_> {
                 };
                 let name = format!("key {id}");
                 TestCredential {
-                    header: header(&arguments.key_header, &key)?,
+                    carrier: arguments.places.key(&key, self.locations.as_ref())?,
                     target: ("key", id.into()),
                     name,
                     created: None,
@@ -223,12 +227,12 @@ impl Drill<'_> {
             }
             Credential { bearer, .. } => {
                 let token = text(bearer.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default())?;
-                let header = header(&AUTHORIZATION, &format!("Bearer {token}"))?;
-                TestCredential { header, target: ("token", token.into()), name: "token".to_owned(), created: None }
+                let carrier = arguments.places.token(&token, self.locations.as_ref())?;
+                TestCredential { carrier, target: ("token", token.into()), name: "token".to_owned(), created: None }
             }
         };
         let word = if credential.created.is_some() { "made" } else { "taken" };
-        self.step("credential", began, Ok(format!("{} is {word}", credential.name)));
+        self.step("credential", began, Ok(format!("{} is {word}; it goes in {}", credential.name, credential.carrier)));
         Ok(credential)
     }
 
@@ -393,14 +397,6 @@ fn check_nodes(watched: &[Watched], arguments: &Revocation) -> Result<String, St
     } else {
         Err(problems.join("; "))
     }
-}
-
-/// Returns a header with a credential.
-fn header(name: &HeaderName, text: &str) -> Result<(HeaderName, HeaderValue), u8> {
-    let value = HeaderValue::try_from(text);
-    let mut value = value.map_err(|_| fail(INVALID, "the credential has characters that cannot be sent"))?;
-    value.set_sensitive(true);
-    Ok((name.clone(), value))
 }
 
 /// Returns the id in a key of Bartizan: `bz_ID_SECRET_CHECKSUM`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -18,6 +18,7 @@ use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use super::places::Carrier;
 use crate::cli::operator::trust::roots;
 use crate::telemetry::chain;
 use crate::url::{Form, HttpUrl};
@@ -121,8 +122,9 @@ impl Clients {
 pub(super) struct Prober {
     pub(super) clients: Clients,
     pub(super) method: Method,
+    /// With the credential, if that is in the query.
     pub(super) path: String,
-    pub(super) credential: (HeaderName, HeaderValue),
+    pub(super) carrier: Carrier,
 }
 
 /// Response of a node.
@@ -138,12 +140,18 @@ impl NodeResponse {
     pub(super) fn is_accepted(&self) -> bool {
         let refused = matches!(self.status.as_u16(), 401 | 403 | 429 | 503);
         // Without a route, no credential is checked.
-        !refused && !self.is_unrouted()
+        !refused && self.advice().is_none()
     }
 
-    /// Returns whether the node has no such route: another try changes nothing.
-    fn is_unrouted(&self) -> bool {
-        matches!(self.code.as_deref(), Some("no_route" | "method_not_allowed"))
+    /// Returns what to change if the node has no such route, or cannot read the request: another try changes nothing.
+    fn advice(&self) -> Option<&'static str> {
+        match self.code.as_deref()? {
+            "no_route" | "method_not_allowed" => Some("use --path and --method of a route that the credential may use"),
+            "malformed_request" => {
+                Some("look where the API takes credentials, and use one of the options for that place")
+            }
+            _ => None,
+        }
     }
 
     fn is_revoked(&self) -> bool {
@@ -165,9 +173,8 @@ impl fmt::Display for NodeResponse {
 
 impl Prober {
     async fn send(&self, client: &HttpClient, node: &Node) -> Result<NodeResponse, String> {
-        let (name, value) = &self.credential;
         let request = Request::builder().method(self.method.clone()).uri(format!("{node}{}", self.path));
-        let request = request.header(name, value).body(Full::default()).map_err(|error| error.to_string())?;
+        let request = self.carrier.add_to(request).body(Full::default()).map_err(|error| error.to_string())?;
         let asked = async {
             let answer = client.request(request).await.map_err(|error| chain(&error))?;
             let (parts, body) = answer.into_parts();
@@ -194,8 +201,8 @@ impl Prober {
         loop {
             let (problem, wait) = match self.send(&self.clients.kept, node).await {
                 Ok(response) if good(&response) => return Ok(()),
-                Ok(response) if response.is_unrouted() => {
-                    let help = "use --path and --method of a route that the credential may use";
+                Ok(response) if response.advice().is_some() => {
+                    let help = response.advice().unwrap_or_default();
                     return Err(format!("{node}: {response}; {help}"));
                 }
                 Ok(response) => (response.to_string(), response.wait.filter(|wait| *wait <= LONGEST_WAIT && !waited)),
@@ -294,7 +301,7 @@ mod tests {
             clients: Clients::new(std::slice::from_ref(&node), None).unwrap(),
             method: Method::GET,
             path: "/typo".to_owned(),
-            credential: (HeaderName::from_static("x-api-key"), HeaderValue::from_static("key")),
+            carrier: Carrier::Query("key".to_owned(), "k".into()),
         };
         let problem = prober.until(&node, Duration::from_secs(30), NodeResponse::is_accepted).await.unwrap_err();
         assert!(problem.contains("404") && problem.contains("use --path"), "{problem}");
@@ -308,6 +315,8 @@ mod tests {
             (404, None, true, false, true),
             (404, Some("no_route"), false, false, false),
             (405, Some("method_not_allowed"), false, false, false),
+            (400, Some("malformed_request"), false, false, false),
+            (400, Some("malformed_body"), true, false, true),
             (422, Some("schema_violation"), true, false, true),
             (401, Some("revoked"), false, true, false),
             (401, Some("invalid_key"), false, false, false),

@@ -76,6 +76,13 @@ pub(super) fn keys(facts: &Facts<'_>) -> Item {
         let message = format!("the key {}, which operators have made, has no end", quote(id));
         findings.push(Finding::new(message, "rotate it with `bartizan key rotate`, so that it ends"));
     }
+    for id in facts.node.iter().flat_map(|node| &node.endless_clients) {
+        let message = format!("the client {}, which a partner has claimed, has no end", quote(id));
+        findings.push(Finding::new(
+            message,
+            "invite to another with a lifetime, and remove this one: `bartizan client remove`",
+        ));
+    }
     if keys + clients == 0 && document.store.is_none() {
         return KEYS.not_applicable("the policy has no keys and no clients");
     }

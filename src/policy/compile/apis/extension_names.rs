@@ -26,8 +26,9 @@ pub(super) fn unknown(document: &Document, extensions: &Extensions, names: &[Pat
     }
     if let Some(written) = &extensions.ownership {
         let (_, problems) = ownership::read(document, written, names);
-        unknown
-            .extend(problems.into_iter().map(|problem| UnknownName { message: problem.message, help: problem.help }));
+        // What may be right is a warning where the route is compiled.
+        let wrong = problems.into_iter().filter(|problem| !problem.is_doubt);
+        unknown.extend(wrong.map(|problem| UnknownName { message: problem.message, help: problem.help }));
     }
     for name in extensions.only.iter().flatten().filter(|name| !document.consumers.contains_key(*name)) {
         let message = format!("there is no consumer `{name}` in the policy");

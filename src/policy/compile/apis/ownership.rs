@@ -33,6 +33,8 @@ pub(super) struct OwnershipProblem {
     pub(super) of_value: bool,
     pub(super) message: String,
     pub(super) help: Option<String>,
+    /// It may be right.
+    pub(super) is_doubt: bool,
 }
 
 /// Reads `where` of a route with these names in its path.
@@ -43,14 +45,17 @@ pub(super) fn read(
 ) -> (Vec<Condition>, Vec<OwnershipProblem>) {
     let (mut conditions, mut problems) = (Vec::new(), Vec::new());
     for (key, value) in written {
-        let mut problem = |of_value, (message, help)| {
-            problems.push(OwnershipProblem { key: key.clone(), of_value, message, help });
+        let mut problem = |of_value, is_doubt, (message, help)| {
+            problems.push(OwnershipProblem { key: key.clone(), of_value, message, help, is_doubt });
         };
         match (named(key, names), owned(document, value)) {
-            (Ok(named), Ok(owned)) => conditions.push(Condition::new(key, named, owned)),
+            (Ok(named), Ok((owned, doubt))) => {
+                conditions.push(Condition::new(key, named, owned));
+                doubt.into_iter().for_each(|found| problem(true, true, found));
+            }
             (named, owned) => {
-                named.err().into_iter().for_each(|found| problem(false, found));
-                owned.err().into_iter().for_each(|found| problem(true, found));
+                named.err().into_iter().for_each(|found| problem(false, false, found));
+                owned.err().into_iter().for_each(|found| problem(true, false, found));
             }
         }
     }
@@ -90,19 +95,28 @@ fn named(key: &str, names: &[PathName]) -> Result<Named, Found> {
     }
 }
 
-fn owned(document: &Document, value: &str) -> Result<Owned, Found> {
+/// What of the caller is compared, and why that may be a mistake.
+fn owned(document: &Document, value: &str) -> Result<(Owned, Option<Found>), Found> {
     let name = value.strip_prefix("caller.").filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| (format!("`{value}` is nothing that a caller has"), Some(HELP.to_owned())))?;
     let owned = Owned::read(name);
     let known = attributes::known(document);
     if matches!(owned, Owned::Attribute(_)) && !known.contains(name) {
         let always = ["consumer", "user"];
-        let help = did_you_mean(name, known.iter().copied().chain(always)).unwrap_or_else(|| {
+        let meant = did_you_mean(name, known.iter().copied().chain(always));
+        // Consumers that operators add have attributes, too.
+        if document.store.is_some() {
+            let doubt = meant.map(|meant| {
+                (format!("no consumer of the policy and no issuer has the attribute `{name}`"), Some(meant))
+            });
+            return Ok((owned, doubt));
+        }
+        let help = meant.unwrap_or_else(|| {
             format!("write `attributes: {{ {name}: … }}` at consumers, or with the name of a claim at issuers")
         });
         return Err((format!("no consumer and no issuer has the attribute `{name}`"), Some(help)));
     }
-    Ok(owned)
+    Ok((owned, None))
 }
 
 /// `where` of a route that the policy or a description writes; problems of a description have been reported there.
@@ -115,10 +129,12 @@ pub(super) fn compile(
 ) -> Option<Vec<Condition>> {
     let written = route.ownership.as_ref()?;
     let (conditions, problems) = read(document, written, names);
-    for OwnershipProblem { key, of_value, message, help } in problems {
+    for OwnershipProblem { key, of_value, message, help, is_doubt } in problems {
         let at = at.key("where").key(&key);
         let place = if of_value { at.place() } else { at.key_place() };
-        context.problems.error(place, message).help = help;
+        let problem =
+            if is_doubt { context.problems.warning(place, message) } else { context.problems.error(place, message) };
+        problem.help = help;
     }
     for condition in &conditions {
         if let (Named::Path(place), Some(rewrite)) = (condition.named(), &route.rewrite)

@@ -1,5 +1,6 @@
 //! Parses a head: checks the request line and the fields one whole line at a time, then builds a [`RequestHead`].
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -16,6 +17,14 @@ use crate::proxy::http1::framing_error::FramingErrorKind;
 const TARGET_LIMIT: usize = u16::MAX as usize - 1;
 /// How many fields' capacity is kept between requests.
 const KEPT_FIELDS: usize = 32;
+
+/// The ranges of the name and the value of each field.
+type Fields = Vec<(Range<usize>, Range<usize>)>;
+
+thread_local! {
+    /// Room for the fields of a head that is not in use. Idle connections hold none.
+    static SPARE: Cell<Fields> = const { Cell::new(Vec::new()) };
+}
 
 /// The head of a request.
 #[derive(Debug)]
@@ -48,8 +57,7 @@ pub(super) struct Head {
     keep_alive: bool,
     expects_continue: bool,
     takes_trailers: bool,
-    /// The ranges of the name and the value of each field.
-    fields: Vec<(Range<usize>, Range<usize>)>,
+    fields: Fields,
 }
 
 impl Head {
@@ -73,9 +81,7 @@ impl Head {
             _ => return Err(FramingErrorKind::RequestLine),
         };
         check_target(method, target)?;
-        let mut fields = std::mem::take(&mut self.fields);
-        fields.clear();
-        fields.shrink_to(KEPT_FIELDS);
+        let fields = SPARE.take();
         *self = Self { method: at..at + space, target: at + space + 1..at + last, http_10, fields, ..Self::default() };
         Ok(())
     }
@@ -117,16 +123,20 @@ impl Head {
     }
 
     /// Builds the request head from the bytes whose lines have all been taken. Values are slices of them.
-    pub(super) fn build(&self, bytes: &Bytes, framing: Framing) -> Result<RequestHead, FramingErrorKind> {
+    pub(super) fn build(&mut self, bytes: &Bytes, framing: Framing) -> Result<RequestHead, FramingErrorKind> {
+        let mut fields = std::mem::take(&mut self.fields);
         let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
-        let headers = HeaderMap::try_with_capacity(self.fields.len());
+        let headers = HeaderMap::try_with_capacity(fields.len());
         let mut headers = headers.map_err(|_| FramingErrorKind::TooManyFields)?;
-        for (name, value) in &self.fields {
+        for (name, value) in &fields {
             let name = HeaderName::from_bytes(part(name)).map_err(|_| FramingErrorKind::Name)?;
             let value =
                 HeaderValue::from_maybe_shared(bytes.slice(value.clone())).map_err(|_| FramingErrorKind::Control)?;
             headers.try_append(name, value).map_err(|_| FramingErrorKind::TooManyFields)?;
         }
+        fields.clear();
+        fields.shrink_to(KEPT_FIELDS);
+        SPARE.set(fields);
         let method = Method::from_bytes(part(&self.method)).map_err(|_| FramingErrorKind::RequestLine)?;
         let uri = Uri::from_maybe_shared(bytes.slice(self.target.clone())).map_err(|_| FramingErrorKind::Target)?;
         Ok(RequestHead {

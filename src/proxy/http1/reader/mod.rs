@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
 use super::body_decoder::{BodyDecoder, Framing};
-use super::fields::{HeadLimits, Strictness, line_content, line_length};
+use super::fields::{HeadLimits, Line, strict_line};
 use super::framing_error::{FramingError, FramingErrorKind};
 use head::Head;
 pub(crate) use head::RequestHead;
@@ -54,15 +54,15 @@ impl Reader {
         while let State::RequestLine | State::Fields = self.state {
             let first = self.size;
             let rest = input.get(first..).unwrap_or_default();
-            let line = line_length(rest, self.limits.size.saturating_sub(first)).map_err(|kind| match self.state {
+            let line = strict_line(rest, self.limits.size.saturating_sub(first)).map_err(|kind| match self.state {
                 // RFC 9112 §3: what makes a request line long is its target.
                 State::RequestLine => self.refuse(FramingErrorKind::TargetTooLong),
                 _ => self.refuse(kind),
             })?;
-            let Some(line) = line else { return Ok(None) };
-            self.size += line;
-            let line = input.get(first..self.size).unwrap_or_default();
-            if let Some(framing) = self.take_line(line, first).map_err(|kind| self.refuse(kind))? {
+            let Some(Line { length, content }) = line else { return Ok(None) };
+            self.size += length;
+            let framing = content.and_then(|text| self.take_line(text, first));
+            if let Some(framing) = framing.map_err(|kind| self.refuse(kind))? {
                 let head = self.head.build(&input.split_to(self.size), framing);
                 self.size = 0;
                 self.body.begin(framing);
@@ -129,9 +129,8 @@ impl Reader {
         error
     }
 
-    /// Takes one whole line of a head, at offset `at`. Returns the framing of the body after the last line.
-    fn take_line(&mut self, line: &[u8], at: usize) -> Result<Option<Framing>, FramingErrorKind> {
-        let text = line_content(line, Strictness::Strict)?;
+    /// Takes one whole line of a head, without its CRLF, at offset `at`. Returns the framing of the body after the last line.
+    fn take_line(&mut self, text: &[u8], at: usize) -> Result<Option<Framing>, FramingErrorKind> {
         match self.state {
             State::RequestLine if text.is_empty() => {
                 // RFC 9112 §2.2 asks a server to ignore one empty line.

@@ -1,6 +1,6 @@
 //! Alerts about a request: what somebody should look at.
 
-use super::RecordGuard;
+use super::{RecordGuard, credential_of};
 use crate::audit::{LimitFacts, NEW_NETWORK, QUOTA_USED, Record, SCOPES_PROBED, SignalFacts, UNUSED_KEY_USED};
 use crate::exchange::RequestId;
 use crate::stages::auth::Caller;
@@ -53,7 +53,6 @@ impl RecordGuard {
         self.worker.shared.metrics.alert(action);
         let id = RequestId::new(self.exchange.at);
         let facts = Record::of(&self.exchange, &self.client.peer, action, self.view.in_force.policy.digest());
-        let (kind, credential) = caller.credential();
         self.worker.recorder.record(&Record {
             id: id.as_str(),
             consumer: Some(caller.consumer()),
@@ -61,7 +60,7 @@ impl RecordGuard {
             organization: caller.organization(),
             plan: caller.plan().map(|plan| &**plan.name()),
             api: self.route.as_ref().map(|route| &**route.api().name()),
-            credential: Some((kind.as_str(), credential)),
+            credential: Some(credential_of(caller)),
             limit,
             signal,
             ..facts

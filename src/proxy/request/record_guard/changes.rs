@@ -1,6 +1,6 @@
 //! The record of what a caller has changed for itself, beside that of its request.
 
-use super::RecordGuard;
+use super::{RecordGuard, credential_of};
 use crate::audit::{ChangeRecord, Record};
 use crate::exchange::RequestId;
 
@@ -9,7 +9,6 @@ impl RecordGuard {
     pub(super) fn record_change(&self, change: &ChangeRecord) {
         let Some(caller) = self.trace.caller.as_deref() else { return };
         let id = RequestId::new(self.exchange.at);
-        let (kind, credential) = caller.credential();
         self.worker.recorder.record(&Record {
             id: id.as_str(),
             duration: self.exchange.begun.elapsed(),
@@ -18,7 +17,7 @@ impl RecordGuard {
             plan: caller.plan().map(|plan| &**plan.name()),
             api: self.route.as_ref().map(|route| &**route.api().name()),
             route: self.route.as_ref().map(|route| &**route.name()),
-            credential: Some((kind.as_str(), credential)),
+            credential: Some(credential_of(caller)),
             target: Some(&change.target),
             change: Some(&change.details),
             ..Record::of(&self.exchange, &self.client.peer, change.action, self.view.in_force.policy.digest())

@@ -15,7 +15,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
 use super::permission::{Credentials, Permission};
 use crate::audit::{
-    CLIENT_DISCONNECTED, CLIENT_STALLED, LimitFacts, Outcome, REQUEST, Record, UpstreamFields, WEBSOCKET_OPENED,
+    CLIENT_DISCONNECTED, CLIENT_STALLED, CredentialFacts, LimitFacts, Outcome, REQUEST, Record, UpstreamFields,
+    WEBSOCKET_OPENED,
 };
 use crate::body::Counter;
 use crate::chain::Trace;
@@ -357,10 +358,7 @@ impl RecordGuard {
             organization: holder.and_then(|holder| holder.organization()),
             plan: caller.and_then(|caller| caller.plan()).map(|plan| &**plan.name()),
             limit: self.trace.counting.refused_by.as_deref().map(|name| LimitFacts { name, used: None }),
-            credential: holder.map(|holder| {
-                let (kind, id) = holder.credential();
-                (kind.as_str(), id)
-            }),
+            credential: holder.map(|holder| credential_of(holder)),
             scopes_required: self.route.as_ref().map(|route| route.required_scopes()).unwrap_or_default(),
             scopes_granted: caller.map(Caller::granted).unwrap_or_default(),
             scopes_lent: caller.map(Caller::lent).unwrap_or_default(),
@@ -374,6 +372,12 @@ impl RecordGuard {
             ..Record::of(&self.exchange, &self.client.peer, action, self.view.in_force.policy.digest())
         });
     }
+}
+
+/// What is recorded of the credential of a caller.
+fn credential_of(caller: &Caller) -> CredentialFacts<'_> {
+    let (kind, id) = caller.credential();
+    CredentialFacts { kind: kind.as_str(), id, issuer: caller.issuer() }
 }
 
 impl RecordGuard {

@@ -91,7 +91,7 @@ impl Http2Stream {
         })
     }
 
-    /// Begins the request. `fields` are those of its head, except those about the length of the body. Nothing is sent before
+    /// Begins the request, now. `fields` are those of its head, except those about the length of the body. Nothing is sent before
     /// `poll_head`.
     pub(in crate::proxy::upstream) fn begin(
         &mut self,
@@ -99,6 +99,7 @@ impl Http2Stream {
         (scheme, authority, target): (Scheme, &HeaderValue, &str),
         mut fields: HeaderMap,
         body: Body,
+        now: Instant,
     ) {
         let (ended, length) = (body.is_end_stream(), body.size_hint().exact());
         match length {
@@ -121,7 +122,7 @@ impl Http2Stream {
         self.kept = self.retry_body.is_none().then(Vec::new);
         self.is_head = *method == Method::HEAD;
         self.body = Some(body);
-        self.begun = Instant::now();
+        self.begun = now;
     }
 
     /// Sends the request and waits for the head of the response.

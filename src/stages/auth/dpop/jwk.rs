@@ -1,4 +1,4 @@
-//! The public key of a DPoP proof.
+//! Public keys as JWKs, of DPoP proofs and of clients.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -14,7 +14,7 @@ const MIN_RSA_BITS: usize = 2048;
 ///
 /// A key has only one accepted spelling: strict base64url numbers of the right length. So the text to hash needs no
 /// escaping.
-pub(super) fn key_of(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<(DecodingKey, String)> {
+pub(in crate::stages::auth) fn key_of(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<(DecodingKey, String)> {
     let member = |name: &str| jwk.get(name).and_then(Value::as_str);
     // A number: as text, and as bytes.
     let number = |name: &str| Some((member(name)?, URL_SAFE_NO_PAD.decode(member(name)?).ok()?));

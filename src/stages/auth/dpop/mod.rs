@@ -10,7 +10,7 @@
 
 mod error;
 mod hash;
-mod jwk;
+pub(super) mod jwk;
 mod nonces;
 mod proof;
 mod replays;

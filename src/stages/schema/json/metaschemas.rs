@@ -1,6 +1,6 @@
 //! The meta-schemas that are built in: those of the drafts, which the `referencing` crate has, and those of OpenAPI.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
 use jsonschema::{Draft, Validator, uri};
 use referencing::SPECIFICATIONS;
@@ -60,11 +60,13 @@ pub(super) fn find(uri: &str) -> Option<Arc<Value>> {
 
 /// What is wrong with a document, by the meta-schema of its draft.
 pub(super) fn problems(document: &Value, draft: Draft) -> Vec<SchemaProblem> {
-    static VALIDATORS: LazyLock<Vec<(Draft, Validator)>> = LazyLock::new(|| {
-        let drafts = [Draft::Draft4, Draft::Draft6, Draft::Draft7, Draft::Draft201909, Draft::Draft202012];
-        drafts.into_iter().filter_map(|draft| Some((draft, validator(draft)?))).collect()
-    });
-    let Some((_, validator)) = VALIDATORS.iter().find(|(known, _)| *known == draft) else { return Vec::new() };
+    const DRAFTS: [Draft; 5] = [Draft::Draft4, Draft::Draft6, Draft::Draft7, Draft::Draft201909, Draft::Draft202012];
+    // Made when it is needed: each takes about a megabyte, and most policies have one draft.
+    static VALIDATORS: [OnceLock<Option<Validator>>; DRAFTS.len()] = [const { OnceLock::new() }; DRAFTS.len()];
+    let own = DRAFTS.iter().zip(&VALIDATORS).find(|(known, _)| **known == draft);
+    let Some(validator) = own.and_then(|(_, own)| own.get_or_init(|| validator(draft)).as_ref()) else {
+        return Vec::new();
+    };
     if validator.is_valid(document) {
         return Vec::new();
     }

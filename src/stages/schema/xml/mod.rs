@@ -18,7 +18,7 @@ use http::HeaderMap;
 use mediatype::MediaType;
 
 pub(super) use self::encoding::Charset;
-pub(crate) use self::soap::Soap;
+pub(crate) use self::soap::{Called, Soap};
 use self::soap::{Envelope, EnvelopeError};
 use super::json::violated;
 use super::malformed::malformed;
@@ -60,6 +60,9 @@ const BOUNDS: Bounds = Bounds {
     namespaces: 64,
 };
 
+/// What a body is found to be: the operations of a WSDL that a request is for, if there is one; or refused.
+type Judged = Result<Option<Arc<Called>>, Refusal>;
+
 /// A compiled schema, and what it judges.
 #[derive(Clone)]
 pub(crate) struct XmlSchema {
@@ -92,6 +95,11 @@ impl XmlSchema {
         self.schema.description.as_ref()
     }
 
+    /// What it judges by.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     /// The same schema, for the content of SOAP messages.
     pub(crate) fn in_envelope(&self, soap: Soap) -> Self {
         Self { soap: Some(soap), ..self.clone() }
@@ -102,21 +110,26 @@ impl XmlSchema {
         Self { soap: self.soap.as_ref().map(|soap| soap.only(operations.into())), ..self.clone() }
     }
 
-    /// The same schema for a message with these headers, which say what a SOAP message is for.
-    pub(super) fn of(&self, media: &MediaType<'_>, headers: &HeaderMap) -> Result<Cow<'_, Self>, Refusal> {
+    /// The same schema for a message with these headers, which say what a SOAP message is for; a response is to a request for
+    /// what was `called`.
+    pub(super) fn of(
+        &self,
+        media: &MediaType<'_>,
+        headers: &HeaderMap,
+        called: Option<&Arc<Called>>,
+    ) -> Result<Cow<'_, Self>, Refusal> {
         Ok(match &self.soap {
-            Some(soap) if self.is_wsdl() => Cow::Owned(self.in_envelope(soap.of(media, headers)?)),
+            Some(soap) if self.is_wsdl() => {
+                // Positions are those of one WSDL.
+                let answers = called.filter(|called| Arc::ptr_eq(&called.schema, &self.schema)).cloned();
+                Cow::Owned(self.in_envelope(soap.of(media, headers, answers)?))
+            }
             _ => Cow::Borrowed(self),
         })
     }
 
     /// Judges a body if that takes little time, and is `None` otherwise. `charset` is what its media type says.
-    pub(super) fn check_at_once(
-        &self,
-        body: &[u8],
-        charset: Option<Charset>,
-        memory: &MemoryBudget,
-    ) -> Option<Result<(), Refusal>> {
+    pub(super) fn check_at_once(&self, body: &[u8], charset: Option<Charset>, memory: &MemoryBudget) -> Option<Judged> {
         if body.len() > AT_ONCE {
             return None;
         }
@@ -124,39 +137,34 @@ impl XmlSchema {
     }
 
     /// Judges a body on another thread.
-    pub(super) async fn check(
-        &self,
-        body: &Bytes,
-        charset: Option<Charset>,
-        memory: &MemoryBudget,
-    ) -> Result<(), Refusal> {
+    pub(super) async fn check(&self, body: &Bytes, charset: Option<Charset>, memory: &MemoryBudget) -> Judged {
         let (schema, body, memory) = (self.clone(), body.clone(), memory.clone());
         let steps = Steps::new(STEPS.saturating_add(STEPS_PER_BYTE.saturating_mul(body.len() as u64)));
         offload(move || schema.judge(&body, charset, &memory, steps).unwrap_or_else(|| Err(too_complex()))).await
     }
 
     /// Decides whether a body is acceptable XML, and valid. `None` if the steps are too few.
-    fn judge(
-        &self,
-        body: &[u8],
-        charset: Option<Charset>,
-        memory: &MemoryBudget,
-        steps: Steps,
-    ) -> Option<Result<(), Refusal>> {
+    fn judge(&self, body: &[u8], charset: Option<Charset>, memory: &MemoryBudget, steps: Steps) -> Option<Judged> {
         let (text, _taken) = match encoding::text(body, charset, memory) {
             Ok(text) => text,
             Err(refusal) => return Some(Err(refusal)),
         };
         let text = &*text;
         let mut message = Message::new(self.soap.as_ref(), self.description());
-        match self.judge_in(text, &mut message, steps) {
+        Some(match self.judge_in(text, &mut message, steps)? {
+            Err(refusal) if refusal.violations().is_empty() => Err(refusal),
             // What is wrong with the envelope comes first: what is in it may not be what is meant.
-            Some(Ok(())) => Some(message.finish().map_err(|error| bad_envelope(text, &error))),
-            Some(Err(refusal)) if !refusal.violations().is_empty() => {
-                Some(message.finish().map_err(|error| bad_envelope(text, &error)).and(Err(refusal)))
-            }
-            other => other,
-        }
+            judged => match message.finish() {
+                Ok(operations) => judged.map(|()| self.called(operations)),
+                Err(error) => Err(bad_envelope(text, &error)),
+            },
+        })
+    }
+
+    /// What a message is for, if it is a request.
+    fn called(&self, operations: Vec<usize>) -> Option<Arc<Called>> {
+        let is_call = self.soap.as_ref().is_some_and(|soap| !soap.is_response()) && !operations.is_empty();
+        is_call.then(|| Arc::new(Called { schema: Arc::clone(&self.schema), operations }))
     }
 
     fn judge_in(&self, text: &str, around: &mut Message<'_>, steps: Steps) -> Option<Result<(), Refusal>> {
@@ -190,9 +198,9 @@ impl<'s> Message<'s> {
         Self(soap.map(|soap| Envelope::new(soap.clone(), wsdl)))
     }
 
-    /// Checks at the end that nothing around is wrong.
-    fn finish(&self) -> Result<(), EnvelopeError> {
-        self.0.as_ref().map_or(Ok(()), Envelope::finish)
+    /// Checks at the end that nothing around is wrong. Returns the operations of a WSDL that it is for.
+    fn finish(&self) -> Result<Vec<usize>, EnvelopeError> {
+        self.0.as_ref().map_or(Ok(Vec::new()), Envelope::finish)
     }
 }
 

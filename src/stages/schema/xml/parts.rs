@@ -3,10 +3,12 @@
 //! Only bodies that turn out to be valid are judged so: whatever else comes of it, be it that a part takes long, the whole is
 //! judged in the end, as if there had been no parts. So the verdict never depends on how a body came.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use mediatype::MediaType;
 
-use super::{BOUNDS, Charset, Message, STEPS_AT_ONCE, XmlSchema, encoding};
+use super::{BOUNDS, Called, Charset, Message, STEPS_AT_ONCE, XmlSchema, encoding};
 use crate::budget::{MemoryBudget, Reservation, Steps};
 use crate::xsd::instance::Judge;
 use crate::xsd::validate::Limits;
@@ -54,8 +56,9 @@ impl<'s> Parts<'s> {
         media: &MediaType<'_>,
         headers: &HeaderMap,
         memory: &'s MemoryBudget,
+        called: Option<&Arc<Called>>,
     ) -> Option<Box<Self>> {
-        let message = schema.of(media, headers).ok()?.into_owned();
+        let message = schema.of(media, headers, called).ok()?.into_owned();
         let charset = Charset::of(media).ok()?;
         Some(Box::new(Self { schema, message, charset, memory, used: 0, next: PART, state: State::Waiting }))
     }
@@ -109,15 +112,16 @@ impl<'s> Parts<'s> {
         Some(used)
     }
 
-    /// Whether the body is valid, of which the rest is here now; if not, it must be judged whole.
-    pub(crate) fn ends_valid(mut self, body: &[u8]) -> bool {
+    /// What the body is for, of which the rest is here now: the operations of a WSDL, if it calls one. `None`: it is not valid, and must
+    /// be judged whole.
+    pub(crate) fn ends_valid(mut self, body: &[u8]) -> Option<Option<Arc<Called>>> {
         let rest = body.get(self.used..).filter(|rest| rest.len() <= LONGEST);
-        let Some(text) = rest.and_then(|rest| std::str::from_utf8(rest).ok()) else { return false };
-        if self.feed(text, true).is_none() {
-            return false;
-        }
-        let State::Judging { judge, .. } = self.state else { return false };
-        judge.around().finish().is_ok() && judge.finish().is_ok()
+        let text = rest.and_then(|rest| std::str::from_utf8(rest).ok())?;
+        self.feed(text, true)?;
+        let State::Judging { judge, .. } = self.state else { return None };
+        let operations = judge.around().finish().ok()?;
+        judge.finish().ok()?;
+        Some(self.message.called(operations))
     }
 }
 
@@ -139,13 +143,14 @@ mod tests {
     /// Whether a body is found valid that comes in pieces of this size, and how much memory was taken meanwhile.
     fn in_pieces(schema: &XmlSchema, media: &str, body: &[u8], size: usize) -> (bool, u64) {
         let memory = MemoryBudget::new(u64::MAX);
-        let mut parts = Parts::new(schema, &MediaType::parse(media).unwrap(), &HeaderMap::new(), &memory).unwrap();
+        let media = MediaType::parse(media).unwrap();
+        let mut parts = Parts::new(schema, &media, &HeaderMap::new(), &memory, None).unwrap();
         let mut taken = 0;
         for come in (0..body.len()).step_by(size).chain([body.len()]) {
             while parts.go_on(&body[..come]) {}
             taken = taken.max(memory.in_use());
         }
-        let valid = parts.ends_valid(body);
+        let valid = parts.ends_valid(body).is_some();
         assert_eq!(memory.in_use(), 0);
         (valid, taken)
     }
@@ -206,8 +211,8 @@ mod tests {
     fn without_memory_the_whole_is_judged() {
         let (schema, memory) = (schema(), MemoryBudget::new(LEAST as u64 - 1));
         let media = MediaType::parse("application/xml").unwrap();
-        let mut parts = Parts::new(&schema, &media, &HeaderMap::new(), &memory).unwrap();
+        let mut parts = Parts::new(&schema, &media, &HeaderMap::new(), &memory, None).unwrap();
         let body = body("", "");
-        assert!(!parts.go_on(&body) && !parts.ends_valid(&body));
+        assert!(!parts.go_on(&body) && parts.ends_valid(&body).is_none());
     }
 }

@@ -4,7 +4,7 @@
 //! judges, or a Fault if the message is a response.
 //!
 //! With a WSDL, the element is one that an operation has in such a message, and the action that comes with it is none of
-//! another operation: servers choose what they do by either. Header blocks and details of Faults that the WSDL declares are
+//! another operation: servers choose what they do by either. A response is that of an operation that the request is for. Header blocks and details of Faults that the WSDL declares are
 //! judged; others pass, `mustUnderstand` or not, because that is for the node that is meant (SOAP 1.1 §4.2.3, SOAP 1.2 part 1
 //! §2.4), which a proxy is not.
 
@@ -19,6 +19,7 @@ use crate::refusal::Refusal;
 use crate::stages::schema::malformed::malformed;
 use crate::xsd::components::model::ElementId;
 use crate::xsd::instance::{Outer, Surroundings, Verdict};
+use crate::xsd::schema::Schema;
 use crate::xsd::wsdl::{Description, Direction, Messages, SoapVersion};
 
 /// SOAP 1.1 §4, SOAP 1.2 part 1 §5.
@@ -36,8 +37,17 @@ static SOAP_ACTION: HeaderName = HeaderName::from_static("soapaction");
 const ADDRESSING: [&str; 2] =
     ["http://www.w3.org/2005/08/addressing", "http://schemas.xmlsoap.org/ws/2004/08/addressing"];
 
+/// The operations of a WSDL that a server may run for a request.
+#[derive(Debug)]
+pub(crate) struct Called {
+    /// Of the WSDL.
+    pub(super) schema: Arc<Schema>,
+    /// Positions in the WSDL's operations.
+    pub(super) operations: Vec<usize>,
+}
+
 /// The body is a SOAP message, 1.1 or 1.2.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Soap {
     /// Whether it may be a Fault, which the schema does not judge: true for responses.
     fault: bool,
@@ -45,6 +55,8 @@ pub(crate) struct Soap {
     actions: Actions,
     /// By position in the WSDL's operations: whether it is allowed. `None`: all are.
     only: Option<Arc<[bool]>>,
+    /// What a response answers, if its request was judged by the same WSDL.
+    answers: Option<Arc<Called>>,
 }
 
 /// The values of `SOAPAction` and of the parameter `action`, without quotes; empty ones say nothing.
@@ -52,9 +64,9 @@ type Actions = Option<Arc<[Box<str>]>>;
 
 impl Soap {
     /// A request, which may not be a Fault.
-    pub(crate) const REQUEST: Self = Self { fault: false, actions: None, only: None };
+    pub(crate) const REQUEST: Self = Self { fault: false, actions: None, only: None, answers: None };
     /// A response.
-    pub(crate) const RESPONSE: Self = Self { fault: true, actions: None, only: None };
+    pub(crate) const RESPONSE: Self = Self { fault: true, actions: None, only: None, answers: None };
 
     /// The same for these operations of the WSDL only.
     pub(super) fn only(&self, allowed: Arc<[bool]>) -> Self {
@@ -66,10 +78,20 @@ impl Soap {
         self.only.as_ref().is_none_or(|only| only.get(operation).is_some_and(|allowed| *allowed))
     }
 
-    /// The same for a message with these headers.
-    pub(super) fn of(&self, media: &MediaType<'_>, headers: &HeaderMap) -> Result<Self, Refusal> {
+    /// Whether it is for responses.
+    pub(super) fn is_response(&self) -> bool {
+        self.fault
+    }
+
+    /// The same for a message with these headers, which answers this if it is a response.
+    pub(super) fn of(
+        &self,
+        media: &MediaType<'_>,
+        headers: &HeaderMap,
+        answers: Option<Arc<Called>>,
+    ) -> Result<Self, Refusal> {
         if self.fault {
-            return Ok(self.clone());
+            return Ok(Self { answers, ..self.clone() });
         }
         let mut actions: Vec<Box<str>> = Vec::new();
         let mut fields = headers.get_all(&SOAP_ACTION).iter();
@@ -129,6 +151,8 @@ pub(super) struct Envelope<'s> {
     fault: bool,
     /// Position in [`FAULTS`] of the next child that the Fault may have.
     next: usize,
+    /// The operations that the element in the Body is for, by position.
+    called: Vec<usize>,
     /// The first thing that is wrong.
     error: Option<EnvelopeError>,
 }
@@ -178,6 +202,7 @@ impl<'s> Envelope<'s> {
             in_action: false,
             fault: false,
             next: 0,
+            called: Vec::new(),
             error: None,
         }
     }
@@ -263,7 +288,7 @@ impl<'s> Envelope<'s> {
     }
 
     /// How the element in the Body is judged.
-    fn content(&self, Outer { name, offset, .. }: Outer<'_>) -> Step<Verdict> {
+    fn content(&mut self, Outer { name, offset, .. }: Outer<'_>) -> Step<Verdict> {
         let Some(wsdl) = self.wsdl else { return Ok(Verdict::Global) };
         let Some(messages) = wsdl.messages(self.direction(), self.soap_version(), Some(name)) else {
             return reject(
@@ -272,7 +297,7 @@ impl<'s> Envelope<'s> {
                 self.no_operation(wsdl, "this element is not that of an operation"),
             );
         };
-        self.check_operation(wsdl, messages, offset)?;
+        self.called = self.check_operation(wsdl, messages, offset)?;
         Ok(messages.element.map_or(Verdict::Global, Verdict::By))
     }
 
@@ -284,8 +309,8 @@ impl<'s> Envelope<'s> {
         format!("{what}; the operations are {}", wsdl.names(|operation| self.soap.allows(operation)).join(", "))
     }
 
-    /// Checks that the message is for an operation that its sender says, and that is allowed.
-    fn check_operation(&self, wsdl: &Description, messages: &Messages, offset: usize) -> Step<()> {
+    /// Checks that the message is for an operation that its sender says, and that is allowed; returns all that it is for.
+    fn check_operation(&self, wsdl: &Description, messages: &Messages, offset: usize) -> Step<Vec<usize>> {
         let addressing = self.addressing.as_deref().map(str::trim).filter(|action| !action.is_empty());
         let actions = self.soap.actions.iter().flat_map(|actions| actions.iter()).map(|action| &**action);
         let actions: Vec<&str> = actions.chain(addressing).collect();
@@ -295,11 +320,18 @@ impl<'s> Envelope<'s> {
                 "the SOAPAction is not that of the operation in the Body; send the one that the WSDL names for it";
             return reject("/Envelope/Body", offset, message);
         }
-        let mut allowed = called.into_iter().map(|operation| self.soap.allows(operation));
+        if let Some(answers) = &self.soap.answers
+            && !called.iter().any(|operation| answers.operations.contains(operation))
+        {
+            let asked = wsdl.names(|operation| answers.operations.contains(&operation)).join(", ");
+            let message = format!("this is not the response of the operation in the request, which is {asked}");
+            return reject("/Envelope/Body", offset, message);
+        }
+        let mut allowed = called.iter().map(|operation| self.soap.allows(*operation));
         // A server may run any of those that a request fits; a response is good if one of them has it.
         let good = if self.soap.fault { allowed.any(|allowed| allowed) } else { allowed.all(|allowed| allowed) };
         if good {
-            return Ok(());
+            return Ok(called);
         }
         reject("/Envelope/Body", offset, self.no_operation(wsdl, "this operation is not allowed here"))
     }
@@ -321,8 +353,9 @@ impl<'s> Envelope<'s> {
         FAULTS.get(self.version).copied().unwrap_or_default()
     }
 
-    /// Checks at the end of the message that nothing was wrong, and that nothing is missing.
-    pub(super) fn finish(&self) -> Step<()> {
+    /// Checks at the end of the message that nothing was wrong, and that nothing is missing. Returns the operations of the WSDL
+    /// that it is for, by position.
+    pub(super) fn finish(&self) -> Step<Vec<usize>> {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
@@ -339,7 +372,7 @@ impl<'s> Envelope<'s> {
         if self.fault && self.fault_children().iter().skip(self.next).any(|(_, required)| *required) {
             return reject("/Envelope/Body/Fault", body, "the Fault lacks a required element");
         }
-        Ok(())
+        Ok(self.called.clone())
     }
 }
 
@@ -360,7 +393,9 @@ mod tests {
             Soap::REQUEST
         });
         let result = schema.check_at_once(text.as_bytes(), None, &MemoryBudget::new(0)).unwrap();
-        result.map_err(|refusal| refusal.violations().first().map_or("malformed".to_owned(), |v| v.pointer.clone()))
+        result
+            .map(drop)
+            .map_err(|refusal| refusal.violations().first().map_or("malformed".to_owned(), |v| v.pointer.clone()))
     }
 
     #[test]

@@ -31,17 +31,30 @@ use crate::state::redis::{Client, Connection, RedisServers, StoreDeadlines, is_b
 /// Makes changes and adds them to the stream, atomically. KEYS: the stream, then hash and ids of each kind. ARGV: op,
 /// position of the kind in `Kind::ALL`, its name, id and value of each change; `expect` has the value that is there now. Returns
 /// the position of the last change in the stream; or, with nothing changed, `exists` if an entry to be created exists already, and
-/// `changed` if one is not as it is expected.
+/// `changed` if one is not as it is expected. A change that is there as a whole was made by this script before: a client of Redis sends
+/// it again if its connection is lost before the answer.
 const APPLY: &str = r"
-local last
+local last, conflict
+local made = true
 for i = 2, #ARGV, 5 do
-  local hash = KEYS[2 + 2 * tonumber(ARGV[i + 1])]
-  if ARGV[i] == 'create' and redis.call('HEXISTS', hash, ARGV[i + 3]) == 1 then
-    return 'exists'
+  local op, value = ARGV[i], ARGV[i + 4]
+  local found = redis.call('HGET', KEYS[2 + 2 * tonumber(ARGV[i + 1])], ARGV[i + 3])
+  if op == 'create' and found then
+    conflict = conflict or 'exists'
+  elseif op == 'expect' and found ~= value then
+    conflict = conflict or 'changed'
   end
-  if ARGV[i] == 'expect' and redis.call('HGET', hash, ARGV[i + 3]) ~= ARGV[i + 4] then
-    return 'changed'
+  if op == 'remove' then
+    made = made and not found
+  elseif op == 'remove_if' then
+    made = made and found ~= value
+  elseif op ~= 'expect' then
+    made = made and found == value
   end
+end
+if conflict then
+  local newest = made and redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+  return newest and newest[1] or conflict
 end
 for i = 2, #ARGV, 5 do
   local op, kind, name, id, value = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
@@ -307,5 +320,35 @@ mod tests {
             both => panic!("{both:?}"),
         };
         assert_eq!(left, expected);
+    }
+
+    /// A client of Redis sends a script again if the connection is lost before the answer: what was made then is made.
+    #[tokio::test]
+    async fn a_change_that_is_sent_twice_is_made_once() {
+        let Some(server) = Server::start() else { return };
+        let store = open(&server);
+        store.loaded().await;
+        let swap = |before: &str, after: &str| {
+            let swap = Change::Swap(Box::new((suspension("a", before), suspension("a", after))));
+            [swap, Change::Create(suspension("b", after))]
+        };
+        store.apply(&[Change::Create(suspension("a", "open"))]).await.unwrap();
+        for _ in 0..2 {
+            store.apply(&swap("open", "claimed")).await.unwrap();
+        }
+        let create = [Change::Create(suspension("c", "once"))];
+        for _ in 0..2 {
+            store.apply(&create).await.unwrap();
+        }
+        assert_eq!(store.apply(&[Change::Create(suspension("c", "other"))]).await, Err(StoreError::Exists));
+        assert_eq!(store.apply(&swap("open", "other")).await, Err(StoreError::Changed));
+        // Half of a change is none.
+        store.apply(&[Change::Remove(Kind::Suspension, "b".to_owned())]).await.unwrap();
+        assert_eq!(store.apply(&swap("open", "claimed")).await, Err(StoreError::Changed));
+        let length: usize = store
+            .run(async |connection| cmd("XLEN").arg(store.names.stream()).query_async(connection).await)
+            .await
+            .unwrap();
+        assert_eq!(length, 5, "nothing is announced twice");
     }
 }

@@ -1,0 +1,43 @@
+//! Clients of the token service. They are made when an invitation is claimed; here they are listed and removed.
+
+use serde_json::Value;
+
+use super::known::nearest;
+use super::{Completed, Operation, Result, conflict, details, missing, view};
+use crate::refusal::Refusal;
+use crate::state::registry::entry::Kind;
+
+impl Operation<'_> {
+    pub(super) fn clients(&self, consumer: Option<&str>) -> Vec<Value> {
+        let all = view::clients(&self.in_force.auth, self.now);
+        let of = |one: &Value| consumer.is_none_or(|name| one.get("consumer").and_then(Value::as_str) == Some(name));
+        all.into_iter().filter(of).collect()
+    }
+
+    pub(super) fn client(&self, id: &str) -> Result<Value> {
+        let registry = self.registry();
+        match (self.policy().auth().clients.get(id), registry.client(id)) {
+            (Some(listed), _) => Ok(view::client(listed, None, registry, self.now)),
+            (None, Some(made)) => Ok(view::made_client(&made, registry, self.now)),
+            (None, None) => Err(self.missing_client(id)),
+        }
+    }
+
+    /// Removes a client: it gets no more tokens, and those that it has are refused.
+    pub(super) async fn remove_client(&self, id: &str) -> Result<Completed> {
+        let Some(stored) = self.registry().client(id) else {
+            return Err(match self.policy().auth().clients.contains_key(id) {
+                true => conflict("this client is defined in the policy file; remove it there, or revoke it"),
+                false => self.missing_client(id),
+            });
+        };
+        let (target, details) = details::client(&stored);
+        Ok(self.remove(Kind::Client, id.to_owned(), "client_removed", &target).await?.with(details))
+    }
+
+    fn missing_client(&self, id: &str) -> Refusal {
+        let (listed, made) = (&self.policy().auth().clients, self.registry().clients());
+        let known = listed.keys().map(|id| &**id).chain(made.iter().map(|client| &*client.id));
+        missing(nearest("there is no client with this id", id, known))
+    }
+}

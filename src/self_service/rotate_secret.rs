@@ -1,0 +1,123 @@
+//! Replaces the secret of a client of the token service, as its owner asks. The old one stays valid for an overlap, so that nothing
+//! has to be stopped.
+//!
+//! The rules are those of keys: a secret replaces only itself, is replaced once, and the next one lives as long as the operator let it
+//! live. A client has two secrets at most.
+
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::input;
+use super::new_credential::digest_of;
+use super::overlap::{self, Asked};
+use super::service::{Service, change, conflict, json, no_random_bytes, refuse};
+use crate::audit::{Change as Details, ChangeRecord};
+use crate::body::Body;
+use crate::chain::Trace;
+use crate::exchange::Answer;
+use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::auth::Caller;
+use crate::stages::auth::client::Presented;
+use crate::stages::auth::client_proof::KnownClient;
+use crate::stages::auth::{api_key_format, client_basic};
+use crate::state::registry::Registry;
+use crate::state::registry::entry::{Change, Client, ClientCredential, ClientSecret, Entry};
+
+/// Answers `POST clients/{id}/rotate`.
+pub(super) async fn rotate(service: &Service<'_>, body: Body, trace: &mut Trace) -> Result<Box<Answer>, Refusal> {
+    let Service { in_force, request, .. } = service;
+    let (registry, now) = (&**in_force.registry(), request.now());
+    let asked: Asked = input::read(request, body).await?;
+    let overlap = overlap::of(&asked)?;
+    // Nothing is waited for from here to the verdict: otherwise any number of guesses that come at once would all be tried.
+    in_force.auth.permit_attempt(request)?;
+    let known = identify(service, &mut trace.refused).await.inspect_err(|refusal| {
+        in_force.auth.note_attempt(request, refusal);
+    });
+    // RFC 6749 §5.2: the challenge is that of the scheme which was used.
+    let known = known.map_err(|refusal| refusal.challenges(r#"Basic realm="token""#.to_owned()))?;
+    trace.caller = Some(known.caller(&in_force.auth, Vec::new()));
+    let (stored, old) = replaceable(registry, &known, &overlap::id(&request.exchange.path), now)?;
+    let secret = api_key_format::mint_client_secret(&stored.id).map_err(|_| no_random_bytes())?;
+    // Rotation never extends the life of the old secret.
+    let end = now.checked_add(overlap).unwrap_or(Timestamp::MAX);
+    let end = old.expires.map_or(end, |expires| expires.min(end));
+    let lifetime = old.expires.map(|expires| expires.duration_since(old.created));
+    let expires = lifetime.map(|lifetime| now.checked_add(lifetime).unwrap_or(Timestamp::MAX));
+    let next = ClientSecret { sha256: digest_of(&secret), created: now, expires };
+    let secrets = vec![ClientSecret { expires: Some(end), ..old }, next];
+    let after = Client { credential: ClientCredential::Secrets(secrets), ..stored.clone() };
+    let record = ChangeRecord {
+        action: "client_secret_rotated",
+        target: format!("{} {}", stored.consumer, stored.id),
+        details: Details {
+            scopes: stored.scopes.clone().unwrap_or_default(),
+            until: expires,
+            reason: Some("by its owner".into()),
+            drill: None,
+        },
+    };
+    let shown = json!({
+        "consumer": stored.consumer, "client_id": stored.id, "client_secret": secret.expose_secret(),
+        "expires": expires, "scopes": stored.scopes, "replaced_expires": end,
+    });
+    let changed = || conflict("the client was changed at this moment; try again");
+    let changes = vec![Change::Swap(Box::new((Entry::Client(stored), Entry::Client(after))))];
+    change(registry, || true, changes, record, trace, changed).await?;
+    Ok(json(StatusCode::CREATED, &shown))
+}
+
+/// The client that asks, by its id and secret; `holder` is the one that was refused, if its secret is right.
+async fn identify(service: &Service<'_>, holder: &mut Option<Arc<Caller>>) -> Result<KnownClient, Refusal> {
+    let Some(tokens) = service.in_force.policy.token_service() else {
+        return Err(refuse(Stage::Request, Reason::NotFound, "there is nothing here"));
+    };
+    let readings = client_basic::readings(basic(service.request.headers)?)?;
+    let presented: Vec<_> = readings.iter().map(|(id, secret)| Presented::Secret { id, secret }).collect();
+    service.in_force.auth.client_by_any(service.request, &presented, &tokens.issuer, holder).await
+}
+
+fn basic(headers: &HeaderMap) -> Result<&[u8], Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value.as_bytes()),
+        _ => {
+            let detail = "send the client's id and its secret as `Authorization: Basic`, once";
+            Err(refuse(Stage::Auth, Reason::InvalidClient, detail))
+        }
+    }
+}
+
+/// The client as it is stored, and its secret, if that can be replaced.
+fn replaceable(
+    registry: &Registry,
+    known: &KnownClient,
+    id: &str,
+    now: Timestamp,
+) -> Result<(Client, ClientSecret), Refusal> {
+    if *known.client.id != *id {
+        return Err(refuse(Stage::Request, Reason::NotFound, "the path names another client than you are"));
+    }
+    let is_made = known.client.created.is_some();
+    let stored = registry.client(id).filter(|_| is_made).ok_or_else(|| {
+        conflict("this client is kept by the API's owner, who alone can replace its secret; ask for a new one")
+    })?;
+    let ClientCredential::Secrets(secrets) = &stored.credential else {
+        return Err(conflict("this client has no secret"));
+    };
+    let Some((newest, before)) = secrets.split_last() else { return Err(conflict("this client has no secret")) };
+    if known.secret != Some(newest.sha256) {
+        return Err(conflict(
+            "this secret was replaced already; if you do not have the next one, ask the API's owner for a new client",
+        ));
+    }
+    if let Some(end) = before.iter().filter_map(|secret| secret.expires).max().filter(|end| *end > now) {
+        return Err(conflict(format!("the secret before is valid until {end}; replace this one after that")));
+    }
+    Ok((Client::clone(&stored), newest.clone()))
+}
