@@ -64,8 +64,7 @@ pub(super) async fn check(
         && contents.is_none()
         && requirement.hides_in_parts(headers)
         && !route.mask_reporting.contains(Stage::Response);
-    let size = forwarded.connection.size_hint();
-    let called = guard.trace.called.as_ref();
+    let (size, called) = (forwarded.connection.size_hint(), guard.trace.called.as_ref());
     let mut parts = contents.and_then(|contents| requirement.in_parts(contents, headers, &size, memory, called));
     let look = |come: &[u8]| parts.as_mut().is_some_and(|parts| parts.go_on(come));
     let (read, whole) = match read(&mut forwarded, requirement, memory, in_parts, look).await {

@@ -44,6 +44,7 @@ use self::encoding::Encoding;
 use self::malformed::malformed;
 use self::parameters::Parameters;
 use self::xml::Called;
+use self::xml::parts::Parts;
 use crate::body::{Body, Counter, Source, Uncollected, too_large};
 use crate::budget::MemoryBudget;
 use crate::exchange::Request;
@@ -171,9 +172,9 @@ impl Requirement {
             Err(refusal) => return Err(untouched(refusal, body)),
             Ok(encoding) => encoding,
         };
-        let limits = (max_size, outer_size);
         let mut parts = content.in_parts(&media, request.headers, &body.size_hint(), memory, called.as_ref());
         let look = |come: &[u8]| parts.as_mut().is_some_and(|parts| parts.go_on(come));
+        let limits = (max_size, outer_size);
         let received = match Box::pin(crate::body::collect(body, counter, limits, deadline, memory, look)).await {
             Err(Uncollected { refusal, body }) => return Err(Rejected { refusal, body }),
             // A body in chunks shows only now that there is none.
@@ -181,19 +182,20 @@ impl Requirement {
             Ok(received) => received,
         };
         let checked = match encoding.decode(received.clone(), max_size, memory).await {
-            Ok(decoded) => match parts.and_then(|parts| parts.ends_valid(&decoded)) {
-                Some(calls) => {
-                    *called = calls;
-                    Ok(())
-                }
-                None => content.check(&media, request.headers, &decoded, memory, called).await,
-            },
+            Ok(decoded) if ends_valid(parts, &decoded, called) => Ok(()),
+            Ok(decoded) => content.check(&media, request.headers, &decoded, memory, called).await,
             Err(refusal) => Err(refusal),
         };
-        let body = Body::whole(received);
         match checked {
-            Ok(()) => Ok(body),
-            Err(refusal) => Err(Rejected { refusal, body: Some(body) }),
+            Ok(()) => Ok(Body::whole(received)),
+            Err(refusal) => Err(Rejected { refusal, body: Some(Body::whole(received)) }),
         }
     }
+}
+
+/// Whether a body was found valid while it came, whose rest is here now. Sets what it has `called`.
+fn ends_valid(parts: Option<Box<Parts<'_>>>, body: &bytes::Bytes, called: &mut Option<Arc<Called>>) -> bool {
+    let Some(calls) = parts.and_then(|parts| parts.ends_valid(body)) else { return false };
+    *called = calls;
+    true
 }
