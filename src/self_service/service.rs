@@ -113,9 +113,9 @@ mod tests {
         ChangeRecord { action: "client_secret_rotated", target: "acme acme-1".to_owned(), details }
     }
 
-    /// Whoever leaves while others change something has changed nothing, and nothing is on record.
+    /// A caller that leaves while it waits for its turn has changed nothing, and nothing is on record.
     #[tokio::test]
-    async fn who_leaves_before_its_turn_has_changed_nothing() {
+    async fn a_caller_that_leaves_before_its_turn_has_changed_nothing() {
         let folder = tempfile::TempDir::new().unwrap();
         let config = StoreConfig::Embedded { folder: folder.path().to_owned() };
         let registry = Registry::new(Some(config), Epoch::default(), Clock::starting(Instant::now()));

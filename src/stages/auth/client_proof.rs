@@ -159,7 +159,7 @@ impl Authentication {
         }
         *holder = Some(known.caller(self, Vec::new()));
         Err(match next {
-            // Whoever has stolen a secret may have replaced it.
+            // A thief may have replaced the secret.
             Some(at) => refuse(
                 Reason::InvalidClient,
                 format!("the client secret was replaced at {at:.0}; if that was not you, tell the API's owner at once"),

@@ -130,7 +130,7 @@ impl MediaRange {
         self.kind == other.kind && self.subtype == other.subtype
     }
 
-    /// Requires the parameters of ranges by which others of the same type are told apart.
+    /// Requires the parameters that distinguish a range from others of the same type.
     pub(super) fn tell_apart<'r>(ranges: impl Iterator<Item = &'r mut Self>) {
         let mut ranges: Vec<&mut Self> = ranges.collect();
         let named: Vec<bool> = ranges

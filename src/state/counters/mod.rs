@@ -5,7 +5,7 @@
 //! returned soon; what a node has spent while the store was away is counted when it is back.
 //!
 //! - `question`: what is asked, and the script that decides it; `shared`: how it is put, and what is made of the answer;
-//! - `redis_counts`, `folder`: the stores; `breaker`: when one is given up; `returning`: what is told to it later.
+//! - `redis_counts`, `folder`: the stores; `breaker`: when one is given up; `returning`: what is reported to it later.
 
 mod breaker;
 mod folder;
@@ -108,7 +108,7 @@ impl Counters {
         [("taken", taken.load(Ordering::Relaxed)), ("returned", returned.load(Ordering::Relaxed))]
     }
 
-    /// Asks a question about an account that is marked as asking, and applies the answer to it. Whoever waits for it is
+    /// Asks a question about an account that is marked as asking, and applies the answer to it. Those that wait for it are
     /// notified.
     pub(crate) fn ask(&self, account: &Arc<Account>, question: Question, timeout: Duration) {
         let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);

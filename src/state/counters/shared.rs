@@ -87,7 +87,7 @@ impl Shared {
     }
 
     /// Puts a question about an account that is marked as asking, and applies the answer. After the timeout the account waits
-    /// no more, and whoever waits for the answer is notified; but what is given late is not lost.
+    /// no more, and those that wait for the answer are notified; but what is given late is not lost.
     pub(super) async fn put(self: Arc<Self>, account: Arc<Account>, question: Question) {
         let mut asking = Asking { shared: &self, account: &account, answered: false };
         let (asked, of) = (Arc::clone(&self), question.clone());

@@ -47,7 +47,7 @@ const STEPS_PER_BYTE: u64 = 4;
 /// Bytes of identifiers, keys, and values in several pieces, in all and for each byte of the body.
 const MEMORY: usize = 1 << 20;
 const MEMORY_PER_BYTE: usize = 18;
-/// Most violations that are told.
+/// Most violations that are reported.
 const MAX_VIOLATIONS: usize = 20;
 /// Longest detail of one violation, in bytes.
 const MAX_DETAIL: usize = 300;

@@ -167,7 +167,7 @@ mod tests {
             ("", "", true),
             ("\u{feff}<?xml version='1.0' encoding='utf-8'?>", "<!-- c -->", true),
             ("", &*format!("<s>{}</s>", "a ".repeat(60_000)), true),
-            // The rest is told when it is judged whole.
+            // What is wrong is reported once the body is judged whole.
             ("", "<v>x</v>", false),
             ("", "<v>", false),
             ("", "\u{1}", false),
