@@ -139,7 +139,8 @@ fn main() {
     }
 }
 
-/// Prints how many instructions each document takes: what the second and third take that the first does not.
+/// Prints how many instructions each document takes: what further ones take that the first does not. What a start takes varies
+/// by some 100,000 instructions, so that small documents are sent oftener.
 fn count_instructions() {
     for (route, count) in DOCUMENTS.iter().filter(|(_, count)| *count < 10_000) {
         let of = |times: u64| {
@@ -150,7 +151,9 @@ fn count_instructions() {
             let collected = said.split("Collected :").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
             collected.parse::<u64>().unwrap()
         };
-        let (size, each) = (document(route, *count).len() as u64, (of(3) - of(1)) / 2);
+        let size = document(route, *count).len() as u64;
+        let further = 5_000_000 / size;
+        let each = of(1 + further).saturating_sub(of(1)) / further;
         println!("{route} of {size} bytes: {each} instructions, {:.1} a byte", each as f64 / size as f64);
     }
 }

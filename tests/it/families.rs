@@ -131,6 +131,17 @@ const CHECKOUTS: &[Family] = &[
         ("SAML-Toolkits+python3-saml/tests/data/metadata", ".xml", ""),
         (13, 17),
     ),
+    // UBL 2.4, as its standard was released.
+    family(
+        "kduvekot+ubl-release-package/xsd/maindoc/UBL-Invoice-2.4.xsd",
+        ("kduvekot+ubl-release-package/xml", ".xml", "schema:xsd:Invoice-2\""),
+        (9, 9),
+    ),
+    family(
+        "kduvekot+ubl-release-package/xsd/maindoc/UBL-Order-2.4.xsd",
+        ("kduvekot+ubl-release-package/xml", ".xml", "schema:xsd:Order-2\""),
+        (3, 3),
+    ),
     family("NeTEx-CEN+NeTEx/xsd/NeTEx_publication.xsd", ("NeTEx-CEN+NeTEx/examples/functions", ".xml", ""), (83, 83)),
 ];
 
@@ -185,7 +196,7 @@ fn judge(root: &Path, families: &[Family]) {
     let policy = named(
         ".yaml",
         format!(
-            "version: 1\nallow: [unused_plan]\ncatalog:\n{catalog}listen: [{{ address: '127.0.0.1:0' }}]\naudit: none\napis:\n  \
+            "version: 1\ncatalog:\n{catalog}listen: [{{ address: '127.0.0.1:0' }}]\naudit: none\napis:\n  \
              all:\n    upstream: http://127.0.0.1:9\n    routes:\n{routes}"
         ),
     );

@@ -46,7 +46,7 @@ thread_local!(static WORLD: LazyLock<World> = LazyLock::new(|| World::with(POLIC
 
 fuzz_target!(|body: &[u8]| {
     let request = || WORLD.with(|world| world.request(&Method::POST, "/", "text/xml", body));
-    assert_decided(bounded(Bounds::USUAL, body.len(), request));
+    assert_decided(bounded(Bounds::BODY, 0, || bounded(Bounds::USUAL, body.len(), request)));
     let Ok(text) = std::str::from_utf8(body) else { return };
     let whole = XML.judge_in_pieces(text, usize::MAX);
     for size in [1, 7] {
