@@ -2,7 +2,7 @@
 //!
 //! The text is edited and not written anew: what is not hidden stays byte for byte as the upstream sent it. What cannot be read as
 //! JSON is refused and never passes. A path in a mask is meant for every shape that an upstream may give the same data: lists on the
-//! way are passed through, and `*` is any element or member, or nothing where a single object stands in place of a list.
+//! way are passed through, `*` is any element or member, and a single value may stand in place of a list of one.
 
 mod frame;
 mod kept;

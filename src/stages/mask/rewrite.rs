@@ -135,11 +135,10 @@ impl Rewriter {
     pub(crate) fn finish(&mut self) -> Result<(), Failed> {
         // Of all values, only a number has no end of its own.
         let is_number = matches!(self.next, Next::Number(number) if number.may_end()) && self.frames.is_empty();
-        if (is_number || matches!(self.next, Next::End)) && self.utf8.is_complete() {
-            Ok(())
-        } else {
-            Err(Unreadable(self.before))
+        if is_number {
+            Pass { own: self, piece: &[], at: 0, settled: 0 }.end_value()?;
         }
+        if matches!(self.next, Next::End) && self.utf8.is_complete() { Ok(()) } else { Err(Unreadable(self.before)) }
     }
 
     /// Takes what may be sent now, in blocks of this size: what is sent of each piece would tell how much is hidden in it.
@@ -243,13 +242,15 @@ impl Pass<'_> {
 
     fn begin_value(&mut self, byte: u8) -> Result<(), Failed> {
         let begin = self.begin_places()?;
-        match self.own.places.replacement(&self.own.hidden, begin) {
+        match self.own.places.replacement(&self.own.hidden, begin, byte) {
             None => {
                 self.release()?;
                 if let Some(frame) = self.watched() {
                     frame.keeps_any = true;
                 }
             }
+            // A text is no JSON without a value.
+            Some(Replacement::Remove) if self.own.frames.is_empty() => self.hide(Replacement::Null)?,
             Some(replacement) => self.hide(replacement.of(byte))?,
         }
         self.step(match byte {
@@ -528,6 +529,21 @@ mod tests {
                 r#"{"addresses":[[{"street":null}],[[{"street":null}]]]}"#,
             ),
             (STREET, r#"{"street":"a"}"#, r#"{"street":"a"}"#),
+            // A single value in place of a list.
+            (&[("/tags/*", "remove")], r#"{"tags":"x","a":1}"#, r#"{"a":1}"#),
+            (&[("/tags/*/*", "***")], r#"{"tags":["x",[1,2]]}"#, r#"{"tags":["***",["***","***"]]}"#),
+            (&[("/tags/*", "***")], r#"{"tags":null,"a":"x"}"#, r#"{"tags":null,"a":"x"}"#),
+            (&[("/tags/0", "***")], r#"{"tags":true}"#, r#"{"tags":"***"}"#),
+            (&[("/tags/0", "***")], r#"{"tags":{"x":1}}"#, r#"{"tags":"***"}"#),
+            (&[("/tags/1", "***")], r#"{"tags":"x"}"#, r#"{"tags":"x"}"#),
+            (&[("/tags/*/0", "***")], r#"{"tags":[["a","b"],"c"]}"#, r#"{"tags":[["***","b"],"***"]}"#),
+            (&[("/a/0", "***")], r#"[{"a":"x"},{"a":["y","z"]}]"#, r#"[{"a":"***"},{"a":["***","z"]}]"#),
+            (&[("/*/0/b", "null")], r#"[[{"b":1},{"b":2}],{"b":3}]"#, r#"[[{"b":null},{"b":2}],{"b":null}]"#),
+            (&[("/a/0/b", "null")], r#"{"a":{"b":"x","c":1}}"#, r#"{"a":{"b":null,"c":1}}"#),
+            (&[("/a/0/b", "null")], r#"{"a":[{"b":"x"},{"b":"y"}]}"#, r#"{"a":[{"b":null},{"b":"y"}]}"#),
+            (&[("/*", "remove")], r#""x""#, "null"),
+            (&[("/*", "keep_last 2")], "12345", r#""***45""#),
+            (&[("/0/b", "remove")], r#"{"b":1}"#, "{}"),
             (&[("/tags/*", "remove")], r#"{"tags":[1, 2 ,3],"a":{}}"#, r#"{"tags":[  ],"a":{}}"#),
             (&[("/tags/1", "***")], r#"{"tags":[1, 2 ,3]}"#, r#"{"tags":[1, "***" ,3]}"#),
             (&[("/tags/0", "remove")], r#"{"tags":[1, 2 ,3]}"#, r#"{"tags":[ 2 ,3]}"#),
@@ -648,33 +664,34 @@ mod tests {
     }
 
     /// Puts secrets at the end of a path, wherever a description of that path, with any lists on the way, may have meant it: this
-    /// does not follow how the pass works, but tries all readings of the path.
-    fn plant(value: &mut serde_json::Value, path: &[&str]) {
+    /// does not follow how the pass works, but tries all readings of the path. A value stands in place of a list of one only where
+    /// none was passed through, in which it has others beside it.
+    fn plant(value: &mut serde_json::Value, path: &[&str], has_passed: bool) {
         let Some((step, rest)) = path.split_first() else {
             *value = "SECRET".into();
             return;
         };
+        let is_only = *step == "*" || (*step == "0" && !has_passed);
         match value {
             serde_json::Value::Array(elements) => {
-                for element in elements {
-                    if *step == "*" {
-                        plant(element, rest);
+                for (position, element) in elements.iter_mut().enumerate() {
+                    if *step == "*" || *step == position.to_string() {
+                        plant(element, rest, has_passed);
                     }
-                    if !matches!(element, serde_json::Value::String(_)) {
-                        plant(element, path);
-                    }
+                    plant(element, path, true);
                 }
             }
             serde_json::Value::Object(members) => {
                 for (name, member) in members.iter_mut() {
                     if *step == "*" || *step == name.as_str() {
-                        plant(member, rest);
+                        plant(member, rest, false);
                     }
                 }
-                if *step == "*" && !rest.is_empty() {
-                    plant(value, rest);
+                if is_only && rest.iter().any(|step| *step != "0") {
+                    plant(value, rest, has_passed);
                 }
             }
+            _ if is_only => plant(value, rest, has_passed),
             _ => {}
         }
     }
@@ -738,10 +755,10 @@ mod tests {
         #[test]
         fn no_secret_passes(
             mut value in any_value(),
-            path in prop::collection::vec(prop::sample::select(vec!["a", "b", "*", "iban"]), 1..4),
+            path in prop::collection::vec(prop::sample::select(vec!["a", "b", "*", "0", "iban"]), 1..4),
             otherwise in prop::sample::select(vec!["remove", "null", "***"]),
         ) {
-            plant(&mut value, &path);
+            plant(&mut value, &path, false);
             let pointer = format!("/{}", path.join("/"));
             let masked = masked(&[(&pointer, otherwise)], &value.to_string()).unwrap();
             prop_assert!(!masked.contains("SECRET"), "{} {} {}", pointer, value, masked);
