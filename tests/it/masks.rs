@@ -126,6 +126,28 @@ fn a_long_response_is_masked_as_it_comes() {
     proxy.done();
 }
 
+/// An upstream that sends events would otherwise be read until there are too many of them.
+#[test]
+fn what_its_head_says_cannot_be_good_is_not_read_to_its_end() {
+    let issuer = issuer();
+    for (response, status) in [(MASK, 502), ("json: any.json", 502), ("json: any.json, mode: report", 200)] {
+        let upstream = upstream().does(move |call| {
+            // It says nothing more, and does not end.
+            call.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n6\r\ndata:\n\r\n")
+        });
+        let upstream = upstream.start();
+        let policy = before(&upstream, &issuer, response).file("any.json", "{}");
+        let proxy = policy.start();
+        let mut client = client(&proxy);
+        let bearer = format!("authorization: Bearer {}", token(&issuer, ""));
+        client.raw(format!("GET /customer HTTP/1.1\r\nhost: a\r\n{bearer}\r\n\r\n"), 1);
+        assert_eq!(client.head().word(1), status.to_string());
+        drop(client);
+        let records = proxy.done();
+        assert!(records[0].to_string().contains("invalid_upstream_response"), "{}", records[0]);
+    }
+}
+
 /// Nothing can be taken back, but nothing more is sent.
 #[test]
 fn a_long_response_that_turns_out_to_be_no_json_is_cut_short() {

@@ -35,8 +35,8 @@ enum Read {
     Whole(Bytes),
     /// More of it is to come.
     Beginning(Pieces),
-    /// It cannot be held.
-    TooMuch(Pieces, Refusal),
+    /// It cannot be held, or need not be read to its end to be refused.
+    Refused(Pieces, Refusal),
 }
 
 /// Checks a response against the schema for its status, if there is one, and hides what the caller may not see. Returns it with
@@ -60,16 +60,15 @@ pub(super) async fn check(
     }
     let view = Rc::clone(&guard.view);
     let memory = &view.in_force.memory;
-    let in_parts = hides
-        && contents.is_none()
-        && requirement.hides_in_parts(headers)
-        && !route.mask_reporting.contains(Stage::Response);
+    let masks = hides && !route.mask_reporting.contains(Stage::Response);
+    let known = refused_by_head(requirement, contents, (hides, masks), headers);
+    let in_parts = masks && contents.is_none() && requirement.hides_in_parts(headers);
     let (size, called) = (forwarded.connection.size_hint(), guard.trace.called.as_ref());
     let mut parts = contents.and_then(|contents| requirement.in_parts(contents, headers, &size, memory, called));
     let look = |come: &[u8]| parts.as_mut().is_some_and(|parts| parts.go_on(come));
-    let (read, whole) = match read(&mut forwarded, requirement, memory, in_parts, look).await {
+    let (read, whole) = match read(&mut forwarded, requirement, memory, (in_parts, known), look).await {
         Ok(Read::Whole(whole)) => (Pieces::from([whole.clone()]), Ok(whole)),
-        Ok(Read::TooMuch(pieces, refusal)) => (pieces, Err(refusal)),
+        Ok(Read::Refused(pieces, refusal)) => (pieces, Err(refusal)),
         Ok(Read::Beginning(pieces)) => {
             let masking = hidden.map(|hidden| requirement.masking(hidden, memory));
             let begun = begin(masking, pieces, &forwarded).await.inspect_err(|_| guard.discarded());
@@ -120,6 +119,20 @@ fn contents<'r>(
         Some(Expected::Nothing) | None => {}
     }
     Ok(None)
+}
+
+/// Why a response is refused whatever its body is, which then need not be read to its end. A mask decides whatever else would be
+/// found, unless it only reports.
+fn refused_by_head(
+    requirement: &Requirement,
+    contents: Option<&Contents>,
+    (hides, masks): (bool, bool),
+    headers: &HeaderMap,
+) -> Option<Refusal> {
+    if hides {
+        return masks.then(|| requirement.unmaskable(headers)).flatten();
+    }
+    requirement.unexpected(contents?, headers)
 }
 
 /// Goes on with a body of which this has come, and of which something is hidden.
@@ -215,12 +228,13 @@ fn make_private(fields: &mut ResponseFields) {
 }
 
 /// Reads the body of a response, within the limit of its size and the memory budget. `in_parts`: if it is long, only its beginning.
+/// `known`: why it is refused, unless there is none.
 /// `look` sees all that has come, whenever there is more of it, and again as long as it returns true.
 async fn read(
     forwarded: &mut Forwarded,
     requirement: &Requirement,
     memory: &MemoryBudget,
-    in_parts: bool,
+    (in_parts, known): (bool, Option<Refusal>),
     mut look: impl FnMut(&[u8]) -> bool,
 ) -> Result<Read, Refusal> {
     let idle = forwarded.pool.idle_timeout();
@@ -248,10 +262,13 @@ async fn read(
         };
         let kept = collected.push(data, &forwarded.connection.size_hint());
         if kept.is_err() {
-            return Ok(Read::TooMuch(collected.into_pieces(), no_memory(Stage::Response)));
+            return Ok(Read::Refused(collected.into_pieces(), no_memory(Stage::Response)));
+        }
+        if let Some(known) = known.as_ref().filter(|_| collected.len() > 0) {
+            return Ok(Read::Refused(collected.into_pieces(), known.clone()));
         }
         if collected.len() as u64 > requirement.max_size {
-            return Ok(Read::TooMuch(collected.into_pieces(), requirement.too_large()));
+            return Ok(Read::Refused(collected.into_pieces(), requirement.too_large()));
         }
         if in_parts && collected.len() > HELD && !forwarded.connection.has_ended() {
             return Ok(Read::Beginning(collected.into_pieces()));

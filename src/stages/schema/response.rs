@@ -10,8 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use hyper::body::SizeHint;
+use mediatype::MediaType;
 
-use super::content::Contents;
+use super::content::{Content, Contents};
 use super::encoding::Encoding;
 use super::media_type;
 use super::offload::offload;
@@ -172,14 +173,8 @@ impl Requirement {
         memory: &MemoryBudget,
         mut called: Option<Arc<Called>>,
     ) -> Result<(), Refusal> {
-        let Some((content, media)) = contents.of(headers) else {
-            return Err(invalid("its Content-Type is none of those that it may have", Vec::new()));
-        };
-        let decoded = match Encoding::of(headers) {
-            Ok(encoding) => encoding.decode(body, self.max_size, memory).await,
-            Err(refusal) => Err(refusal),
-        };
-        let checked = match decoded {
+        let (content, media, encoding) = expected(contents, headers)?;
+        let checked = match encoding.decode(body, self.max_size, memory).await {
             Ok(decoded) => content.check(&media, headers, &decoded, memory, &mut called).await,
             Err(refusal) => Err(refusal),
         };
@@ -202,13 +197,7 @@ impl Requirement {
         body: Bytes,
         memory: &MemoryBudget,
     ) -> Result<Bytes, Refusal> {
-        if !is_json(headers) {
-            return Err(unreadable("it is not JSON, and the route masks fields of JSON".to_owned()));
-        }
-        let decoded = match Encoding::of(headers) {
-            Ok(encoding) => encoding.decode(body, self.max_size, memory).await,
-            Err(refusal) => Err(refusal),
-        };
+        let decoded = maskable(headers)?.decode(body, self.max_size, memory).await;
         let decoded = decoded.map_err(|refusal| match refusal.reason() {
             Reason::Overloaded => no_memory(Stage::Response),
             _ => unreadable(refusal.detail().to_owned()),
@@ -227,7 +216,17 @@ impl Requirement {
     /// Whether something may be hidden in a response while it comes: its bytes are those of a JSON text. Otherwise it has to be read
     /// whole.
     pub(crate) fn hides_in_parts(&self, headers: &HeaderMap) -> bool {
-        is_json(headers) && matches!(Encoding::of(headers), Ok(Encoding::Identity))
+        matches!(maskable(headers), Ok(Encoding::Identity))
+    }
+
+    /// Why nothing can be hidden in a body with these headers, if that is so.
+    pub(crate) fn unmaskable(&self, headers: &HeaderMap) -> Option<Refusal> {
+        maskable(headers).err()
+    }
+
+    /// Why a body with these headers cannot be good, if that is so.
+    pub(crate) fn unexpected(&self, contents: &Contents, headers: &HeaderMap) -> Option<Refusal> {
+        expected(contents, headers).err()
     }
 
     /// Begins to hide what is hidden in such a response.
@@ -305,8 +304,25 @@ impl Masking {
 }
 
 /// Whether a response says that it is JSON that everybody reads alike.
-fn is_json(headers: &HeaderMap) -> bool {
-    media_type::of(headers).is_some_and(|media| media_type::is_json(&media) && media_type::is_utf8(&media))
+/// How a body with these headers is checked, if it can be.
+fn expected<'a>(
+    contents: &'a Contents,
+    headers: &'a HeaderMap,
+) -> Result<(&'a Content, MediaType<'a>, Encoding), Refusal> {
+    let (content, media) = contents
+        .of(headers)
+        .ok_or_else(|| invalid("its Content-Type is none of those that it may have", Vec::new()))?;
+    let encoding = Encoding::of(headers).map_err(|refusal| invalid(refusal.detail().to_owned(), Vec::new()))?;
+    Ok((content, media, encoding))
+}
+
+/// The coding of a body with these headers, if something can be hidden in it.
+fn maskable(headers: &HeaderMap) -> Result<Encoding, Refusal> {
+    let media = media_type::of(headers);
+    if !media.is_some_and(|media| media_type::is_json(&media) && media_type::is_utf8(&media)) {
+        return Err(unreadable("it is not JSON, and the route masks fields of JSON".to_owned()));
+    }
+    Encoding::of(headers).map_err(|refusal| unreadable(refusal.detail().to_owned()))
 }
 
 /// Refuses a response in which nothing could be hidden.
@@ -355,7 +371,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::stages::schema::content::Content;
     use crate::stages::schema::json::JsonSchema;
 
     #[test]
