@@ -67,8 +67,15 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Grows the reservation to this many bytes in all. It is unchanged if that many are not left.
+    /// Grows the reservation to this many bytes in all. It is unchanged if that many are not left, and then somebody is refused.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        self.try_grow_to(bytes).inspect_err(|_| {
+            self.budget.usage.refusals.fetch_add(1, Relaxed);
+        })
+    }
+
+    /// The same for what can be done without.
+    pub(crate) fn try_grow_to(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let (total, limit) = (bytes as u64, self.budget.limit);
         let more = total.saturating_sub(self.bytes);
         if more == 0 {
@@ -76,10 +83,7 @@ impl Reservation {
         }
         let usage = &self.budget.usage;
         let fits = |used: u64| used.checked_add(more).filter(|used| *used <= limit);
-        if usage.bytes.fetch_update(Relaxed, Relaxed, fits).is_err() {
-            usage.refusals.fetch_add(1, Relaxed);
-            return Err(Exhausted);
-        }
+        usage.bytes.fetch_update(Relaxed, Relaxed, fits).map_err(|_| Exhausted)?;
         self.bytes = total;
         Ok(())
     }
@@ -152,6 +156,7 @@ mod tests {
         assert_eq!((other.grow_to(40), one.grow_to(50), budget.in_use()), (Ok(()), Ok(()), 100));
         one.shrink_to(10);
         assert_eq!((other.grow_to(90), other.grow_to(usize::MAX), budget.in_use()), (Ok(()), Err(Exhausted), 100));
+        assert_eq!(one.try_grow_to(11), Err(Exhausted));
         drop(other);
         assert_eq!((budget.in_use(), budget.refusals()), (10, 2));
     }

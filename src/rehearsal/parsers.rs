@@ -7,7 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, Method};
+use mediatype::MediaType;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 
@@ -23,6 +24,8 @@ use crate::stages::auth::introspection;
 use crate::stages::auth::key_location;
 use crate::stages::auth::key_set::KeySet;
 use crate::stages::mask::{self, Hidden, Mask, Replacement, Rule};
+use crate::stages::schema::xml;
+use crate::stages::schema::xml::parts::Parts;
 use crate::stages::strict_json;
 use crate::state::registry::entry::{Entry, Kind};
 use crate::xsd::compile::compile;
@@ -137,13 +140,32 @@ fn hidden(paths: &[(&str, &str)]) -> Option<Hidden> {
 
 /// An XML Schema.
 #[derive(Debug)]
-pub struct Xml(Schema);
+pub struct Xml(xml::XmlSchema);
 
 impl Xml {
     /// Compiles a schema.
     pub fn new(schema: &str) -> Option<Self> {
         let main = Found { file: "main.xsd".into(), bytes: schema.as_bytes().into() };
-        compile(vec![main], &mut |_| Ok(None)).ok().map(Self)
+        xml::XmlSchema::new(main, &mut |_| Ok(None)).ok().map(Self)
+    }
+
+    /// Whether a body is found valid while it comes, in pieces of `size` bytes. `look` gets the bytes that are counted, after each.
+    pub fn judge_as_it_comes(&self, body: &[u8], size: usize, mut look: impl FnMut(u64)) -> bool {
+        let memory = MemoryBudget::new(u64::MAX);
+        let (media, headers) = (MediaType::parse("text/xml"), HeaderMap::new());
+        let parts = media.ok().and_then(|media| Parts::new(&self.0, &media, &headers, &memory, None));
+        let Some(mut parts) = parts else { return false };
+        for come in (0..body.len()).step_by(size.max(1)) {
+            while parts.go_on(body.get(..come).unwrap_or_default()) {}
+            look(memory.in_use());
+        }
+        while parts.go_on(body) {}
+        parts.ends_valid(body).is_some()
+    }
+
+    /// Whether a body is valid. `None`: it is too complex to judge.
+    pub fn judge(&self, body: &[u8]) -> Option<bool> {
+        self.0.judge_whole(body, None, &MemoryBudget::new(u64::MAX)).map(|judged| judged.is_ok())
     }
 
     /// Judges a document that comes in pieces of about `size` bytes. The error is what is wrong with it, and where.
@@ -154,7 +176,7 @@ impl Xml {
         let markup = Accepts { doctype: false, attributes: 128, name: 1 << 10 };
         let bounds = Bounds { markup, instructions: false, depth: 256, namespaces: 64 };
         let limits = Limits { steps: Steps::new(10_000_000), memory: 16 << 20, violations: 20 };
-        let mut judge = Judge::new(&self.0, (), (bounds, limits), HashSet::new());
+        let mut judge = Judge::new(self.0.schema(), (), (bounds, limits), HashSet::new());
         let judged = (|| {
             let mut used = 0;
             for come in (0..text.len()).step_by(size.max(1)).map(|come| text.ceil_char_boundary(come)) {

@@ -13,7 +13,7 @@ use super::names::{QName, Sym};
 use super::schema::Schema;
 use super::validate::{Attribute, Limits, Start, Validator};
 use super::violation::Violation;
-use crate::budget::{Exhausted, Steps};
+use crate::budget::{Exhausted, Reservation, Steps};
 
 /// Why an instance is not valid.
 #[derive(Debug)]
@@ -208,6 +208,16 @@ impl<'s, S: Surroundings> Judge<'s, S> {
         let used = tokens.offset().saturating_sub(self.base);
         self.base = tokens.offset();
         Ok(used)
+    }
+
+    /// Takes what is kept from a budget of all instances, beside some tens of kibibytes.
+    pub(crate) fn take_from(&mut self, taken: Reservation) {
+        self.validator.take_from(taken);
+    }
+
+    /// Whether [`Rejection::TooComplex`] means that the budget of all instances has nothing left.
+    pub(crate) fn lacks_memory(&self) -> bool {
+        self.validator.lacks_memory()
     }
 
     /// Replaces what is left of the steps.

@@ -2,6 +2,8 @@
 //!
 //! They are found by reading the document once more, so that one that is valid costs nothing for them.
 
+use std::collections::HashSet;
+
 use super::document::namespaces::split;
 use super::document::tokens::{Accepts, Token, Tokens};
 use super::violation::Violation;
@@ -13,16 +15,20 @@ const MAX_COUNTS: usize = 64;
 pub(crate) fn pointers(text: &str, violations: &[Violation]) -> Vec<String> {
     let mut tokens = Tokens::new(text, Accepts::ANY);
     let (mut trail, mut ways) = (Trail::default(), Vec::with_capacity(violations.len()));
+    // Elements with a child on a way.
+    let mut parents: HashSet<u64> = HashSet::new();
     loop {
         let offset = tokens.offset();
         match tokens.next() {
             Ok(Token::Start { name, empty }) => {
                 let local = split(name).map_or(name, |(_, local)| local);
-                if trail.enter(local) {
+                if trail.enter(local) && parents.contains(&trail.parent()) {
                     trail.mark_second(&mut ways);
                 }
                 while violations.get(ways.len()).is_some_and(|violation| violation.offset <= offset) {
-                    ways.push(trail.way());
+                    let way = trail.way();
+                    parents.extend(way.iter().map(|segment| segment.parent));
+                    ways.push(way);
                 }
                 if empty {
                     trail.leave();
@@ -124,10 +130,15 @@ impl<'a> Trail<'a> {
         self.levels.iter().map(segment).collect()
     }
 
+    /// The number of the element around the open one; 0 for none.
+    fn parent(&self) -> u64 {
+        self.levels.iter().rev().nth(1).map_or(0, |level| level.number)
+    }
+
     /// Marks what is on former ways, now that the open element is the second of its name.
     fn mark_second(&self, ways: &mut [Vec<Segment>]) {
-        let Some((last, before)) = self.levels.split_last() else { return };
-        let parent = before.last().map_or(0, |level| level.number);
+        let Some(last) = self.levels.last() else { return };
+        let parent = self.parent();
         for segment in ways.iter_mut().flatten() {
             if segment.parent == parent && &*segment.local == last.local {
                 segment.several = true;

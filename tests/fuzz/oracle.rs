@@ -49,6 +49,11 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Bytes that are held now.
+pub fn held() -> usize {
+    HELD.load(Ordering::Relaxed)
+}
+
 /// What an input may cost: a fixed part, and a part for each of its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {

@@ -136,10 +136,7 @@ impl Default for World {
 
 /// Fails unless the message is valid, or refused as the caller's fault.
 pub fn assert_decided(verdict: Verdict) {
-    assert!(
-        matches!(verdict, None | Some((400 | 413 | 415 | 422, _))),
-        "{verdict:?}"
-    );
+    assert!(matches!(verdict, None | Some((400 | 413 | 415 | 422, _))), "{verdict:?}");
 }
 
 /// A schema whose root element `v` has a restriction of this built-in type.

@@ -105,6 +105,9 @@ struct Rules<'a> {
     fault: Option<Fault>,
 }
 
+/// Steps for what is kept of a pair that was compared: a byte each.
+const KNOWN: u64 = 64;
+
 /// Whether a range is within another one (`range-ok`).
 fn within((min, max): Range, (least, most): Range) -> bool {
     min >= least && most.is_none_or(|most| max.is_some_and(|max| max <= most))
@@ -138,10 +141,15 @@ impl Rules<'_> {
         if depth > MAX_DEPTH {
             return Err(Exhausted);
         }
+        if !matches!((&own.kind, &base.kind), (ItemKind::Group(..), _) | (_, ItemKind::Group(..))) {
+            // Soon decided, and there may be millions of them.
+            return self.decide(own, base, depth);
+        }
         let key = (own.id, base.id);
         if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
+        self.items.steps.take(KNOWN)?;
         let valid = self.decide(own, base, depth.saturating_add(1))?;
         self.known.insert(key, valid);
         Ok(valid)

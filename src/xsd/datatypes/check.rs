@@ -12,6 +12,7 @@ use super::float;
 use super::simple_type::{Form, Role, SimpleId, SimpleType, Variety};
 use super::text::{is_any_uri, is_language, words};
 use super::value::{Primitive, Value};
+use super::work::Work;
 use crate::xsd::chars::{is_name, is_nc_name, is_nmtoken, split_qname};
 use crate::xsd::pattern::Pattern;
 
@@ -55,17 +56,26 @@ pub(crate) struct Fault {
 /// The identifiers in a value.
 pub(crate) type Roles = Vec<(Role, Box<str>)>;
 
-/// The simple types of a schema, and what a text needs from around it.
+/// Texts longer than this, in bytes, are looked through only until the first rule that they violate.
+const LONG: usize = 256;
+/// Bytes of a text that are looked at in a step.
+const BYTES: usize = 32;
+/// Bytes that a role takes beside its text.
+const ROLE: usize = 48;
+
+/// The simple types of a schema, and what a text needs from around it. Where too little work is left, what it finds is worth
+/// nothing; see [`Work::is_short`].
 #[derive(Clone, Copy)]
 pub(crate) struct Checker<'a> {
     types: &'a [SimpleType],
     around: &'a dyn Surroundings,
+    work: &'a Work,
 }
 
 impl<'a> Checker<'a> {
     /// Returns a checker.
-    pub(crate) fn new(types: &'a [SimpleType], around: &'a dyn Surroundings) -> Self {
-        Self { types, around }
+    pub(crate) fn new(types: &'a [SimpleType], around: &'a dyn Surroundings, work: &'a Work) -> Self {
+        Self { types, around, work }
     }
 
     /// Checks a text as it stands in the document, and returns its value if it is wanted.
@@ -80,6 +90,9 @@ impl<'a> Checker<'a> {
     ) -> Result<Option<Value>, Fault> {
         let fail = |violated| Err(Fault { ty: id, violated });
         let Some(ty) = self.types.get(id.index()) else { return fail(Violated::Form) };
+        if !self.work.take(1 + text.len() / BYTES) {
+            return fail(Violated::Form);
+        }
         match &ty.variety {
             Variety::Any => Ok(wanted.then(|| Value::Text(text.into()))),
             Variety::Atomic(primitive) => {
@@ -90,14 +103,18 @@ impl<'a> Checker<'a> {
             }
             Variety::List(item) => {
                 let text = ty.white_space.apply(text);
-                let wanted = wanted || ty.facets.enumeration.is_some();
-                let (mut values, mut count) = (Vec::new(), 0);
+                let listed = |count| ty.facets.enumeration.as_ref().is_some_and(|listed| listed.may_have(count));
+                let (mut values, mut count) = (Vec::new(), 0_usize);
                 for word in words(&text) {
-                    values.extend(self.check(*item, word, wanted, roles)?);
                     count += 1;
+                    let value = self.check(*item, word, wanted || listed(count), roles)?;
+                    if value.as_ref().is_some_and(|value| !self.work.take_memory(value.size())) {
+                        return fail(Violated::Form);
+                    }
+                    values.extend(value);
                 }
-                let value = wanted.then_some(Value::List(values));
-                self.facets(id, ty, &text, value.as_ref(), || count)?;
+                let value = (wanted || listed(count)).then_some(Value::List(values));
+                self.facets(id, ty, &text, value.as_ref(), || count as u64)?;
                 Ok(value)
             }
             Variety::Union(members) => {
@@ -128,10 +145,11 @@ impl<'a> Checker<'a> {
         self.types.get(id.index()).map_or(Cow::Borrowed(text), |ty| ty.white_space.apply(text))
     }
 
-    /// All rules that a text violates which is not of the type `id`, given the first one. It is the only one if an item
-    /// or a member type has it: its own text is not known.
+    /// All rules that a text violates which is not of the type `id`, given the first one. It is the only one of a long text, or if
+    /// an item or a member type has it: its own text is not known.
     pub(crate) fn all_faults(&self, id: SimpleId, fault: Fault, text: &str) -> Vec<Fault> {
-        let Some(ty) = self.types.get(id.index()).filter(|_| fault.ty == id) else { return vec![fault] };
+        let known = self.types.get(id.index()).filter(|_| fault.ty == id && text.len() <= LONG);
+        let Some(ty) = known else { return vec![fault] };
         let text = ty.white_space.apply(text);
         let (value, length) = match &ty.variety {
             Variety::Atomic(primitive) => (self.primitive(*primitive, &text), length(*primitive, &text, &ty.facets)),
@@ -151,7 +169,9 @@ impl<'a> Checker<'a> {
         all.extend(within_bounds(facets, &text, value.as_ref()));
         all.extend(within_digits(facets, &text));
         all.extend(within_values(facets, &text, value.as_ref()));
-        all.extend(facets.patterns.iter().position(|patterns| !matches_one(patterns, &text)).map(Violated::Pattern));
+        all.extend(
+            facets.patterns.iter().position(|patterns| !self.matches_one(patterns, &text)).map(Violated::Pattern),
+        );
         if !all.contains(&fault.violated) {
             all.insert(0, fault.violated);
         }
@@ -201,6 +221,9 @@ impl<'a> Checker<'a> {
             self.facets(id, ty, text, value.as_ref(), || length(primitive, text, &ty.facets))?;
         }
         if ty.role != Role::None {
+            if !self.work.take_memory(text.len().saturating_add(ROLE)) {
+                return fail(Violated::Form);
+            }
             roles.push((ty.role, text.into()));
         }
         Ok(value)
@@ -257,9 +280,15 @@ impl<'a> Checker<'a> {
         let violated = within_length(facets, length)
             .or_else(|| within_digits(facets, text))
             .or_else(|| within_bounds(facets, text, value))
-            .or_else(|| facets.patterns.iter().position(|patterns| !matches_one(patterns, text)).map(Violated::Pattern))
+            .or_else(|| {
+                facets.patterns.iter().position(|patterns| !self.matches_one(patterns, text)).map(Violated::Pattern)
+            })
             .or_else(|| within_values(facets, text, value));
         violated.map_or(Ok(()), |violated| Err(Fault { ty: id, violated }))
+    }
+
+    fn matches_one(&self, patterns: &[Pattern], text: &str) -> bool {
+        patterns.iter().any(|pattern| pattern.matches(text, self.work))
     }
 }
 
@@ -298,15 +327,11 @@ fn within_length(facets: &Facets, length: impl FnOnce() -> u64) -> Option<Violat
     }
 }
 
-fn matches_one(patterns: &[Pattern], text: &str) -> bool {
-    patterns.iter().any(|pattern| pattern.matches(text))
-}
-
 fn within_values(facets: &Facets, text: &str, value: Option<&Value>) -> Option<Violated> {
     let enumeration = facets.enumeration.as_ref()?;
     let contained = match value {
         Some(value) => enumeration.contains(value),
-        None => enumeration.texts.contains_key(text),
+        None => enumeration.contains_text(text),
     };
     (!contained).then_some(Violated::Enumeration)
 }
@@ -393,7 +418,8 @@ mod tests {
         ] {
             let local = names.intern(name);
             let id = types.iter().position(|ty| ty.name == Some(QName::new(Sym::XSD, local))).unwrap();
-            let checker = Checker::new(&types, &Nothing);
+            let work = Work::in_schema();
+            let checker = Checker::new(&types, &Nothing, &work);
             let result = checker.check(SimpleId(id as u32), text, true, &mut Vec::new());
             assert_eq!(result.is_ok(), expected, "{name} {text}");
         }

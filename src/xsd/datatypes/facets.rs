@@ -81,10 +81,12 @@ pub(crate) struct Bound {
 /// The values of an enumeration.
 #[derive(Debug, Default)]
 pub(crate) struct Enumeration {
-    /// All of them.
-    pub(crate) values: Vec<Value>,
-    /// Those that are texts, to find them at once.
-    pub(crate) texts: FastMap<Box<str>, ()>,
+    /// Those that are texts.
+    texts: FastMap<Box<str>, ()>,
+    /// All others.
+    others: FastMap<Value, ()>,
+    /// How many items the longest list has that is one of them.
+    longest: usize,
     /// The first ones as written, for messages.
     pub(crate) shown: String,
 }
@@ -92,10 +94,15 @@ pub(crate) struct Enumeration {
 impl Enumeration {
     /// Adds a value.
     pub(crate) fn add(&mut self, value: Value, written: &str) {
-        if let Value::Text(text) = &value {
-            self.texts.insert(text.clone(), ());
+        match value {
+            Value::Text(text) => drop(self.texts.insert(text, ())),
+            value => {
+                if let Value::List(items) = &value {
+                    self.longest = self.longest.max(items.len());
+                }
+                self.others.insert(value, ());
+            }
         }
-        self.values.push(value);
         if self.shown.len() < 100 {
             let separator = if self.shown.is_empty() { "" } else { ", " };
             self.shown.extend([separator, "`", written, "`"]);
@@ -112,9 +119,19 @@ impl Enumeration {
     /// Whether a value is one of them.
     pub(crate) fn contains(&self, value: &Value) -> bool {
         match value {
-            Value::Text(text) => self.texts.contains_key(text),
-            value => self.values.contains(value),
+            Value::Text(text) => self.contains_text(text),
+            value => self.others.contains_key(value),
         }
+    }
+
+    /// Whether a text is one of them.
+    pub(crate) fn contains_text(&self, text: &str) -> bool {
+        self.texts.contains_key(text)
+    }
+
+    /// Whether a list of so many items may be one of them.
+    pub(crate) fn may_have(&self, items: usize) -> bool {
+        items <= self.longest
     }
 }
 

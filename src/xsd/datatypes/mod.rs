@@ -11,3 +11,4 @@ pub(crate) mod float;
 pub(crate) mod simple_type;
 pub(crate) mod text;
 pub(crate) mod value;
+pub(crate) mod work;

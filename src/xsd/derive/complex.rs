@@ -9,6 +9,7 @@ use crate::xsd::components::work::At;
 use crate::xsd::datatypes::check::Checker;
 use crate::xsd::datatypes::simple_type::SimpleId;
 use crate::xsd::datatypes::value::Value;
+use crate::xsd::datatypes::work::Work;
 use crate::xsd::document::tree::NodeId;
 
 use super::facets::InSchema;
@@ -151,6 +152,7 @@ impl Builder {
     pub(crate) fn value_of(&self, ty: SimpleId, value: &ValueConstraint) -> Option<Value> {
         let notations = &self.components.globals.notations;
         let around = InSchema { prefixes: &value.prefixes, names: &self.names, notations };
-        Checker::new(&self.simple, &around).check(ty, &value.text, true, &mut Vec::new()).ok().flatten()
+        let work = Work::in_schema();
+        Checker::new(&self.simple, &around, &work).check(ty, &value.text, true, &mut Vec::new()).ok().flatten()
     }
 }

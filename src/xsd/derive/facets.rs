@@ -12,6 +12,7 @@ use crate::xsd::datatypes::facets::{Bound, Enumeration, Facet, Facets};
 use crate::xsd::datatypes::simple_type::{SimpleType, Variety};
 use crate::xsd::datatypes::text::{WhiteSpace, collapse};
 use crate::xsd::datatypes::value::Primitive;
+use crate::xsd::datatypes::work::Work;
 use crate::xsd::names::{Names, QName, Sym};
 use crate::xsd::pattern::{Pattern, PatternError};
 use crate::xsd::problem::{Place, Problems};
@@ -120,7 +121,8 @@ impl Builder {
         let index = types.len();
         types.push(SimpleType { facets: base.clone(), constrained: base.any(), ..ty.clone() });
         let id = crate::xsd::datatypes::simple_type::SimpleId(u32::try_from(index).unwrap_or(0));
-        let checked = Checker::new(&types, &around).check(id, &raw.value, true, &mut Vec::new());
+        let work = Work::in_schema();
+        let checked = Checker::new(&types, &around, &work).check(id, &raw.value, true, &mut Vec::new());
         types.pop();
         self.simple = types;
         match checked {
@@ -170,10 +172,9 @@ impl Builder {
         let form = crate::xsd::datatypes::simple_type::Form::Integer;
         let sound = ty.form != form || is_integer(&text);
         let around = InSchema { prefixes: &[], names: &self.names, notations: &self.components.globals.notations };
-        let value = ty
-            .primitive()
-            .filter(|_| sound)
-            .and_then(|primitive| Checker::new(&self.simple, &around).primitive(primitive, &text));
+        let work = Work::in_schema();
+        let checker = Checker::new(&self.simple, &around, &work);
+        let value = ty.primitive().filter(|_| sound).and_then(|primitive| checker.primitive(primitive, &text));
         let Some(value) = value else {
             let message = format!("`{}` is not a value of the type that is restricted", raw.value);
             let constraint = match raw.facet {

@@ -1,57 +1,44 @@
 //! Patterns: the regular expressions of XSD 1.0 (Part 2, appendix F), matched in linear time.
 //!
 //! [`parse`] reads XSD's own syntax and builds the program of `regex-automata`, whose sizes are bounded: a pattern that
-//! needs more is an error of the schema.
+//! needs more is an error of the schema. [`engine`] matches by it, within a budget.
 
 mod blocks;
 mod class;
+mod engine;
 mod error;
 mod parse;
 mod sample;
 
 use std::sync::Arc;
 
-use regex_automata::meta::{Config, Regex};
-
+use self::engine::Engine;
 pub(crate) use self::error::PatternError;
-
-/// Most bytes of a compiled pattern.
-const MAX_PROGRAM: usize = 8 << 20;
-/// Patterns of up to this many states are tried to be made into a table, which takes no cache.
-const MAX_STATES: usize = 500;
-/// Most bytes that the cache of one thread takes for a pattern.
-const MAX_CACHE: usize = 2 << 20;
+use super::datatypes::work::Work;
 
 /// A compiled pattern, which has to match the whole value.
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
-    regex: Regex,
+    engine: Arc<Engine>,
     text: Arc<str>,
 }
 
 impl Pattern {
     /// Compiles a pattern.
     pub(crate) fn new(text: &str) -> Result<Self, PatternError> {
-        let hir = parse::parse(text)?;
-        let config = Config::new()
-            .nfa_size_limit(Some(MAX_PROGRAM))
-            .onepass_size_limit(Some(256 << 10))
-            .dfa_size_limit(Some(64 << 10))
-            .dfa_state_limit(Some(MAX_STATES))
-            .hybrid_cache_capacity(MAX_CACHE);
-        let regex = Regex::builder().configure(config).build_from_hir(&hir).map_err(|_| PatternError {
+        let engine = Engine::new(&parse::parse(text)?).ok_or_else(|| PatternError {
             column: 1,
             message: "the pattern is too large: its repetitions and classes multiply".to_owned(),
         })?;
-        Ok(Self { regex, text: text.into() })
+        Ok(Self { engine: Arc::new(engine), text: text.into() })
     }
 
     /// The size of a pattern that is too large.
-    pub(crate) const MAX_SIZE: usize = MAX_PROGRAM;
+    pub(crate) const MAX_SIZE: usize = Engine::MAX_SIZE;
 
     /// How many bytes it takes.
     pub(crate) fn size(&self) -> usize {
-        self.regex.memory_usage()
+        self.engine.size()
     }
 
     /// The pattern as written.
@@ -65,9 +52,9 @@ impl Pattern {
         [0, 1, 4, 16].into_iter().filter_map(move |times| sample::sample(pattern.as_ref()?, times))
     }
 
-    /// Whether the whole value matches.
-    pub(crate) fn matches(&self, value: &str) -> bool {
-        self.regex.is_match(value)
+    /// Whether the whole value matches; `false` if there is too little work left to tell.
+    pub(crate) fn matches(&self, value: &str, work: &Work) -> bool {
+        self.engine.matches(value, work)
     }
 }
 
@@ -107,7 +94,11 @@ mod tests {
             ("a{0}", "", true),
             (r"[\d\-x]+", "1-x", true),
         ] {
-            assert_eq!(Pattern::new(pattern).unwrap().matches(value), expected, "{pattern} on {value}");
+            assert_eq!(
+                Pattern::new(pattern).unwrap().matches(value, &Work::in_schema()),
+                expected,
+                "{pattern} on {value}"
+            );
         }
     }
 
@@ -123,7 +114,7 @@ mod tests {
         ] {
             let pattern = Pattern::new(pattern).unwrap();
             assert_eq!(pattern.samples().take(2).collect::<Vec<_>>(), expected);
-            assert!(pattern.samples().all(|text| pattern.matches(&text)));
+            assert!(pattern.samples().all(|text| pattern.matches(&text, &Work::in_schema())));
         }
         assert_eq!(Pattern::new("(a{1000}){1000}").map_or(0, |pattern| pattern.samples().count()), 0);
     }

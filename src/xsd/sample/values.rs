@@ -2,6 +2,7 @@
 
 use crate::xsd::datatypes::check::{Checker, Surroundings};
 use crate::xsd::datatypes::simple_type::{Role, SimpleId, SimpleType, Variety};
+use crate::xsd::datatypes::work::Work;
 use crate::xsd::names::XML;
 use crate::xsd::schema::Schema;
 
@@ -55,7 +56,8 @@ impl Surroundings for Nothing {
 pub(super) fn value(schema: &Schema, id: SimpleId, number: u32) -> Option<String> {
     let ty = schema.simple.get(id.index())?;
     let fits = |text: &str| {
-        let checker = Checker::new(&schema.simple, &Nothing);
+        let work = Work::in_schema();
+        let checker = Checker::new(&schema.simple, &Nothing, &work);
         checker.check(id, text, false, &mut Vec::new()).is_ok()
     };
     let mut tried: Vec<String> = Vec::new();

@@ -139,3 +139,18 @@ fn a_value_is_used_with_the_tag_that_ends_it_so_that_it_need_not_be_kept() {
         assert_eq!(judge.feed(come, false).unwrap(), used.len(), "{come}");
     }
 }
+
+/// A value is kept once, however many elements around it are selected, and counted when it is kept.
+#[test]
+fn what_fields_keep_is_counted() {
+    let schema = schema(
+        r#"<xs:element name="f" type="t"><xs:unique name="u"><xs:selector xpath=".//f"/><xs:field xpath=".//n"/></xs:unique></xs:element>
+<xs:complexType name="t"><xs:choice minOccurs="0" maxOccurs="unbounded"><xs:element ref="f"/><xs:element name="n"/></xs:choice></xs:complexType>"#,
+    );
+    let value = "x".repeat(200_000);
+    let text = format!("{}<n>{value}</n>", "<f>".repeat(100));
+    let mut judge = Judge::new(&schema, (), limits(1_000_000), HashSet::new());
+    judge.feed(&text, false).unwrap();
+    let kept = judge.kept();
+    assert!(kept > value.len() && kept < value.len() + 2_000_000, "{kept}");
+}

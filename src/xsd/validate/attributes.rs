@@ -5,6 +5,7 @@ use super::{Attribute, Validator};
 use crate::budget::Exhausted;
 use crate::xsd::components::model::{Process, Wildcard};
 use crate::xsd::datatypes::simple_type::Role;
+use crate::xsd::datatypes::value::Value;
 use crate::xsd::document::namespaces::Scopes;
 use crate::xsd::names::Sym;
 use crate::xsd::schema::TypeRule;
@@ -29,8 +30,7 @@ impl<'s> Validator<'s> {
         for attribute in attributes {
             if is_instance_attribute(attribute) {
                 if self.identity.wants_attribute(attribute.name) {
-                    let value = crate::xsd::datatypes::value::Value::Text(attribute.value.into());
-                    self.field_attribute(attribute, Some(&value));
+                    self.field_attribute(attribute, Some(Value::Text(attribute.value.into())))?;
                 }
                 continue;
             }
@@ -40,7 +40,7 @@ impl<'s> Validator<'s> {
                 let wanted = Wanted { value, preset: found.preset.as_ref(), attribute: Some(attribute.local) };
                 let found = self.value(found.ty, attribute.value, wanted, scopes)?;
                 if value {
-                    self.field_attribute(attribute, found.as_ref());
+                    self.field_attribute(attribute, found)?;
                 }
                 continue;
             }
@@ -75,11 +75,12 @@ impl<'s> Validator<'s> {
     }
 
     /// Hands the value of an attribute to the fields that it is of.
-    fn field_attribute(&mut self, attribute: &Attribute<'_>, value: Option<&crate::xsd::datatypes::value::Value>) {
-        if self.identity.attribute(attribute.name, value) {
+    fn field_attribute(&mut self, attribute: &Attribute<'_>, value: Option<Value>) -> Result<(), Exhausted> {
+        if self.identity.attribute(attribute.name, value, &mut self.memory)? {
             let message = || "a field of a key is there more than once".to_owned();
             self.report("cvc-identity-constraint.3", Some(attribute.local), message);
         }
+        Ok(())
     }
 
     /// Defaults count as values in identity constraints, and may refer to identifiers.
@@ -90,7 +91,7 @@ impl<'s> Validator<'s> {
                 continue;
             }
             if self.identity.wants_attribute(found.name) {
-                self.identity.attribute(found.name, preset.value.as_ref());
+                self.identity.attribute(found.name, preset.value.clone(), &mut self.memory)?;
             }
             if rule.has_role_defaults && self.schema.simple.get(found.ty.index()).is_some_and(|ty| ty.has_roles) {
                 let local = self.schema.names.text(found.name.local);
@@ -130,7 +131,7 @@ impl<'s> Validator<'s> {
         let wanted = Wanted { value, preset, attribute: Some(attribute.local) };
         let found = self.value(declared.ty, attribute.value, wanted, scopes)?;
         if value {
-            self.field_attribute(attribute, found.as_ref());
+            self.field_attribute(attribute, found)?;
         }
         Ok(self.is_id(declared.ty))
     }

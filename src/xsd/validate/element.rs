@@ -1,6 +1,8 @@
 //! Elements: which declaration and type they have, and whether their content is what that says (XSD 1.0 Part 1, §3.3.4 and
 //! §3.4.4).
 
+use std::sync::Arc;
+
 use super::attributes::is_instance_attribute;
 use super::value::Wanted;
 use super::{Attribute, Mode, Open, Start, Validator};
@@ -323,7 +325,8 @@ impl<'s> Validator<'s> {
 
     fn identity_entered(&mut self, name: QName, constraints: &'s [ConstraintId]) -> Result<(), Exhausted> {
         let depth = self.open.len();
-        let entered = self.identity.enter(&self.schema.components, name, depth, constraints, &mut self.steps)?;
+        let left = (&mut self.steps, &mut self.memory);
+        let entered = self.identity.enter(&self.schema.components, name, depth, constraints, left)?;
         if let Some(open) = self.open.last_mut() {
             open.wanted = entered.wanted;
         }
@@ -382,7 +385,7 @@ impl<'s> Validator<'s> {
             self.identity_leave(&open, value)?;
         }
         self.open.pop();
-        Ok(())
+        self.count_kept()
     }
 
     fn end_simple(
@@ -440,14 +443,12 @@ impl<'s> Validator<'s> {
             .is_some_and(|found| found.nillable);
         let ending = super::identity::Ending {
             depth,
-            value,
+            value: value.map(Arc::new),
             simple: simple || open.mode == Mode::Skip,
             nillable,
             offset: open.offset,
         };
-        let mut memory = self.memory;
-        let faults = self.identity.leave(&self.schema.components, &ending, &mut self.steps, &mut memory)?;
-        self.memory = memory;
+        let faults = self.identity.leave(&self.schema.components, &ending, &mut self.steps, &mut self.memory)?;
         for fault in faults {
             if self.is_full() {
                 break;

@@ -4,6 +4,8 @@
 //! selectors at the root. The paths of fields are followed from each selected element as a set of bits, one for each number of
 //! steps that lead to the open element.
 
+use std::sync::Arc;
+
 use super::keys::{Kept, Key, KeyReference, Keys, Origin, size};
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, IdentityConstraint, NameTest, Path};
@@ -121,7 +123,8 @@ impl<'s> Selectors<'s> {
 struct Field<'s> {
     runs: Vec<Run<'s>>,
     found: u32,
-    value: Option<Value>,
+    /// Shared with other fields that it is of: there is one for each element around it that is selected.
+    value: Option<Arc<Value>>,
     /// The depth of the element whose value it is, until that ends.
     pending: Option<usize>,
     /// The element's value cannot be a key, as the element is nillable.
@@ -137,6 +140,22 @@ struct Selection<'s> {
     depth: usize,
     fields: Vec<Field<'s>>,
 }
+
+impl Selection<'_> {
+    fn runs(&self) -> usize {
+        self.fields.iter().map(|field| field.runs.len()).sum()
+    }
+
+    /// How many bytes it takes, about, while no element is in it.
+    fn size(&self) -> usize {
+        let fields = self.fields.len().saturating_mul(size_of::<Field<'_>>());
+        let runs = self.runs().saturating_mul(size_of::<Run<'_>>() + 4 * BITS);
+        size_of::<Self>().saturating_add(fields).saturating_add(runs)
+    }
+}
+
+/// Bytes that a run takes for each element.
+const BITS: usize = size_of::<u64>();
 
 /// A constraint that holds within an element.
 #[derive(Debug)]
@@ -157,6 +176,8 @@ pub(super) struct Identity<'s> {
     /// The names of the open elements, from the first on that has a constraint.
     open: Vec<QName>,
     selections: Vec<Selection<'s>>,
+    /// How many paths of fields are followed.
+    runs: usize,
     kept: Vec<Kept>,
     count: u64,
 }
@@ -174,7 +195,7 @@ pub(super) struct Entered {
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) depth: usize,
-    pub(super) value: Option<Value>,
+    pub(super) value: Option<Arc<Value>>,
     /// Whether it can have a value.
     pub(super) simple: bool,
     pub(super) nillable: bool,
@@ -239,10 +260,11 @@ impl<'s> Identity<'s> {
         name: QName,
         depth: usize,
         constraints: &'s [ConstraintId],
-        steps: &mut Steps,
+        (steps, memory): (&mut Steps, &mut usize),
     ) -> Result<Entered, Exhausted> {
         let mut entered = Entered::default();
         steps.take(1_u64.saturating_add(self.selections.len() as u64))?;
+        take(memory, self.runs.saturating_mul(BITS))?;
         self.open.push(name);
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
             for run in &mut field.runs {
@@ -271,7 +293,10 @@ impl<'s> Identity<'s> {
                 note(field, depth, &mut entered);
             }
             steps.take(fields.len() as u64)?;
-            self.selections.push(Selection { scope, depth, fields });
+            let selection = Selection { scope, depth, fields };
+            take(memory, selection.size())?;
+            self.runs = self.runs.saturating_add(selection.runs());
+            self.selections.push(selection);
         }
         Ok(entered)
     }
@@ -293,16 +318,23 @@ impl<'s> Identity<'s> {
     }
 
     /// The value of an attribute of the open element, if it is sound. Returns whether a field had one already.
-    pub(super) fn attribute(&mut self, name: QName, value: Option<&Value>) -> bool {
+    pub(super) fn attribute(
+        &mut self,
+        name: QName,
+        value: Option<Value>,
+        memory: &mut usize,
+    ) -> Result<bool, Exhausted> {
         let mut repeated = false;
+        let value = value.map(Arc::new);
+        take(memory, value.as_deref().map_or(0, Value::size))?;
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
             if field.runs.iter().any(|run| leads_to(run, name)) {
                 repeated |= field.found > 0;
                 field.found = field.found.saturating_add(1);
-                field.value = value.cloned();
+                field.value.clone_from(&value);
             }
         }
-        repeated
+        Ok(repeated)
     }
 
     /// The open element ends.
@@ -315,6 +347,7 @@ impl<'s> Identity<'s> {
     ) -> Result<Vec<Fault>, Exhausted> {
         let depth = ending.depth;
         steps.take(1_u64.saturating_add(self.selections.len() as u64))?;
+        take(memory, ending.value.as_deref().map_or(0, Value::size))?;
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
             if field.pending == Some(depth) {
                 field.pending = None;
@@ -329,8 +362,11 @@ impl<'s> Identity<'s> {
         self.open.pop();
         let mut faults = Vec::new();
         while let Some(selection) = self.selections.pop_if(|selection| selection.depth == depth) {
+            self.runs = self.runs.saturating_sub(selection.runs());
+            *memory = memory.saturating_add(selection.size());
             self.select(components, selection, ending, memory, &mut faults)?;
         }
+        *memory = memory.saturating_add(self.runs.saturating_mul(BITS));
         self.close(components, depth, steps, &mut faults)?;
         Ok(faults)
     }
@@ -367,7 +403,7 @@ impl<'s> Identity<'s> {
             return Ok(());
         }
         let key: Key = selection.fields.into_iter().filter_map(|field| field.value).collect();
-        *memory = memory.checked_sub(size(&key)).ok_or(Exhausted)?;
+        take(memory, size(&key))?;
         if let ConstraintKind::KeyRef(_) = constraint.kind {
             scope.references.push(KeyReference { key, offset: ending.offset });
         } else if scope.keys.known.insert(key, Origin::Own).is_some() {
@@ -429,6 +465,12 @@ impl<'s> Identity<'s> {
         self.kept.extend(needed);
         Ok(())
     }
+}
+
+/// Takes bytes before they are kept.
+fn take(memory: &mut usize, bytes: usize) -> Result<(), Exhausted> {
+    *memory = memory.checked_sub(bytes).ok_or(Exhausted)?;
+    Ok(())
 }
 
 /// Looks for the keys that the references of a scope are to.

@@ -1,16 +1,17 @@
 //! Tables of keys (XSD 1.0 Part 1, §3.11.4 and §3.11.5).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::xsd::components::model::ConstraintId;
 use crate::xsd::datatypes::value::Value;
 
 /// The values of the fields of one element.
-pub(super) type Key = Box<[Value]>;
+pub(super) type Key = Box<[Arc<Value>]>;
 
-/// How many bytes a key takes, about.
-pub(super) fn size(key: &[Value]) -> usize {
-    key.iter().map(Value::size).fold(96, usize::saturating_add)
+/// How many bytes a key takes, about, beside its values.
+pub(super) fn size(key: &Key) -> usize {
+    size_of_val(&**key).saturating_add(96)
 }
 
 /// A reference to a key.

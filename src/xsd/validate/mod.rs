@@ -22,7 +22,7 @@ use super::document::namespaces::Scopes;
 use super::names::{QName, Sym};
 use super::schema::Schema;
 use super::violation::Violation;
-use crate::budget::{Exhausted, Steps};
+use crate::budget::{Exhausted, Reservation, Steps};
 
 /// An attribute that declares no namespace.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +108,9 @@ impl Surroundings for Here<'_> {
     }
 }
 
+/// Bytes that are kept without being taken from a budget of all instances.
+const UNCOUNTED: usize = 64 << 10;
+
 /// Judges one instance.
 #[derive(Debug)]
 pub(crate) struct Validator<'s> {
@@ -117,6 +120,10 @@ pub(crate) struct Validator<'s> {
     memory: usize,
     /// Bytes that may be kept in all.
     whole_memory: usize,
+    /// What is kept beyond [`UNCOUNTED`] is taken from it.
+    taken: Option<Reservation>,
+    /// There was not enough to take it from.
+    lacks_memory: bool,
     most: usize,
     open: Vec<Open>,
     /// Where the contents of the open elements are, by depth; more than are in use.
@@ -141,6 +148,8 @@ impl<'s> Validator<'s> {
             steps: limits.steps,
             memory: limits.memory,
             whole_memory: limits.memory,
+            taken: None,
+            lacks_memory: false,
             most: limits.violations.max(1),
             open: Vec::new(),
             states: Vec::new(),
@@ -157,6 +166,30 @@ impl<'s> Validator<'s> {
     /// Whether enough violations were found.
     pub(crate) fn is_full(&self) -> bool {
         self.violations.len() >= self.most
+    }
+
+    /// Takes what is kept from a budget of all instances.
+    pub(crate) fn take_from(&mut self, taken: Reservation) {
+        self.taken = Some(taken);
+    }
+
+    /// Whether it ended because the budget of all instances has nothing left.
+    pub(crate) fn lacks_memory(&self) -> bool {
+        self.lacks_memory
+    }
+
+    /// Takes what is kept by now from the budget of all instances.
+    fn count_kept(&mut self) -> Result<(), Exhausted> {
+        let kept = self.kept();
+        match &mut self.taken {
+            Some(taken) if kept > UNCOUNTED => {
+                // In pieces of that size.
+                let counted = taken.grow_to(kept.next_multiple_of(UNCOUNTED));
+                self.lacks_memory = counted.is_err();
+                counted
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How many bytes are kept.

@@ -7,6 +7,7 @@ use crate::budget::Exhausted;
 use crate::xsd::datatypes::check::Checker;
 use crate::xsd::datatypes::simple_type::{Role, SimpleId};
 use crate::xsd::datatypes::value::Value;
+use crate::xsd::datatypes::work::Work;
 use crate::xsd::document::namespaces::Scopes;
 use crate::xsd::schema::Preset;
 
@@ -30,13 +31,18 @@ impl Validator<'_> {
         wanted: Wanted<'_>,
         scopes: &Scopes,
     ) -> Result<Option<Value>, Exhausted> {
-        self.steps.take(1_u64.saturating_add(text.len() as u64 / 64))?;
         let schema = self.schema;
         let here = Here { scopes, schema };
         let fixed = wanted.preset.filter(|preset| preset.fixed);
-        let checker = Checker::new(&schema.simple, &here);
+        let work = Work::new(self.steps, self.memory);
+        let checker = Checker::new(&schema.simple, &here, &work);
         self.roles.clear();
-        match checker.check(ty, text, wanted.value || fixed.is_some(), &mut self.roles) {
+        let checked = checker.check(ty, text, wanted.value || fixed.is_some(), &mut self.roles);
+        self.steps = work.steps();
+        if work.is_short() {
+            return Err(Exhausted);
+        }
+        match checked {
             Ok(value) => {
                 if let Some(fixed) = fixed {
                     let same = match (&value, &fixed.value) {
@@ -61,6 +67,7 @@ impl Validator<'_> {
                         let (constraint, message) = explain(schema, fault, checker.length(ty, fault, text));
                         self.report(constraint, wanted.attribute, || message);
                     }
+                    self.steps = work.steps();
                 }
                 Ok(None)
             }

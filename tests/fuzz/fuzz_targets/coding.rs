@@ -30,8 +30,7 @@ fuzz_target!(|input: &[u8]| {
         2 => "br",
         _ => "zstd",
     };
-    let request = || {
-        WORLD.with(|world| world.encoded_request(&Method::POST, "/json", "application/json", coding, body))
-    };
+    let request =
+        || WORLD.with(|world| world.encoded_request(&Method::POST, "/json", "application/json", coding, body));
     assert_decided(bounded(BOUNDS, body.len(), request));
 });

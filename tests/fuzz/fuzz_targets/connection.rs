@@ -30,7 +30,8 @@ audit: none
 ";
 const PATH: &str = r#"{"properties": {"id": {"type": "integer"}}}"#;
 const HEADERS: &str = r#"{"properties": {"x-list": {"type": "array", "items": {"type": "integer"}}, "x-when": {"type": "string", "format": "date-time"}}}"#;
-const COOKIES: &str = r#"{"properties": {"session": {"type": "string", "pattern": "^[a-z]+$"}, "n": {"type": "number"}}}"#;
+const COOKIES: &str =
+    r#"{"properties": {"session": {"type": "string", "pattern": "^[a-z]+$"}, "n": {"type": "number"}}}"#;
 
 thread_local!(static WORLD: LazyLock<World> = const { LazyLock::new(|| World::with(
     POLICY,

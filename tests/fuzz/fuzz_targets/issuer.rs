@@ -17,7 +17,11 @@ fuzz_target!(|document: &[u8]| {
         for private in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
             assert!(kept.get(private).is_none(), "{kept}");
         }
-        assert_eq!(parsers::client_key(kept.to_string().as_bytes()).map(|(_, again)| again), Some(thumbprint), "{kept}");
+        assert_eq!(
+            parsers::client_key(kept.to_string().as_bytes()).map(|(_, again)| again),
+            Some(thumbprint),
+            "{kept}"
+        );
     }
     let active = bounded(Bounds::USUAL, document.len(), || parsers::introspection(document));
     if active == Some(true) {

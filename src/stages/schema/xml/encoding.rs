@@ -18,7 +18,7 @@ use crate::xsd::document::decode::declared;
 
 /// An encoding that bodies may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::stages::schema) enum Charset {
+pub(crate) enum Charset {
     Utf8,
     /// A part of UTF-8; with other bytes, decoders do different things.
     Ascii,

@@ -17,19 +17,20 @@ use bytes::Bytes;
 use http::HeaderMap;
 use mediatype::MediaType;
 
-pub(super) use self::encoding::Charset;
+pub(crate) use self::encoding::Charset;
 pub(crate) use self::soap::{Called, Soap};
 use self::soap::{Envelope, EnvelopeError};
 use super::json::violated;
 use super::malformed::malformed;
 use super::offload::offload;
+use crate::body::no_memory;
 use crate::budget::{MemoryBudget, Steps};
-use crate::refusal::{Refusal, Violation};
+use crate::refusal::{Refusal, Stage, Violation};
 use crate::xsd::compile::compile;
 use crate::xsd::components::documents::{Found, Resolver};
 use crate::xsd::document::malformed::{Lines, Malformed};
 use crate::xsd::document::tokens::Accepts;
-use crate::xsd::instance::{Bounds, Outer, Rejection, Surroundings, Verdict, judge};
+use crate::xsd::instance::{Bounds, Judge, Outer, Rejection, Surroundings, Verdict};
 use crate::xsd::pointer::pointers;
 use crate::xsd::problem::Problem;
 use crate::xsd::schema::Schema;
@@ -61,7 +62,7 @@ const BOUNDS: Bounds = Bounds {
 };
 
 /// What a body is found to be: the operations of a WSDL that a request is for, if there is one; or refused.
-type Judged = Result<Option<Arc<Called>>, Refusal>;
+pub(crate) type Judged = Result<Option<Arc<Called>>, Refusal>;
 
 /// A compiled schema, and what it judges.
 #[derive(Clone)]
@@ -139,8 +140,13 @@ impl XmlSchema {
     /// Judges a body on another thread.
     pub(super) async fn check(&self, body: &Bytes, charset: Option<Charset>, memory: &MemoryBudget) -> Judged {
         let (schema, body, memory) = (self.clone(), body.clone(), memory.clone());
+        offload(move || schema.judge_whole(&body, charset, &memory).unwrap_or_else(|| Err(too_complex()))).await
+    }
+
+    /// Judges a body here. `None`: it is too complex to judge.
+    pub(crate) fn judge_whole(&self, body: &[u8], charset: Option<Charset>, memory: &MemoryBudget) -> Option<Judged> {
         let steps = Steps::new(STEPS.saturating_add(STEPS_PER_BYTE.saturating_mul(body.len() as u64)));
-        offload(move || schema.judge(&body, charset, &memory, steps).unwrap_or_else(|| Err(too_complex()))).await
+        self.judge(body, charset, memory, steps)
     }
 
     /// Decides whether a body is acceptable XML, and valid. `None` if the steps are too few.
@@ -151,7 +157,7 @@ impl XmlSchema {
         };
         let text = &*text;
         let mut message = Message::new(self.soap.as_ref(), self.description());
-        Some(match self.judge_in(text, &mut message, steps)? {
+        Some(match self.judge_in(text, &mut message, steps, memory)? {
             Err(refusal) if refusal.violations().is_empty() => Err(refusal),
             // What is wrong with the envelope comes first: what is in it may not be what is meant.
             judged => match message.finish() {
@@ -167,11 +173,24 @@ impl XmlSchema {
         is_call.then(|| Arc::new(Called { schema: Arc::clone(&self.schema), operations }))
     }
 
-    fn judge_in(&self, text: &str, around: &mut Message<'_>, steps: Steps) -> Option<Result<(), Refusal>> {
-        let memory = MEMORY.saturating_add(MEMORY_PER_BYTE.saturating_mul(text.len()));
-        let limits = Limits { steps, memory, violations: MAX_VIOLATIONS };
+    fn judge_in(
+        &self,
+        text: &str,
+        around: &mut Message<'_>,
+        steps: Steps,
+        memory: &MemoryBudget,
+    ) -> Option<Result<(), Refusal>> {
+        let most = MEMORY.saturating_add(MEMORY_PER_BYTE.saturating_mul(text.len()));
+        let limits = Limits { steps, memory: most, violations: MAX_VIOLATIONS };
         let mut lines = Lines::new(text);
-        match judge(&self.schema, text, around, (BOUNDS, limits), HashSet::new()) {
+        let mut judge = Judge::new(&self.schema, around, (BOUNDS, limits), HashSet::new());
+        judge.take_from(memory.reserve());
+        let judged = match judge.feed(text, true) {
+            Err(Rejection::TooComplex) if judge.lacks_memory() => return Some(Err(no_memory(Stage::Schema))),
+            Err(rejection) => Err(rejection),
+            Ok(_) => judge.finish(),
+        };
+        match judged {
             Ok(()) => Some(Ok(())),
             Err(Rejection::TooComplex) => None,
             Err(Rejection::Malformed(Malformed { offset, message })) => {

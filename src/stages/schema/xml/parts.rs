@@ -13,7 +13,7 @@ use crate::budget::{MemoryBudget, Reservation, Steps};
 use crate::xsd::instance::Judge;
 use crate::xsd::validate::Limits;
 
-/// So many bytes are looked at in one go, in less than a millisecond.
+/// So many bytes are looked at in one go, in some [`STEPS_AT_ONCE`]: about a millisecond.
 const PART: usize = 32 << 10;
 /// Up to so many bytes, if something in them is so long.
 const LONGEST: usize = 256 << 10;
@@ -51,7 +51,7 @@ enum State<'s> {
 
 impl<'s> Parts<'s> {
     /// Waits for a body with these headers; `None` if what they say is wrong.
-    pub(in crate::stages::schema) fn new(
+    pub(crate) fn new(
         schema: &'s XmlSchema,
         media: &MediaType<'_>,
         headers: &HeaderMap,
@@ -79,7 +79,7 @@ impl<'s> Parts<'s> {
         if matches!(self.state, State::Waiting) {
             self.used = encoding::start_of_utf8(come, self.charset)?;
             let mut taken = self.memory.reserve();
-            taken.grow_to(LEAST).ok()?;
+            taken.try_grow_to(LEAST).ok()?;
             let limits = Limits { steps: Steps::new(0), memory: MEMORY, violations: 1 };
             let message = Message::new(self.message.soap.as_ref(), self.schema.description());
             let judge = Judge::new(&self.schema.schema, message, (BOUNDS, limits), std::collections::HashSet::new());
@@ -108,7 +108,7 @@ impl<'s> Parts<'s> {
         let State::Judging { judge, taken } = &mut self.state else { return None };
         judge.allow(Steps::new(STEPS_AT_ONCE));
         let used = judge.feed(text, last).ok().filter(|_| judge.is_sound())?;
-        taken.grow_to(LEAST.saturating_add(judge.kept())).ok()?;
+        taken.try_grow_to(LEAST.saturating_add(judge.kept())).ok()?;
         Some(used)
     }
 

@@ -24,6 +24,8 @@ use crate::xsd::wsdl::{Description, Direction, Messages, SoapVersion};
 
 /// SOAP 1.1 §4, SOAP 1.2 part 1 §5.
 const ENVELOPES: [&str; 2] = ["http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"];
+/// Longest Action of WS-Addressing, in bytes.
+const MAX_ACTION: usize = 8 << 10;
 /// Children of a Fault: name, and whether it is required (SOAP 1.1 §4.4, unqualified; SOAP 1.2 part 1 §5.4).
 const FAULTS: [&[(&str, bool)]; 2] = [
     &[("faultcode", true), ("faultstring", true), ("faultactor", false), ("detail", false)],
@@ -176,6 +178,11 @@ impl Surroundings for Envelope<'_> {
 
     fn text(&mut self, text: &str, depth: usize, offset: usize) {
         if let Some(action) = self.addressing.as_mut().filter(|_| self.in_action && depth == 3) {
+            if action.len().saturating_add(text.len()) > MAX_ACTION {
+                let message = format!("an Action is longer than {MAX_ACTION} bytes").into();
+                self.error.get_or_insert(EnvelopeError { path: "/Envelope/Header/Action", offset, message });
+                return;
+            }
             action.push_str(text);
         }
         let path = match depth {

@@ -44,7 +44,10 @@ fn steps(length: usize) -> u64 {
 
 fn check(schema: &XmlSchema, body: impl AsRef<[u8]>) -> Result<(), Refusal> {
     let body = body.as_ref();
-    schema.judge(body, None, &MemoryBudget::new(0), Steps::new(steps(body.len()))).expect("within the budget").map(drop)
+    schema
+        .judge(body, None, &MemoryBudget::new(64 << 20), Steps::new(steps(body.len())))
+        .expect("within the budget")
+        .map(drop)
 }
 
 fn in_schema(attributes: &str, content: &str) -> String {
@@ -523,6 +526,73 @@ fn what_takes_too_much_is_refused_in_words() {
     assert!(schema.check_at_once(&[b' '; 100_000], None, &memory).is_none());
     let refusal = super::too_complex();
     assert_eq!((refusal.reason(), &*refusal.violations()[0].pointer), (Reason::SchemaViolation, "/"));
+}
+
+fn element(ty: &str) -> XmlSchema {
+    schema(&in_schema("", &format!(r#"<xs:element name="r"><xs:simpleType>{ty}</xs:simpleType></xs:element>"#)))
+}
+
+/// States of a pattern may stand for as many places in it as there are: each is work, whatever the length of the body.
+#[test]
+fn a_pattern_costs_what_it_takes() {
+    let mut random = 1_u32;
+    let mut hostile = |length: usize| {
+        let next = |_| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if random >> 31 == 0 { '0' } else { 'a' }
+        };
+        format!("<r>{}</r>", (0..length).map(next).collect::<String>())
+    };
+    let wide = r#"<xs:pattern value=".*[0-9].{0,1000}"/>"#;
+    let restricted = |facets: &str| element(&format!(r#"<xs:restriction base="xs:string">{facets}</xs:restriction>"#));
+    let (schema, memory) = (restricted(wide), MemoryBudget::new(0));
+    let (short, long) = (hostile(200), hostile(60_000));
+    assert_eq!(schema.check_at_once(short.as_bytes(), None, &memory).map(|judged| judged.is_ok()), Some(true));
+    assert!(schema.check_at_once(long.as_bytes(), None, &memory).is_none(), "not on the worker");
+    assert!(schema.judge(long.as_bytes(), None, &memory, Steps::new(steps(long.len()))).is_none(), "too complex");
+    // Of a text that is too long, nothing more is looked for.
+    let schema = restricted(&format!(r#"{wide}<xs:maxLength value="1000"/>"#));
+    let judged = schema.check_at_once(long.as_bytes(), None, &memory).unwrap();
+    assert_eq!(judged.unwrap_err().violations().len(), 1);
+    // What people write is soon judged, the first time too.
+    for pattern in [r".{1,2000}", r"[\p{L}\p{N} .,\-]{1,250}", r"\S+(\s\S+)*", r"([A-Z]{2}\d{2}[A-Z0-9]{1,30};?){1,20}"]
+    {
+        let schema = restricted(&format!(r#"<xs:pattern value="{pattern}"/>"#));
+        let texts = ["Lantern", "K\u{f6}ln", &"a".repeat(250), "DE02120300000000202051;FR1420041010050500013M02606"];
+        for text in texts {
+            let body = format!("<r>{text}</r>");
+            assert!(schema.check_at_once(body.as_bytes(), None, &memory).is_some(), "{pattern} {text}");
+        }
+    }
+}
+
+#[test]
+fn of_a_list_no_more_is_kept_than_may_be_one_of_those_listed() {
+    let list = r#"<xs:restriction><xs:simpleType><xs:list itemType="xs:int"/></xs:simpleType><xs:enumeration value="1 2 3"/></xs:restriction>"#;
+    let schema = element(list);
+    assert_eq!(check(&schema, "<r> 1  2 3</r>"), Ok(()));
+    let long = format!("<r>{}</r>", "1 ".repeat(400_000));
+    assert_eq!(refused(&schema, long).0, Reason::SchemaViolation);
+    let thousand: String = (1000..2000).map(|value| format!(r#"<xs:enumeration value="{value}"/>"#)).collect();
+    let years = format!(
+        r#"<xs:list><xs:simpleType><xs:restriction base="xs:int">{thousand}</xs:restriction></xs:simpleType></xs:list>"#
+    );
+    assert_eq!(check(&element(&years), format!("<r>{}</r>", "1999 +01000 ".repeat(5_000))), Ok(()));
+    assert_eq!(refused(&element(&years), "<r>1999 2000</r>").0, Reason::SchemaViolation);
+}
+
+/// All bodies together stay within `limits.memory`.
+#[test]
+fn what_judging_keeps_is_taken_from_the_memory_of_all() {
+    let ids = r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:element name="i" type="xs:ID" maxOccurs="unbounded"/></xs:sequence></xs:complexType></xs:element>"#;
+    let schema = schema(&in_schema("", ids));
+    let body = format!("<r>{}</r>", (0..10_000).map(|id| format!("<i>i{id}</i>")).collect::<String>());
+    let judged =
+        |memory: &MemoryBudget| schema.judge(body.as_bytes(), None, memory, Steps::new(steps(body.len()))).unwrap();
+    let (little, enough) = (MemoryBudget::new(200_000), MemoryBudget::new(2 << 20));
+    assert_eq!(judged(&little).unwrap_err().reason(), Reason::Overloaded);
+    assert!(judged(&enough).is_ok());
+    assert_eq!((little.in_use(), enough.in_use(), little.refusals()), (0, 0, 1));
 }
 
 #[test]
