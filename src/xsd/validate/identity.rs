@@ -1,16 +1,16 @@
 //! Identity constraints (XSD 1.0 Part 1, §3.11.4), while the document goes by.
 //!
-//! A selector is found by the last name of its path, and the path compared with the open elements: some schemas have a thousand
-//! selectors at the root. The paths of fields are followed from each selected element as a set of bits, one for each number of
+//! The paths of fields are followed from each selected element as a set of bits, one for each number of
 //! steps that lead to the open element.
 
 use std::sync::Arc;
 
 use super::keys::{Kept, Key, KeyReference, Keys, Origin, size};
+use super::selectors::{Selector, Selectors};
 use crate::budget::{Exhausted, Steps};
-use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, IdentityConstraint, NameTest, Path};
+use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, IdentityConstraint, Path};
 use crate::xsd::datatypes::value::Value;
-use crate::xsd::names::{FastMap, QName};
+use crate::xsd::names::QName;
 
 /// A path of a field that is followed from an element on.
 #[derive(Debug)]
@@ -45,76 +45,6 @@ impl<'s> Run<'s> {
     /// Whether the steps lead to the open element.
     fn is_there(&self) -> bool {
         self.bits.last().is_some_and(|bits| bits >> self.path.steps.len() & 1 == 1)
-    }
-}
-
-/// A path of a constraint's selector.
-#[derive(Debug, Clone, Copy)]
-struct Selector<'s> {
-    scope: u64,
-    constraint: ConstraintId,
-    /// Of the element that has the constraint.
-    depth: usize,
-    path: &'s Path,
-}
-
-impl Selector<'_> {
-    /// Whether it selects the last of the open elements, which is at this depth.
-    fn selects(&self, open: &[QName], depth: usize) -> bool {
-        let (steps, below) = (&self.path.steps, depth.saturating_sub(self.depth));
-        let reaches = if self.path.anywhere { below >= steps.len() } else { below == steps.len() };
-        reaches && steps.iter().rev().zip(open.iter().rev()).all(|(step, name)| step.matches(*name))
-    }
-
-    /// What it costs to ask that.
-    fn cost(&self) -> u64 {
-        (self.path.steps.len() as u64).max(1)
-    }
-}
-
-/// The selectors at work.
-#[derive(Debug, Default)]
-struct Selectors<'s> {
-    /// By the last name of their path. The numbers of their scopes grow.
-    by_name: FastMap<QName, Vec<Selector<'s>>>,
-    /// Those whose path does not end with a name.
-    others: Vec<Selector<'s>>,
-}
-
-impl<'s> Selectors<'s> {
-    fn add(&mut self, selector: Selector<'s>) {
-        match selector.path.steps.last() {
-            Some(NameTest::Name(name)) => self.by_name.entry(*name).or_default().push(selector),
-            _ => self.others.push(selector),
-        }
-    }
-
-    /// Takes out those of a scope that ends, which are the last ones.
-    fn remove(&mut self, constraint: &IdentityConstraint, scope: u64) {
-        for path in &constraint.selector {
-            let selectors = match path.steps.last() {
-                Some(NameTest::Name(name)) => self.by_name.get_mut(name),
-                _ => Some(&mut self.others),
-            };
-            if let Some(selectors) = selectors {
-                while selectors.pop_if(|selector| selector.scope >= scope).is_some() {}
-            }
-        }
-    }
-
-    /// What selects the last of the open elements, each scope once and in their order.
-    fn selected(&self, open: &[QName], depth: usize, steps: &mut Steps) -> Result<Vec<(u64, ConstraintId)>, Exhausted> {
-        let named = open.last().and_then(|name| self.by_name.get(name)).map_or(&[][..], Vec::as_slice);
-        let mut selected = Vec::new();
-        for selector in named.iter().chain(&self.others) {
-            steps.take(selector.cost())?;
-            if selector.selects(open, depth) {
-                selected.push((selector.scope, selector.constraint));
-            }
-        }
-        selected.sort_unstable_by_key(|(scope, _)| *scope);
-        selected.dedup_by_key(|(scope, _)| *scope);
-        Ok(selected)
     }
 }
 

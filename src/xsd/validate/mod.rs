@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod identifiers;
 pub(crate) mod identity;
 pub(crate) mod keys;
+pub(crate) mod selectors;
 pub(crate) mod value;
 
 use std::collections::HashSet;
