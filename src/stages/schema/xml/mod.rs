@@ -46,7 +46,7 @@ const STEPS_AT_ONCE: u64 = 50_000;
 const STEPS: u64 = 1_000_000;
 const STEPS_PER_BYTE: u64 = 4;
 /// Bytes of identifiers, keys, and values in several pieces, in all and for each byte of the body.
-const MEMORY: usize = 1 << 20;
+const MEMORY: usize = 512 << 10;
 const MEMORY_PER_BYTE: usize = 18;
 /// Most violations that are reported.
 const MAX_VIOLATIONS: usize = 20;
