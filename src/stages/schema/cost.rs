@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::ecma_regex::{BYTES, Pattern};
+use super::ecma_regex::BYTES;
 
 /// The value of a text in the format `regex` is parsed, and each property of Unicode in it looked up.
 const REGEX: u64 = 2048;
@@ -40,7 +40,8 @@ impl Cost {
 
     fn add(&mut self, key: &str, value: &Value) {
         match (key, value) {
-            ("pattern", Value::String(pattern)) => self.each = self.each.saturating_add(pattern_cost(pattern)),
+            // One that costs more has no part in what the crate judges.
+            ("pattern", Value::String(_)) => self.each += 1,
             ("format", Value::String(format)) if format == "regex" => self.each += REGEX,
             _ => {}
         }
@@ -60,9 +61,4 @@ impl Cost {
             _ => self.flat,
         }
     }
-}
-
-/// What a pattern costs for each [`BYTES`]. One that is not linear has no part in what the crate judges.
-fn pattern_cost(pattern: &str) -> u64 {
-    Pattern::new(pattern).ok().and_then(|pattern| pattern.linear_cost()).unwrap_or(1)
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::budget::Steps;
+use crate::budget::{Exhausted, Steps};
 
 /// Steps, and bytes of what is kept only while a value is judged. Once there was too little of either, nothing is left.
 #[derive(Debug)]
@@ -25,11 +25,16 @@ impl Work {
 
     /// Takes steps before they are done; `false` if there are too few.
     pub(crate) fn take(&self, steps: usize) -> bool {
+        self.within(|left| left.take(steps as u64)).is_some()
+    }
+
+    /// Lets a function take steps; `None` if there are too few.
+    pub(crate) fn within<T>(&self, work: impl FnOnce(&mut Steps) -> Result<T, Exhausted>) -> Option<T> {
         let mut left = self.steps.get();
-        let enough = left.take(steps as u64).is_ok();
+        let done = work(&mut left).ok();
         self.steps.set(left);
-        self.is_short.set(self.is_short.get() || !enough);
-        enough
+        self.is_short.set(self.is_short.get() || done.is_none());
+        done
     }
 
     /// Takes bytes before they are kept; `false` if there are too few.

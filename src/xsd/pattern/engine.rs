@@ -1,4 +1,4 @@
-//! Matches texts by an automaton, and says what that costs.
+//! Matches texts by an automaton, within a budget.
 //!
 //! Small automata are a table of all their states. Of others, states are made as texts lead to them, each of which may stand for
 //! as many places in the pattern as there are: `.*[0-9].{0,1000}` has more of them than can ever be made. That is what work is
@@ -15,7 +15,7 @@ use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::Hir;
 
-use crate::xsd::datatypes::work::Work;
+use crate::budget::{Exhausted, Steps};
 
 /// Most bytes of a program.
 const MAX_PROGRAM: usize = 8 << 20;
@@ -62,9 +62,7 @@ impl Engine {
         if let Some(table) = table(&program) {
             return Some(Self::Table(table));
         }
-        let config = Config::new().cache_capacity(MAX_CACHE).skip_cache_capacity_check(true);
-        let dfa = DFA::builder().configure(config).build_from_nfa(program).ok()?;
-        Some(Self::Lazy(Lazy { dfa, waiting: Mutex::default() }))
+        Lazy::new(program, Anchored::Yes).map(Self::Lazy)
     }
 
     /// The size of a pattern that is too large.
@@ -74,19 +72,20 @@ impl Engine {
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Table(table) => table.memory_usage(),
-            Self::Lazy(lazy) => lazy.dfa.memory_usage().saturating_add(lazy.dfa.get_nfa().memory_usage()),
+            Self::Lazy(lazy) => lazy.size(),
         }
     }
 
-    /// Whether the whole text matches; `false` if there is too little work left to tell.
-    pub(super) fn matches(&self, text: &str, work: &Work) -> bool {
+    /// Whether the whole text matches.
+    pub(super) fn matches(&self, text: &str, steps: &mut Steps) -> Result<bool, Exhausted> {
         match self {
             Self::Table(table) => {
+                steps.take((text.len() / TABLE_BYTES) as u64)?;
                 let input = Input::new(text).anchored(Anchored::Yes).earliest(true);
                 // It gives up at no byte, because no pattern has a word boundary of Unicode.
-                work.take(text.len() / TABLE_BYTES) && matches!(table.try_search_fwd(&input), Ok(Some(_)))
+                Ok(matches!(table.try_search_fwd(&input), Ok(Some(_))))
             }
-            Self::Lazy(lazy) => work.take(text.len() / LAZY_BYTES) && lazy.matches(text, work),
+            Self::Lazy(lazy) => lazy.matches(text, steps),
         }
     }
 }
@@ -104,14 +103,35 @@ fn table(program: &NFA) -> Option<dense::DFA<Vec<u32>>> {
 }
 
 /// An automaton of which states are made as they are needed.
-pub(super) struct Lazy {
+pub(crate) struct Lazy {
     dfa: DFA,
+    /// Where matches begin: with the text, or anywhere.
+    anchored: Anchored,
     /// States that were made for earlier texts; as many as there were texts at one time.
     waiting: Mutex<Vec<Cache>>,
 }
 
+impl fmt::Debug for Lazy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lazy({} bytes)", self.size())
+    }
+}
+
 impl Lazy {
-    fn matches(&self, text: &str, work: &Work) -> bool {
+    /// For a program without word boundaries of Unicode; `None` if it cannot be.
+    pub(crate) fn new(program: NFA, anchored: Anchored) -> Option<Self> {
+        let config = Config::new().cache_capacity(MAX_CACHE).skip_cache_capacity_check(true);
+        let dfa = DFA::builder().configure(config).build_from_nfa(program).ok()?;
+        Some(Self { dfa, anchored, waiting: Mutex::default() })
+    }
+
+    fn size(&self) -> usize {
+        self.dfa.memory_usage().saturating_add(self.dfa.get_nfa().memory_usage())
+    }
+
+    /// Whether a text matches.
+    pub(crate) fn matches(&self, text: &str, steps: &mut Steps) -> Result<bool, Exhausted> {
+        steps.take((text.len() / LAZY_BYTES) as u64)?;
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut cache = match waiting {
             Some(cache) => {
@@ -120,7 +140,7 @@ impl Lazy {
             }
             None => self.dfa.create_cache(),
         };
-        let matches = self.find(text, &mut cache, work).unwrap_or(false);
+        let matches = self.find(text, &mut cache, steps);
         let size = cache.memory_usage();
         if KEPT.fetch_add(size, Relaxed).saturating_add(size) <= MAX_KEPT {
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(cache);
@@ -130,10 +150,11 @@ impl Lazy {
         matches
     }
 
-    /// `None` if there is too little work left.
-    fn find(&self, text: &str, cache: &mut Cache, work: &Work) -> Option<bool> {
-        let input = Input::new(text).anchored(Anchored::Yes);
-        let mut state = self.dfa.start_state_forward(cache, &input).ok()?;
+    fn find(&self, text: &str, cache: &mut Cache, steps: &mut Steps) -> Result<bool, Exhausted> {
+        // The automaton never gives up: see `new`.
+        let gave_up = |_| Exhausted;
+        let input = Input::new(text).anchored(self.anchored);
+        let mut state = self.dfa.start_state_forward(cache, &input).map_err(|_| Exhausted)?;
         let least = LEAST_STATE.saturating_add(size_of::<LazyStateID>() << self.dfa.byte_classes().stride2());
         let mut largest = 0;
         for byte in text.bytes() {
@@ -143,18 +164,16 @@ impl Lazy {
                     state = next;
                     continue;
                 }
-            } else if state.is_dead() {
-                return Some(false);
+            } else if state.is_dead() || state.is_match() {
+                return Ok(state.is_match());
             }
             let before = cache.memory_usage();
-            state = self.dfa.next_state(cache, state, byte).ok()?;
+            state = self.dfa.next_state(cache, state, byte).map_err(gave_up)?;
             // To find out that there is one already takes as long as to make it.
             largest = cache.memory_usage().saturating_sub(before).saturating_sub(least).max(largest);
-            if !work.take(STATE.saturating_add(largest / STATE_BYTES)) {
-                return None;
-            }
+            steps.take(STATE.saturating_add(largest / STATE_BYTES) as u64)?;
         }
-        Some(self.dfa.next_eoi_state(cache, state).ok()?.is_match())
+        Ok(state.is_match() || self.dfa.next_eoi_state(cache, state).map_err(gave_up)?.is_match())
     }
 }
 

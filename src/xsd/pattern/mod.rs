@@ -5,7 +5,7 @@
 
 mod blocks;
 mod class;
-mod engine;
+pub(crate) mod engine;
 mod error;
 mod parse;
 mod sample;
@@ -54,7 +54,7 @@ impl Pattern {
 
     /// Whether the whole value matches; `false` if there is too little work left to tell.
     pub(crate) fn matches(&self, value: &str, work: &Work) -> bool {
-        self.engine.matches(value, work)
+        work.within(|steps| self.engine.matches(value, steps)).unwrap_or(false)
     }
 }
 

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
-use regex_automata::{Input, meta};
+use regex_automata::{Anchored, Input, meta};
 use regex_syntax::hir::{Class, Hir, Look, Repetition};
 
+use super::BYTES;
 use super::tree::{Node, Position};
+use crate::budget::{Exhausted, Steps};
+use crate::xsd::pattern::engine::Lazy;
 
 /// Largest automaton, in bytes.
 const MAX_SIZE: usize = 10 << 20;
@@ -17,21 +20,14 @@ const MAX_DETERMINISTIC: usize = 1 << 20;
 const MAX_DETERMINIZATION: usize = 4 << 20;
 /// Largest deterministic automaton, in bytes, that is kept: it needs no scratch memory to match, but more than the lazy one.
 const MAX_KEPT: usize = 32 << 10;
-/// States of any other automaton that cost a step for each 32 bytes of a text: all of them may be visited for each byte.
-const STATES_PER_STEP: u64 = 16;
-
 /// An automaton.
 #[derive(Debug, Clone)]
-pub(super) struct Linear {
-    engine: Engine,
-    /// Steps for each 32 bytes of a text.
-    pub(super) cost: u64,
-}
-
-#[derive(Debug, Clone)]
-enum Engine {
+pub(super) enum Linear {
     Deterministic(Arc<dense::DFA<Vec<u32>>>),
-    Lazy(meta::Regex),
+    /// One that is deterministic and small enough to be made only as far as texts lead.
+    Small(meta::Regex),
+    /// One that may be of any size: what is made of it takes steps.
+    Large(Arc<Lazy>),
 }
 
 impl Linear {
@@ -46,25 +42,35 @@ impl Linear {
             .dfa_size_limit(Some(MAX_DETERMINISTIC))
             .determinize_size_limit(Some(MAX_DETERMINIZATION));
         let deterministic = dense::Builder::new().configure(deterministic).build_from_nfa(&automaton);
-        let cost = match deterministic {
-            Ok(automaton) if automaton.memory_usage() <= MAX_KEPT => {
-                return Some(Self { engine: Engine::Deterministic(Arc::new(automaton)), cost: 1 });
+        match deterministic {
+            Ok(automaton) if automaton.memory_usage() <= MAX_KEPT => Some(Self::Deterministic(Arc::new(automaton))),
+            Ok(_) => {
+                let config =
+                    meta::Config::new().which_captures(WhichCaptures::Implicit).nfa_size_limit(Some(2 * MAX_SIZE));
+                meta::Builder::new().configure(config).build_from_hir(&hir).ok().map(Self::Small)
             }
-            Ok(_) => 1,
-            Err(_) => 1 + automaton.states().len() as u64 / STATES_PER_STEP,
-        };
-        let config = meta::Config::new().which_captures(WhichCaptures::Implicit).nfa_size_limit(Some(2 * MAX_SIZE));
-        let regex = meta::Builder::new().configure(config).build_from_hir(&hir).ok()?;
-        Some(Self { engine: Engine::Lazy(regex), cost })
+            Err(_) => Lazy::new(automaton, Anchored::No).map(Arc::new).map(Self::Large),
+        }
     }
 
-    pub(super) fn is_match(&self, text: &str) -> bool {
-        match &self.engine {
+    /// Whether it is found in a text, if it takes the same for each byte of any text.
+    pub(super) fn is_match(&self, text: &str) -> Option<bool> {
+        match self {
             // It gives up at no byte, because none of these patterns has a word boundary of Unicode.
-            Engine::Deterministic(automaton) => {
-                matches!(automaton.try_search_fwd(&Input::new(text).earliest(true)), Ok(Some(_)))
+            Self::Deterministic(automaton) => {
+                Some(matches!(automaton.try_search_fwd(&Input::new(text).earliest(true)), Ok(Some(_))))
             }
-            Engine::Lazy(regex) => regex.is_match(text),
+            Self::Small(regex) => Some(regex.is_match(text)),
+            Self::Large(_) => None,
+        }
+    }
+
+    /// Whether it is found in a text.
+    pub(super) fn matches(&self, text: &str, steps: &mut Steps) -> Result<bool, Exhausted> {
+        steps.take(1 + text.len() as u64 / BYTES)?;
+        match self {
+            Self::Large(automaton) => automaton.matches(text, steps),
+            small => Ok(small.is_match(text).unwrap_or(false)),
         }
     }
 }

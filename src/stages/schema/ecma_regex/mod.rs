@@ -2,7 +2,7 @@
 //! anywhere in a text.
 //!
 //! No pattern takes more than linear time, but for one with backreferences: [`linear`] has the plain ones, [`look_around`]
-//! those that look ahead or behind, and [`backtrack`] the rest, which draws each step from a budget.
+//! those that look ahead or behind, and [`backtrack`] the rest. What a text can make expensive draws each step from a budget.
 
 mod backtrack;
 mod linear;
@@ -58,18 +58,15 @@ impl Pattern {
         text.len() <= MAX_LENGTH && parser::parse(text).is_ok()
     }
 
-    /// Steps that it takes for each [`BYTES`] of a text, if it takes linear time without looking around.
-    pub(crate) fn linear_cost(&self) -> Option<u64> {
-        match &self.engine {
-            Engine::Linear(linear) => Some(linear.cost),
-            Engine::LookAround(_) | Engine::Backtracking(_) => None,
-        }
+    /// Whether it takes one step for each [`BYTES`] of any text.
+    pub(crate) fn is_cheap(&self) -> bool {
+        self.matches_cheaply("").is_some()
     }
 
-    /// Whether it is found in a text, if it takes linear time without looking around.
-    pub(crate) fn matches_linearly(&self, text: &str) -> Option<bool> {
+    /// Whether it is found in a text, if it [is cheap](Self::is_cheap).
+    pub(crate) fn matches_cheaply(&self, text: &str) -> Option<bool> {
         match &self.engine {
-            Engine::Linear(linear) => Some(linear.is_match(text)),
+            Engine::Linear(linear) => linear.is_match(text),
             Engine::LookAround(_) | Engine::Backtracking(_) => None,
         }
     }
@@ -77,10 +74,7 @@ impl Pattern {
     /// Whether it is found in a text.
     pub(crate) fn matches(&self, text: &str, steps: &mut Steps) -> Result<bool, Exhausted> {
         match &self.engine {
-            Engine::Linear(linear) => {
-                steps.take(1 + (text.len() as u64).saturating_mul(linear.cost) / BYTES)?;
-                Ok(linear.is_match(text))
-            }
+            Engine::Linear(linear) => linear.matches(text, steps),
             Engine::LookAround(look_around) => look_around.is_match(text, steps),
             Engine::Backtracking(backtracking) => backtracking.is_match(text, steps),
         }

@@ -101,6 +101,31 @@ fn what_ecma_262_does_not_have_is_an_error() {
     }
 }
 
+/// A pattern with many places costs what a text leads to, and only one that is in most of them at once is expensive.
+#[test]
+fn a_large_pattern_costs_what_a_text_makes_of_it() {
+    let mut random = 1_u32;
+    let mut hostile = |_| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if random >> 31 == 0 { '0' } else { 'a' }
+    };
+    let hostile: String = (0..60_000).map(&mut hostile).collect();
+    let names = [r"^[\p{L}\p{N} .,]{1,250}$", r"^[\p{L}][\p{L}\p{M}' -]{0,99}$", r"^\S.{0,1999}$"]
+        .map(|text| Pattern::new(text).unwrap());
+    for pattern in &names {
+        assert!(!pattern.is_cheap());
+        // A hundred names in one body.
+        let mut steps = Steps::new(100_000);
+        for _ in 0..100 {
+            assert_eq!(pattern.matches("Zo\u{eb} K\u{f6}nig of Elm Street", &mut steps), Ok(true));
+        }
+        assert_eq!(pattern.matches(" -- ", &mut Steps::new(1000)).map(|_| ()), Ok(()));
+    }
+    let wide = Pattern::new("[0-9].{0,1000}!").unwrap();
+    assert_eq!(wide.matches(&hostile, &mut Steps::new(1_000_000)), Err(Exhausted));
+    assert_eq!(wide.matches("a 1 b!", &mut Steps::new(1000)), Ok(true));
+}
+
 #[test]
 fn no_pattern_and_no_text_takes_more_than_its_steps() {
     let text = "a".repeat(50_000);
