@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::audit::ChangeRecord;
+use crate::audit::{ChangeRecord, Outcome};
 use crate::body::{Body, Counter, Source};
 use crate::exchange::Request;
 use crate::policy::{Access, Reporting, Route};
@@ -40,8 +40,15 @@ pub(crate) struct Trace {
     pub(crate) would_refuse: Vec<Refusal>,
     /// The operations of a WSDL that the request is for, if it is judged by one.
     pub(crate) called: Option<Arc<Called>>,
-    /// What the caller has changed for itself.
-    pub(crate) change: Option<Box<ChangeRecord>>,
+    /// What the caller has changed for itself, or may have.
+    pub(crate) change: Option<Box<CallerChange>>,
+}
+
+/// What a caller changes for itself.
+pub(crate) struct CallerChange {
+    pub(crate) record: ChangeRecord,
+    /// Unknown until the store has confirmed the change.
+    pub(crate) outcome: Outcome,
 }
 
 impl Trace {

@@ -505,6 +505,12 @@ fn a_caller_sees_what_is_known_while_the_store_is_away() {
     assert_eq!((&me["limits"][0]["remaining"], &me["limits"][0]["resets"]), (&Value::Null, &Value::Null), "{me:#}");
     assert!(me["limits"][0]["allowed"].is_u64() && me["unknown"][0].as_str().unwrap().contains("limits"), "{me:#}");
     assert_eq!((&me["keys"][0]["id"], &me["consumer"]), (&json!(id), &json!("acme")));
+    // What was not changed is not on record as a change.
+    let path = format!("/.bartizan/keys/{id}/rotate");
+    let refused = caller.post(&path, "").key(&key).send().refused(503, "store_unavailable");
+    assert!(refused.text().contains("nothing was changed"), "{}", refused.text());
+    let records = proxy.records();
+    assert!(records.iter().all(|record| said(record, "event.action") != "key_rotated"), "{records:#?}");
     proxy.stop();
 }
 

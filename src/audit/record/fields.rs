@@ -298,4 +298,6 @@ pub(crate) enum Outcome {
     Success,
     /// It was refused, or something failed.
     Failure,
+    /// Whether a change was made is not known: the store did not confirm it.
+    Unknown,
 }
