@@ -28,10 +28,13 @@ const MAX_CLIENTS: usize = 100;
 const MAX_KEPT: usize = 10_000;
 
 impl Operation<'_> {
-    pub(super) fn invitations(&self, consumer: Option<&str>) -> Vec<Value> {
-        let all = self.registry().invitations();
-        let wanted = all.iter().filter(|one| consumer.is_none_or(|name| *one.consumer == *name));
-        wanted.map(|one| view::invitation(one, self.now)).collect()
+    pub(super) fn invitations(&self, consumer: Option<&str>) -> Result<Completed> {
+        let page = self.page()?;
+        let all = match consumer {
+            Some(name) => self.registry().invitations_of(name),
+            None => self.registry().some_invitations(page.part()),
+        };
+        Ok(page.show(all.iter().map(|one| (&*one.id, one)), |one| view::invitation(one, self.now)))
     }
 
     pub(super) async fn invite(&self, name: &str) -> Result<Completed> {
