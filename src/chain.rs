@@ -30,8 +30,8 @@ use crate::state::registry::UnusualUse;
 pub(crate) struct Trace {
     /// The caller; absent on public routes and when authentication failed.
     pub(crate) caller: Option<Arc<Caller>>,
-    /// Whose credential was refused, if that is known: for the record alone.
-    pub(crate) refused: Option<Arc<Caller>>,
+    /// The holder of the credential that was refused, if it is known: for the record alone.
+    pub(crate) holder: Option<Arc<Caller>>,
     /// What is unusual about this use of the credential.
     pub(crate) unusual: Option<UnusualUse>,
     /// What the caller's limits have to do with it.
@@ -92,7 +92,7 @@ pub(crate) async fn admit(
         let mut holder = None;
         match in_force.auth.authenticate(request, route.api().credentials(), tokens, &mut holder).await {
             Err(refusal) => {
-                trace.refused = holder;
+                trace.holder = holder;
                 trace.settle(reporting, refusal)?;
             }
             Ok(known) => {

@@ -63,6 +63,7 @@ use crate::proxy::downstream::listener::{Bound, Registered};
 use crate::proxy::downstream::worker::Shared;
 use crate::proxy::upstream::UpstreamLimit;
 use crate::runtime::{InForce, Runtime};
+use crate::stages::replaced_secrets::ReplacedSecrets;
 use crate::stages::scope_probes::ScopeProbes;
 use crate::state::published::Published;
 
@@ -223,6 +224,7 @@ impl Daemon {
             metrics: runtime.metrics.clone(),
             upstreams: UpstreamLimit::new(budget.upstreams),
             scope_probes: ScopeProbes::default(),
+            replaced_secrets: ReplacedSecrets::default(),
         });
         let (workers, handles) = Workers::start(workers, &shared)?;
         let launch_check = LaunchCheck::new(setup.policy.clone(), setup.checklist);

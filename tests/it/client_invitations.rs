@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::self_service::{CLAIM, claim, invite, operates, proxy_text};
-use crate::support::client::{Answer, Client};
+use crate::support::client::{Answer, Client, operator};
 use crate::support::issuer::{Key, Token, now};
 use crate::support::proxy::ADMIN_TOKEN;
 use crate::support::redis::Server;
@@ -228,6 +228,58 @@ fn a_secret_replaces_only_itself() {
     let records = proxy.done();
     let late = records.iter().find(|record| said(record, "event.reason") == "invalid_client").unwrap();
     assert_eq!(said(late, "bartizan.consumer"), "acme", "{late:#?}");
+}
+
+/// A thief replaces the secret, and then its own, so that nobody sees the theft: that is seen all the same, by the owner and by operators.
+#[test]
+fn a_secret_that_was_replaced_twice_still_says_so_when_it_is_used() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    let (id, secret) = claimed(&proxy, "acme", json!({}));
+    let mut thief = client(&proxy);
+    let mut last = secret.clone();
+    for _ in 0..2 {
+        let next = rotates(&mut thief, (&id, &last), r#"{"overlap": "0s"}"#).is(201).json();
+        last = text(&next, "client_secret");
+    }
+    let mut owner = client(&proxy);
+    for _ in 0..2 {
+        let late = asks(&mut owner, (&id, &secret)).is(401);
+        assert!(late.text().contains("was replaced at") && late.text().contains("at once"), "{}", late.text());
+    }
+    assert!(rotates(&mut owner, (&id, &secret), "").refused(401, "invalid_client").text().contains("was replaced at"));
+    token(asks(&mut thief, (&id, &last)));
+    let metrics = operator(&proxy).get("/metrics").send().text();
+    assert!(metrics.contains("bartizan_alerts_total{action=\"replaced_secret_used\"} 1\n"), "{metrics}");
+    let records = proxy.done();
+    let alerts: Vec<_> = records.iter().filter(|record| said(record, "event.kind") == "alert").collect();
+    assert_eq!(alerts.len(), 1, "one an hour: {alerts:#?}");
+    for (name, value) in [
+        ("event.action", json!("replaced_secret_used")),
+        ("bartizan.consumer", json!("acme")),
+        ("bartizan.credential.id", json!(id)),
+        ("client.ip", json!("127.0.0.1")),
+    ] {
+        assert_eq!(*said(alerts[0], name), value, "{name}: {:#}", alerts[0]);
+    }
+}
+
+/// What is remembered of secrets that were replaced has a bound, and it is not the oldest that is forgotten.
+#[test]
+fn a_secret_is_not_replaced_any_number_of_times() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    let (id, secret) = claimed(&proxy, "acme", json!({}));
+    let mut partner = client(&proxy);
+    let mut last = secret.clone();
+    for _ in 0..19 {
+        last = text(&rotates(&mut partner, (&id, &last), r#"{"overlap": "0s"}"#).is(201).json(), "client_secret");
+    }
+    let refused = rotates(&mut partner, (&id, &last), r#"{"overlap": "0s"}"#).refused(409, "conflict");
+    assert!(refused.text().contains("20 secrets"), "{}", refused.text());
+    token(asks(&mut partner, (&id, &last)));
+    assert!(asks(&mut partner, (&id, &secret)).is(401).text().contains("was replaced at"));
+    proxy.done();
 }
 
 /// RFC 7523: the partner sends a public key, and signs what it asks for tokens with.
