@@ -67,12 +67,17 @@ impl<'p> Steps<'p> {
     /// The steps that claim it, and what the answer has.
     pub(super) fn claim(&self) -> (Vec<Step>, &'static str) {
         let url = quoted(&format!("{}{}", self.base, self.config.path_of(SelfEndpoint::ClaimInvitation)));
+        // The key of a certificate is shown by connecting with it.
+        let curl = match self.credential {
+            InvitedCredential::Certificate => format!("curl -s {CERTIFICATE}"),
+            _ => "curl -s".to_owned(),
+        };
         // `printf` is of the shell itself.
         let send = |members: &str, values: &str| {
             let json = format!("printf '{{\"code\": \"%s\"{members}}}' {CODE}{values}");
             Step::new(
                 "Write the code to a file `code.txt`, claim, and delete the file:",
-                format!("{json} | curl -s {url} -H 'Content-Type: application/json' -d @-"),
+                format!("{json} | {curl} {url} -H 'Content-Type: application/json' -d @-"),
             )
         };
         match self.credential {
