@@ -66,7 +66,7 @@ pub(super) fn make(
     sent: Sent<'_>,
 ) -> Result<NewCredential, Refusal> {
     let (auth, now) = (&service.in_force.auth, service.request.now());
-    match (invitation.credential, sent.jwk, sent.certificate) {
+    match (&invitation.credential, sent.jwk, sent.certificate) {
         (InvitedCredential::ApiKey, None, None) => new_key(service, invitation),
         (InvitedCredential::ClientSecret, None, None) => {
             let id = api_key_format::new_id(&invitation.consumer);
@@ -95,7 +95,7 @@ pub(super) fn make(
             let sent = Unique::Certificate(new.thumbprint, invitation.consumer.clone());
             answer(service, client, expires, None, Some(sent))
         }
-        (InvitedCredential::Later, ..) => Err(refuse(
+        (InvitedCredential::Later(_), ..) => Err(refuse(
             Stage::Auth,
             Reason::InvitationEnded,
             "this invitation cannot be claimed at the moment; ask the API's owner for a new one",

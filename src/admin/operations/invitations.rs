@@ -44,8 +44,8 @@ impl Operation<'_> {
         let service = self.self_service()?;
         let consumer = self.directory().named(name, self.registry())?.ok_or_else(|| self.missing_consumer(name))?;
         let credential = written.credential.unwrap_or(InvitedCredential::ApiKey);
-        self.check_credential(credential)?;
-        let mut changes = self.make_room(name, credential)?;
+        self.check_credential(&credential)?;
+        let mut changes = self.make_room(name, &credential)?;
         let base = written.url.as_deref().map(base).transpose()?;
         let expires = match written.expires {
             Some(at) => at.at("/expires", self.now)?,
@@ -63,11 +63,11 @@ impl Operation<'_> {
             id: id.into(),
             consumer: name.into(),
             plan: consumer.plan().map(|plan| Box::from(&**plan.name())),
-            credential,
+            credential: credential.clone(),
             sha256: sha256(code.expose_secret().as_bytes()),
             scopes: written.scopes,
             from: written.from,
-            lifetime: self.lifetime(credential, written.key_lifetime)?,
+            lifetime: self.lifetime(&credential, written.key_lifetime)?,
             expires,
             claimed: None,
             withdrawn: None,
@@ -112,20 +112,20 @@ impl Operation<'_> {
     }
 
     /// Decides whether there is room for another invitation, and what makes room for it.
-    fn make_room(&self, name: &str, credential: InvitedCredential) -> Result<Vec<Change>> {
+    fn make_room(&self, name: &str, credential: &InvitedCredential) -> Result<Vec<Change>> {
         let clients = self.registry().clients_of(name);
         let clients = clients.iter().filter(|one| !client::has_ended(one, self.registry(), self.now)).count();
         room(&self.registry().invitations(), clients, name, credential, self.now)
     }
 
     /// Refuses what nobody could use.
-    fn check_credential(&self, credential: InvitedCredential) -> Result<()> {
+    fn check_credential(&self, credential: &InvitedCredential) -> Result<()> {
         if credential.is_client() && self.policy().token_service().is_none() {
             return Err(conflict(
                 "the policy has no `token_service`, which gives tokens to clients; write it, or invite for an API key",
             ));
         }
-        if credential == InvitedCredential::Later {
+        if matches!(credential, InvitedCredential::Later(_)) {
             let kinds = "use `api_key`, `client_secret`, `private_key_jwt` or `certificate`";
             return Err(input::wrong("/credential", kinds));
         }
@@ -135,7 +135,7 @@ impl Operation<'_> {
                 "no API takes tokens, so a client could not call any; write `bearer` under its `credentials`, or invite for an API key",
             ));
         }
-        if credential == InvitedCredential::Certificate && !self.in_force.auth.takes_certificates() {
+        if *credential == InvitedCredential::Certificate && !self.in_force.auth.takes_certificates() {
             return Err(conflict(
                 "no listener asks for client certificates; write `client_ca` under its `tls`, with the authorities that sign them",
             ));
@@ -144,7 +144,7 @@ impl Operation<'_> {
     }
 
     /// In seconds; absent: the credential does not expire.
-    fn lifetime(&self, credential: InvitedCredential, written: input::Member<String>) -> Result<Option<i64>> {
+    fn lifetime(&self, credential: &InvitedCredential, written: input::Member<String>) -> Result<Option<i64>> {
         let longest = self.policy().auth().keys.max_age().filter(|_| !credential.is_client());
         let lifetime = match written {
             input::Member::Absent => Some(longest.map_or(LIFETIME, |longest| longest.min(LIFETIME))),
@@ -167,7 +167,7 @@ fn room(
     all: &[Arc<Invitation>],
     clients: usize,
     name: &str,
-    credential: InvitedCredential,
+    credential: &InvitedCredential,
     now: Timestamp,
 ) -> Result<Vec<Change>> {
     let is_open = |one: &&Arc<Invitation>| one.state(now) == "open";
@@ -246,7 +246,7 @@ mod tests {
     fn decided(
         all: Vec<Invitation>,
         clients: usize,
-        credential: InvitedCredential,
+        credential: &InvitedCredential,
     ) -> std::result::Result<Vec<String>, String> {
         let all: Vec<_> = all.into_iter().map(Arc::new).collect();
         let removed = room(&all, clients, "acme", credential, at(0));
@@ -262,7 +262,7 @@ mod tests {
         let many = |count: usize, one: &dyn Fn(&str, i64) -> Invitation| {
             (0..count).map(|number| one(&format!("c{number}"), i64::try_from(number).unwrap())).collect::<Vec<_>>()
         };
-        let (key, secret) = (InvitedCredential::ApiKey, InvitedCredential::ClientSecret);
+        let (key, secret) = (&InvitedCredential::ApiKey, &InvitedCredential::ClientSecret);
         let of_acme = |count: usize| (0..count).map(|number| invitation("acme", i64::try_from(number).unwrap()));
         for (all, clients, credential, expected) in [
             (Vec::new(), 0, key, Ok(vec![])),
@@ -272,7 +272,7 @@ mod tests {
             (of_acme(5).collect(), 94, secret, Ok(vec![])),
             (of_acme(5).collect(), 95, secret, Err("100 clients, or invitations for them")),
             (of_acme(5).collect(), 95, key, Ok(vec![])),
-            (of_acme(5).map(|one| Invitation { credential: key, ..one }).collect(), 95, secret, Ok(vec![])),
+            (of_acme(5).map(|one| Invitation { credential: key.clone(), ..one }).collect(), 95, secret, Ok(vec![])),
             (
                 vec![claimed("acme", 1), Invitation { withdrawn: Some(at(0)), ..invitation("acme", 2) }],
                 99,
