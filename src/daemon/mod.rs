@@ -182,6 +182,10 @@ impl Resources {
         self.secrets.judge(&in_force, &previous);
         shared.in_force.replace(Arc::clone(&in_force));
         shared.epoch.touch();
+        // At the start, they are the same.
+        if !Arc::ptr_eq(&previous, &in_force) {
+            previous.documents.retire();
+        }
         in_force.trail.install(&previous.trail);
         in_force.trail.reopen();
         let listening = self.listeners.commit(listeners, policy).await;

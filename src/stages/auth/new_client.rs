@@ -58,8 +58,8 @@ impl Authentication {
         Ok(key)
     }
 
-    /// Whether a client has this key that has not ended, or tokens are signed with it here. Nodes that take the same key at the same moment do not see each
-    /// other's; each client is still known by its id, too.
+    /// Whether a good client has this key, or tokens are signed with it here. Nodes that take the same key at the same moment do not see
+    /// each other's; each client is still known by its id, too.
     pub(crate) fn has_client_key(&self, new: &NewKey, now: Timestamp) -> bool {
         let listed = self.rules.clients.values().any(|client| match &client.credential {
             ClientCredential::Keys(keys) => keys.shares_key(&new.set),
