@@ -271,10 +271,10 @@ mod tests {
     #[tokio::test]
     async fn all_of_the_work_is_done_on_the_thread_of_the_check_and_once_for_all_who_ask() {
         static MADE: AtomicUsize = AtomicUsize::new(0);
-        fn make(_: &Path, facts: NodeFacts) -> Result<Value, String> {
+        fn make(_: &Path, NodeFacts { digest, .. }: NodeFacts) -> Result<Value, String> {
             assert_eq!(thread::current().name(), Some("launch-check"));
             MADE.fetch_add(1, Ordering::Relaxed);
-            Ok(json!({"digest": facts.digest}))
+            Ok(json!({"digest": digest}))
         }
         let check = Arc::new(LaunchCheck::new(PathBuf::new(), make));
         let (go, wait) = mpsc::channel::<()>();

@@ -21,11 +21,7 @@ pub(crate) fn ocsf(record: &Value) -> Option<Value> {
     }
     let method = text("/http/request/method");
     let (activity, name) = activity(method);
-    let (status_id, status) = match text("/event/outcome") {
-        Some("success") => (1, "Success"),
-        Some("unknown") => (0, "Unknown"),
-        _ => (2, "Failure"),
-    };
+    let (status_id, status) = status(text("/event/outcome"));
     let (action, disposition) = match event_type(record) {
         "denied" => (Some(2), Some(2)),
         "allowed" | "error" => (Some(1), Some(1)),
@@ -74,6 +70,15 @@ pub(crate) fn ocsf(record: &Value) -> Option<Value> {
         "resources": text("/bartizan/target").map(|target| json!([{"name": target}])),
         "unmapped": unmapped(record),
     })))
+}
+
+/// `status_id` and its name.
+fn status(outcome: Option<&str>) -> (u64, &'static str) {
+    match outcome {
+        Some("success") => (1, "Success"),
+        Some("unknown") => (0, "Unknown"),
+        _ => (2, "Failure"),
+    }
 }
 
 /// `event.type` beside `access`.

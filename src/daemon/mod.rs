@@ -231,8 +231,7 @@ impl Daemon {
             replaced_secrets: ReplacedSecrets::default(),
         });
         let (workers, handles) = Workers::start(workers, &shared)?;
-        let launch_check = LaunchCheck::new(setup.policy.clone(), setup.checklist);
-        let (handle, commands) = DaemonHandle::new(launch_check);
+        let (handle, commands) = DaemonHandle::new(LaunchCheck::new(setup.policy.clone(), setup.checklist));
         let (secrets, changed_secrets) = KeptSecrets::new(runtime.epoch.clone());
         let mut resources = Resources {
             registry: KeptRegistry::default(),

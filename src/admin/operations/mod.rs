@@ -40,7 +40,6 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use self::page::Page;
 use super::endpoints::{self, Action};
 use super::input::Member;
 use super::{input, view};
@@ -204,10 +203,6 @@ impl Operation<'_> {
     async fn remove(&self, kind: Kind, id: String, action: &'static str, target: &str) -> Result<Completed> {
         self.change(vec![Change::Remove(kind, id)]).await?;
         Ok(Completed::changed(StatusCode::OK, json!({"removed": true}), action, target))
-    }
-
-    fn page(&self) -> Result<Page> {
-        Page::of(self.query)
     }
 
     /// An id that sorts by time.

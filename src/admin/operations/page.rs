@@ -4,7 +4,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::{Completed, Result, wrong_query};
+use super::{Completed, Operation, Result, wrong_query};
 use crate::state::registry::Part;
 
 /// Which part of a list is asked for: `?limit=` and `?after=`.
@@ -19,8 +19,15 @@ pub(super) enum Row<L, M> {
     Made(M),
 }
 
+impl Operation<'_> {
+    /// Which part of a list this request asks for.
+    pub(super) fn page(&self) -> Result<Page> {
+        Page::of(self.query)
+    }
+}
+
 impl Page {
-    pub(super) fn of(query: Option<&str>) -> Result<Self> {
+    fn of(query: Option<&str>) -> Result<Self> {
         let (mut limit, mut after) = (100, None);
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -1,32 +1,11 @@
 //! Look-ups of many entries at once. None is for the way of a request, except those of one consumer: the others look at all entries, or
 //! at a page of them.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Registry;
 use super::entry::{Client, Consumer, Grant, Invitation, Key, Kind, SigningKey, Suspension};
-
-/// The part of a sorted list that is wanted: so many entries behind this id.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Part<'a> {
-    pub(crate) after: Option<&'a str>,
-    pub(crate) limit: usize,
-}
-
-impl Part<'_> {
-    /// Whether an entry with this id may be in it.
-    pub(crate) fn is_behind(&self, id: &str) -> bool {
-        self.after.is_none_or(|after| *id > *after)
-    }
-
-    fn of<T>(&self, entries: &BTreeMap<Box<str>, Arc<T>>, is_wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
-        let from = self.after.map_or(Bound::Unbounded, Bound::Excluded);
-        let behind = entries.range::<str, _>((from, Bound::Unbounded)).map(|(_, entry)| entry);
-        behind.filter(|entry| is_wanted(entry)).take(self.limit).cloned().collect()
-    }
-}
+use super::memory::Part;
 
 impl Registry {
     /// All API keys, by id.

@@ -3,6 +3,7 @@
 //! Requests only read; only [`super::Registry`] makes changes. No lock is held for longer than one look-up or change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
@@ -70,6 +71,27 @@ impl Owned {
         entries: &'e BTreeMap<Box<str>, Arc<T>>,
     ) -> impl Iterator<Item = &'e Arc<T>> + use<'e, T> {
         self.0.get(consumer).into_iter().flatten().filter_map(|id| entries.get(id))
+    }
+}
+
+/// The part of a sorted list that is wanted: so many entries behind this id.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) after: Option<&'a str>,
+    pub(crate) limit: usize,
+}
+
+impl Part<'_> {
+    /// Whether an entry with this id may be in it.
+    pub(crate) fn is_behind(&self, id: &str) -> bool {
+        self.after.is_none_or(|after| *id > *after)
+    }
+
+    /// It, of these entries that are wanted.
+    pub(super) fn of<T>(&self, entries: &BTreeMap<Box<str>, Arc<T>>, is_wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        let from = self.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = entries.range::<str, _>((from, Bound::Unbounded)).map(|(_, entry)| entry);
+        behind.filter(|entry| is_wanted(entry)).take(self.limit).cloned().collect()
     }
 }
 

@@ -45,9 +45,8 @@ use self::entry::{Change, Client, Consumer, Digest, Entry, Identity, Invitation,
 pub(crate) use self::family::Family;
 use self::family_limit::FamilyLimit;
 pub(crate) use self::health::Health;
-pub(crate) use self::lists::Part;
-pub(crate) use self::memory::ConsumerState;
 use self::memory::Memory;
+pub(crate) use self::memory::{ConsumerState, Part};
 use self::pending_load::PendingLoad;
 use self::redis::Redis;
 use self::revocation_key::RevocationKey;
