@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::audit::ChangeRecord;
+use crate::audit::{ChangeRecord, Outcome};
 use crate::body::{Body, Counter, Source};
 use crate::exchange::Request;
 use crate::policy::{Access, Reporting, Route};
@@ -30,8 +30,8 @@ use crate::state::registry::UnusualUse;
 pub(crate) struct Trace {
     /// The caller; absent on public routes and when authentication failed.
     pub(crate) caller: Option<Arc<Caller>>,
-    /// Whose credential was refused, if that is known: for the record alone.
-    pub(crate) refused: Option<Arc<Caller>>,
+    /// The holder of the credential that was refused, if it is known: for the record alone.
+    pub(crate) holder: Option<Arc<Caller>>,
     /// What is unusual about this use of the credential.
     pub(crate) unusual: Option<UnusualUse>,
     /// What the caller's limits have to do with it.
@@ -40,8 +40,15 @@ pub(crate) struct Trace {
     pub(crate) would_refuse: Vec<Refusal>,
     /// The operations of a WSDL that the request is for, if it is judged by one.
     pub(crate) called: Option<Arc<Called>>,
-    /// What the caller has changed for itself.
-    pub(crate) change: Option<Box<ChangeRecord>>,
+    /// What the caller has changed for itself, or may have.
+    pub(crate) change: Option<Box<CallerChange>>,
+}
+
+/// What a caller changes for itself.
+pub(crate) struct CallerChange {
+    pub(crate) record: ChangeRecord,
+    /// Unknown until the store has confirmed the change.
+    pub(crate) outcome: Outcome,
 }
 
 impl Trace {
@@ -85,7 +92,7 @@ pub(crate) async fn admit(
         let mut holder = None;
         match in_force.auth.authenticate(request, route.api().credentials(), tokens, &mut holder).await {
             Err(refusal) => {
-                trace.refused = holder;
+                trace.holder = holder;
                 trace.settle(reporting, refusal)?;
             }
             Ok(known) => {

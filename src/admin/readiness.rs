@@ -64,7 +64,7 @@ impl Facts {
             other_credentials: !rules.introspection.is_empty()
                 || !rules.trusts.is_empty()
                 || rules.keys.listed().next().is_some()
-                || !registry.keys().is_empty(),
+                || registry.has_keys(),
             most_need_credentials: most_need_credentials(policy),
             certificates: policy.validities().map(|validity| validity.state(now)).collect(),
             secrets_fail: in_force.stale.references() > 0

@@ -203,13 +203,9 @@ pub(super) fn revocation(revocation: &Revocation) -> Value {
     shown
 }
 
-/// Keys of the policy and those made at run time, sorted by id.
-pub(super) fn keys(policy: &Policy, registry: &Registry, now: Timestamp) -> Vec<Value> {
-    let listed = policy.auth().keys.listed().map(|one| key(one, None, policy, registry, now));
-    let mut keys: Vec<Value> = listed.collect();
-    keys.extend(registry.keys().iter().map(|one| made(one, policy, registry, now)));
-    keys.sort_by_key(|key| key.get("id").and_then(Value::as_str).unwrap_or_default().to_owned());
-    keys
+/// A key of the policy.
+pub(super) fn listed_key(listed: &api_key::Key, policy: &Policy, registry: &Registry, now: Timestamp) -> Value {
+    key(listed, None, policy, registry, now)
 }
 
 /// A key made at run time.
@@ -226,16 +222,6 @@ fn as_listed(made: &Key, policy: &Policy) -> api_key::Key {
     // Views show only the consumer's name, so the rest is left empty.
     let consumer = Arc::new(Listed::new(&made.consumer, Vec::new(), None, None));
     policy.auth().keys.of_registry(made, consumer)
-}
-
-/// Clients of the policy and those made at run time, sorted by id.
-pub(super) fn clients(auth: &Authentication, now: Timestamp) -> Vec<Value> {
-    let listed = auth.rules().clients.values().map(|one| client(one, None, auth.registry(), now));
-    let made = auth.registry().clients();
-    let made = made.iter().map(|stored| made_client(stored, auth.registry(), now));
-    let mut clients: Vec<Value> = listed.chain(made).collect();
-    clients.sort_by_key(|client| client.get("id").and_then(Value::as_str).unwrap_or_default().to_owned());
-    clients
 }
 
 /// A client made at run time.

@@ -56,9 +56,9 @@ pub(crate) use self::filter::Filter;
 pub(crate) use self::ocsf::ocsf;
 pub(crate) use self::record::{
     ALERTS, ARRAY_MAX, CLIENT_DISCONNECTED, CLIENT_STALLED, Change, ChangeRecord, CredentialFacts, DrillFacts, FIELDS,
-    KEY_ROTATION_FAILED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REQUEST, REVOCATION_DRILL_FAILED,
-    REVOCATION_DRILLED, Record, SCOPES_PROBED, SignalFacts, TEXT_MAX, UNUSED_KEY_USED, UpstreamFields,
-    WEBSOCKET_OPENED, readable, visible,
+    KEY_ROTATION_FAILED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REPLACED_SECRET_USED, REQUEST,
+    REVOCATION_DRILL_FAILED, REVOCATION_DRILLED, Record, SCOPES_PROBED, SignalFacts, TEXT_MAX, UNUSED_KEY_USED,
+    UpstreamFields, WEBSOCKET_OPENED, readable, visible,
 };
 pub(crate) use self::recorder::Recorder;
 pub(crate) use self::rotation::record_files;

@@ -21,7 +21,7 @@ pub(crate) fn ocsf(record: &Value) -> Option<Value> {
     }
     let method = text("/http/request/method");
     let (activity, name) = activity(method);
-    let succeeded = text("/event/outcome") == Some("success");
+    let (status_id, status) = status(text("/event/outcome"));
     let (action, disposition) = match event_type(record) {
         "denied" => (Some(2), Some(2)),
         "allowed" | "error" => (Some(1), Some(1)),
@@ -39,8 +39,8 @@ pub(crate) fn ocsf(record: &Value) -> Option<Value> {
         "time": time,
         "duration": number("/event/duration").map(|nanoseconds| nanoseconds / 1_000_000),
         "severity_id": severity(record, alert),
-        "status_id": if succeeded { 1 } else { 2 },
-        "status": if succeeded { "Success" } else { "Failure" },
+        "status_id": status_id,
+        "status": status,
         "status_code": number("/http/response/status_code").map(|status| status.to_string()),
         "status_detail": text("/event/reason"),
         "message": text("/bartizan/cause"),
@@ -70,6 +70,15 @@ pub(crate) fn ocsf(record: &Value) -> Option<Value> {
         "resources": text("/bartizan/target").map(|target| json!([{"name": target}])),
         "unmapped": unmapped(record),
     })))
+}
+
+/// `status_id` and its name.
+fn status(outcome: Option<&str>) -> (u64, &'static str) {
+    match outcome {
+        Some("success") => (1, "Success"),
+        Some("unknown") => (0, "Unknown"),
+        _ => (2, "Failure"),
+    }
 }
 
 /// `event.type` beside `access`.
@@ -242,6 +251,13 @@ mod tests {
             "unmapped": {"stage": "scope"},
         });
         assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn a_change_that_was_not_confirmed_has_no_known_status() {
+        let event = of(&Record { action: "key_rotated", outcome: Outcome::Unknown, ..sample() });
+        assert_eq!((&event["status_id"], &event["status"]), (&json!(0), &json!("Unknown")));
+        assert_eq!((&event["action_id"], &event["disposition_id"]), (&Value::Null, &Value::Null));
     }
 
     #[test]

@@ -63,6 +63,7 @@ use crate::proxy::downstream::listener::{Bound, Registered};
 use crate::proxy::downstream::worker::Shared;
 use crate::proxy::upstream::UpstreamLimit;
 use crate::runtime::{InForce, Runtime};
+use crate::stages::replaced_secrets::ReplacedSecrets;
 use crate::stages::scope_probes::ScopeProbes;
 use crate::state::published::Published;
 
@@ -181,6 +182,10 @@ impl Resources {
         self.secrets.judge(&in_force, &previous);
         shared.in_force.replace(Arc::clone(&in_force));
         shared.epoch.touch();
+        // At the start, they are the same.
+        if !Arc::ptr_eq(&previous, &in_force) {
+            previous.documents.retire();
+        }
         in_force.trail.install(&previous.trail);
         in_force.trail.reopen();
         let listening = self.listeners.commit(listeners, policy).await;
@@ -223,10 +228,10 @@ impl Daemon {
             metrics: runtime.metrics.clone(),
             upstreams: UpstreamLimit::new(budget.upstreams),
             scope_probes: ScopeProbes::default(),
+            replaced_secrets: ReplacedSecrets::default(),
         });
         let (workers, handles) = Workers::start(workers, &shared)?;
-        let launch_check = LaunchCheck::new(setup.policy.clone(), setup.checklist);
-        let (handle, commands) = DaemonHandle::new(launch_check);
+        let (handle, commands) = DaemonHandle::new(LaunchCheck::new(setup.policy.clone(), setup.checklist));
         let (secrets, changed_secrets) = KeptSecrets::new(runtime.epoch.clone());
         let mut resources = Resources {
             registry: KeptRegistry::default(),

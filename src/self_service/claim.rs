@@ -31,7 +31,7 @@ struct Asked {
 pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) -> Result<Box<Answer>, Refusal> {
     let Service { in_force, request, .. } = service;
     let Asked { code, jwk, certificate } = input::read(request, body).await?;
-    let invited = in_force.auth.invited(&code, request, &mut trace.refused)?;
+    let invited = in_force.auth.invited(&code, request, &mut trace.holder)?;
     let consumer = invited.caller.consumer_itself();
     trace.caller = Some(invited.caller.clone());
     let (invitation, now) = (&*invited.invitation, request.now());

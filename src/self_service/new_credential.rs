@@ -66,7 +66,7 @@ pub(super) fn make(
     sent: Sent<'_>,
 ) -> Result<NewCredential, Refusal> {
     let (auth, now) = (&service.in_force.auth, service.request.now());
-    match (invitation.credential, sent.jwk, sent.certificate) {
+    match (&invitation.credential, sent.jwk, sent.certificate) {
         (InvitedCredential::ApiKey, None, None) => new_key(service, invitation),
         (InvitedCredential::ClientSecret, None, None) => {
             let id = api_key_format::new_id(&invitation.consumer);
@@ -86,7 +86,7 @@ pub(super) fn make(
             answer(service, client, expires, None, Some(Unique::Key(key)))
         }
         (InvitedCredential::Certificate, None, Some(pem)) => {
-            let new = auth.new_client_certificate(pem, consumer, now)?;
+            let new = auth.new_client_certificate(pem, consumer, service.request)?;
             let expires = end(invitation, now).into_iter().chain(new.expires).min();
             let credential = ClientCredential::Certificate(new.thumbprint);
             let id = api_key_format::new_id(&invitation.consumer);
@@ -95,7 +95,7 @@ pub(super) fn make(
             let sent = Unique::Certificate(new.thumbprint, invitation.consumer.clone());
             answer(service, client, expires, None, Some(sent))
         }
-        (InvitedCredential::Later, ..) => Err(refuse(
+        (InvitedCredential::Later(_), ..) => Err(refuse(
             Stage::Auth,
             Reason::InvitationEnded,
             "this invitation cannot be claimed at the moment; ask the API's owner for a new one",
@@ -108,8 +108,7 @@ pub(super) fn make(
             Err(wrong("/jwk", "this invitation is for a key of your own; send its public part as `jwk`, and no more"))
         }
         (InvitedCredential::Certificate, ..) => {
-            let detail =
-                "this invitation is for a certificate of your own; send it as `certificate`, in PEM, and no more";
+            let detail = "this invitation is for a certificate of your own; connect with it, send it as `certificate`, in PEM, and no more";
             Err(wrong("/certificate", detail))
         }
     }

@@ -85,7 +85,7 @@ pub(crate) fn notes(route: &Route, reader: &Reader<'_>) -> Vec<String> {
         notes.push("Only from certain networks.".to_owned());
     }
     if let Some(limit) = &route.limits.rate {
-        notes.push(format!("Limits: {}.", limit.words()));
+        notes.push(format!("At most {}.", limit.allowance()));
     }
     if route.limits.cost.get() > 1 {
         notes.push(format!("Counts as {} requests.", route.limits.cost));

@@ -53,7 +53,9 @@ impl<'p> Steps<'p> {
     /// What the partner gets, as the end of a sentence.
     pub(super) fn gives(&self) -> &'static str {
         match self.credential {
-            InvitedCredential::ApiKey | InvitedCredential::Later => "it gives your API key, which is shown only once",
+            InvitedCredential::ApiKey | InvitedCredential::Later(_) => {
+                "it gives your API key, which is shown only once"
+            }
             InvitedCredential::ClientSecret => "it gives the secret of your client, which is shown only once",
             InvitedCredential::PrivateKeyJwt => {
                 "you send your public key with it, and get the id of your client. Your private key never leaves you"
@@ -67,16 +69,21 @@ impl<'p> Steps<'p> {
     /// The steps that claim it, and what the answer has.
     pub(super) fn claim(&self) -> (Vec<Step>, &'static str) {
         let url = quoted(&format!("{}{}", self.base, self.config.path_of(SelfEndpoint::ClaimInvitation)));
+        // The key of a certificate is shown by connecting with it.
+        let curl = match self.credential {
+            InvitedCredential::Certificate => format!("curl -s {CERTIFICATE}"),
+            _ => "curl -s".to_owned(),
+        };
         // `printf` is of the shell itself.
         let send = |members: &str, values: &str| {
             let json = format!("printf '{{\"code\": \"%s\"{members}}}' {CODE}{values}");
             Step::new(
                 "Write the code to a file `code.txt`, claim, and delete the file:",
-                format!("{json} | curl -s {url} -H 'Content-Type: application/json' -d @-"),
+                format!("{json} | {curl} {url} -H 'Content-Type: application/json' -d @-"),
             )
         };
         match self.credential {
-            InvitedCredential::ApiKey | InvitedCredential::Later => (
+            InvitedCredential::ApiKey | InvitedCredential::Later(_) => (
                 vec![send("", "")],
                 "The answer has the key (`key`), its id (`id`) and its end (`expires`). Keep the key where you keep secrets.",
             ),
@@ -114,7 +121,7 @@ impl<'p> Steps<'p> {
         let url = quoted(&tokens.url(OwnEndpoint::Token));
         let grant = format!("{url} -d grant_type=client_credentials");
         Some(match self.credential {
-            InvitedCredential::ApiKey | InvitedCredential::Later => return None,
+            InvitedCredential::ApiKey | InvitedCredential::Later(_) => return None,
             InvitedCredential::ClientSecret => {
                 (Step::new("It asks for your secret:", format!("curl -s -u YOUR_ID {grant}")), None)
             }
@@ -150,7 +157,7 @@ impl<'p> Steps<'p> {
     pub(super) fn replace(&self) -> Result<Step, &'static str> {
         let path = |endpoint, id| self.config.path_of(endpoint).replace("{id}", id);
         match self.credential {
-            InvitedCredential::ApiKey | InvitedCredential::Later => Ok(Step::new(
+            InvitedCredential::ApiKey | InvitedCredential::Later(_) => Ok(Step::new(
                 "A new key; the old one stays valid for 7 days:",
                 format!("curl -s -X POST {}", self.call(&path(SelfEndpoint::RotateKey, "KEY_ID"))),
             )),
@@ -170,7 +177,7 @@ impl<'p> Steps<'p> {
     /// What partners see of refusals of their credential: status, code, what to do.
     pub(super) fn refusals(&self) -> &'static [(&'static str, &'static str, &'static str)] {
         match self.credential {
-            InvitedCredential::ApiKey | InvitedCredential::Later => {
+            InvitedCredential::ApiKey | InvitedCredential::Later(_) => {
                 &[("401", "`invalid_key`, `expired_key`", "check the key; replace it before it ends")]
             }
             InvitedCredential::ClientSecret => &[

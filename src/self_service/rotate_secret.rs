@@ -2,13 +2,12 @@
 //! has to be stopped.
 //!
 //! The rules are those of keys: a secret replaces only itself, is replaced once, and the next one lives as long as the operator let it
-//! live. A client has two secrets at most.
-
-use std::sync::Arc;
+//! live. Two of a client's secrets are good at most. Those that have ended are remembered for a time: a thief that replaces what it has
+//! stolen cannot make them forgotten.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -21,12 +20,16 @@ use crate::body::Body;
 use crate::chain::Trace;
 use crate::exchange::Answer;
 use crate::refusal::{Reason, Refusal, Stage};
-use crate::stages::auth::Caller;
 use crate::stages::auth::client::Presented;
 use crate::stages::auth::client_proof::KnownClient;
 use crate::stages::auth::{api_key_format, client_basic};
 use crate::state::registry::Registry;
 use crate::state::registry::entry::{Change, Client, ClientCredential, ClientSecret, Entry};
+
+/// How long a secret is remembered that has ended.
+const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// How many secrets of a client are remembered.
+const MOST_SECRETS: usize = 20;
 
 /// Answers `POST clients/{id}/rotate`.
 pub(super) async fn rotate(service: &Service<'_>, body: Body, trace: &mut Trace) -> Result<Box<Answer>, Refusal> {
@@ -36,13 +39,13 @@ pub(super) async fn rotate(service: &Service<'_>, body: Body, trace: &mut Trace)
     let overlap = overlap::of(&asked)?;
     // Nothing is waited for from here to the verdict: otherwise any number of guesses that come at once would all be tried.
     in_force.auth.permit_attempt(request)?;
-    let known = identify(service, &mut trace.refused).await.inspect_err(|refusal| {
+    let known = identify(service, trace).await.inspect_err(|refusal| {
         in_force.auth.note_attempt(request, refusal);
     });
     // RFC 6749 §5.2: the challenge is that of the scheme which was used.
     let known = known.map_err(|refusal| refusal.challenges(r#"Basic realm="token""#.to_owned()))?;
     trace.caller = Some(known.caller(&in_force.auth, Vec::new()));
-    let (stored, old) = replaceable(registry, &known, &overlap::id(&request.exchange.path), now)?;
+    let Replaceable { stored, old, before } = replaceable(registry, &known, &overlap::id(&request.exchange.path), now)?;
     let secret = api_key_format::mint_client_secret(&stored.id).map_err(|_| no_random_bytes())?;
     // Rotation never extends the life of the old secret.
     let end = now.checked_add(overlap).unwrap_or(Timestamp::MAX);
@@ -50,7 +53,7 @@ pub(super) async fn rotate(service: &Service<'_>, body: Body, trace: &mut Trace)
     let lifetime = old.expires.map(|expires| expires.duration_since(old.created));
     let expires = lifetime.map(|lifetime| now.checked_add(lifetime).unwrap_or(Timestamp::MAX));
     let next = ClientSecret { sha256: digest_of(&secret), created: now, expires };
-    let secrets = vec![ClientSecret { expires: Some(end), ..old }, next];
+    let secrets = before.into_iter().chain([ClientSecret { expires: Some(end), ..old }, next]).collect();
     let after = Client { credential: ClientCredential::Secrets(secrets), ..stored.clone() };
     let record = ChangeRecord {
         action: "client_secret_rotated",
@@ -72,14 +75,15 @@ pub(super) async fn rotate(service: &Service<'_>, body: Body, trace: &mut Trace)
     Ok(json(StatusCode::CREATED, &shown))
 }
 
-/// The client that asks, by its id and secret; `holder` is the one that was refused, if its secret is right.
-async fn identify(service: &Service<'_>, holder: &mut Option<Arc<Caller>>) -> Result<KnownClient, Refusal> {
+/// The client that asks, by its id and secret.
+async fn identify(service: &Service<'_>, trace: &mut Trace) -> Result<KnownClient, Refusal> {
     let Some(tokens) = service.in_force.policy.token_service() else {
         return Err(refuse(Stage::Request, Reason::NotFound, "there is nothing here"));
     };
     let readings = client_basic::readings(basic(service.request.headers)?)?;
     let presented: Vec<_> = readings.iter().map(|(id, secret)| Presented::Secret { id, secret }).collect();
-    service.in_force.auth.client_by_any(service.request, &presented, &tokens.issuer, holder).await
+    let (holder, unusual) = (&mut trace.holder, &mut trace.unusual);
+    service.in_force.auth.client_by_any(service.request, &presented, &tokens.issuer, holder, unusual).await
 }
 
 fn basic(headers: &HeaderMap) -> Result<&[u8], Refusal> {
@@ -93,13 +97,17 @@ fn basic(headers: &HeaderMap) -> Result<&[u8], Refusal> {
     }
 }
 
-/// The client as it is stored, and its secret, if that can be replaced.
-fn replaceable(
-    registry: &Registry,
-    known: &KnownClient,
-    id: &str,
-    now: Timestamp,
-) -> Result<(Client, ClientSecret), Refusal> {
+/// A client whose secret can be replaced.
+struct Replaceable {
+    /// The client as it is stored.
+    stored: Client,
+    /// Its secret.
+    old: ClientSecret,
+    /// Those before, as far as they are remembered.
+    before: Vec<ClientSecret>,
+}
+
+fn replaceable(registry: &Registry, known: &KnownClient, id: &str, now: Timestamp) -> Result<Replaceable, Refusal> {
     if *known.client.id != *id {
         return Err(refuse(Stage::Request, Reason::NotFound, "the path names another client than you are"));
     }
@@ -119,5 +127,12 @@ fn replaceable(
     if let Some(end) = before.iter().filter_map(|secret| secret.expires).max().filter(|end| *end > now) {
         return Err(conflict(format!("the secret before is valid until {end}; replace this one after that")));
     }
-    Ok((Client::clone(&stored), newest.clone()))
+    let is_kept = |secret: &&ClientSecret| secret.expires.is_none_or(|end| now.duration_since(end) < KEPT);
+    let before: Vec<ClientSecret> = before.iter().filter(is_kept).cloned().collect();
+    if before.len() + 1 >= MOST_SECRETS {
+        let detail =
+            format!("this client had {MOST_SECRETS} secrets within 90 days; ask the API's owner for a new one");
+        return Err(conflict(detail));
+    }
+    Ok(Replaceable { stored: Client::clone(&stored), old: newest.clone(), before })
 }

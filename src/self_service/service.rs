@@ -7,14 +7,14 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTE
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::audit::ChangeRecord;
-use crate::chain::Trace;
+use crate::audit::{ChangeRecord, Outcome};
+use crate::chain::{CallerChange, Trace};
 use crate::exchange::{Answer, Request};
 use crate::policy::self_service::SelfService;
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::runtime::InForce;
 use crate::state::registry::entry::Change;
-use crate::state::registry::{Registry, StoreError};
+use crate::state::registry::{Health, Registry, StoreError};
 
 /// Pages of other origins cannot load an answer (Fetch, Cross-Origin-Resource-Policy).
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -49,9 +49,9 @@ pub(super) fn conflict(detail: impl Into<Cow<'static, str>>) -> Refusal {
     refuse(Stage::Request, Reason::Conflict, detail)
 }
 
-/// Makes changes that a caller asked for. They are on record even if it leaves meanwhile, because they are made all the same; unless
-/// it is known that nothing was changed. They are made only if `holds` once no other change is under way on this node. `changed`
-/// refuses them because something else was changed at the same moment.
+/// Makes changes that a caller asked for. They are on record even if it leaves meanwhile, because they may be made all the same, and
+/// as a success once the store has confirmed them; unless it is known that nothing was changed. They are made only if `holds` once no
+/// other change is under way on this node. `changed` refuses them because something else was changed at the same moment.
 pub(super) async fn change(
     registry: &Registry,
     holds: impl FnOnce() -> bool,
@@ -64,25 +64,36 @@ pub(super) async fn change(
         let detail = "too many change their keys at this moment; try again shortly";
         return Err(refuse(Stage::Request, Reason::StoreUnavailable, detail));
     };
+    // It would keep the caller waiting, and leave open whether anything was changed.
+    if registry.is_shared() && registry.health() != Health::Ready {
+        let detail = "nothing was changed, because the store is away; try again shortly";
+        return Err(refuse(Stage::Request, Reason::StoreUnavailable, detail));
+    }
     // Only now: a caller that leaves while it waits for its turn has changed nothing.
     let begins = || {
         let holds = holds();
         if holds {
-            trace.change = Some(Box::new(record));
+            trace.change = Some(Box::new(CallerChange { record, outcome: Outcome::Unknown }));
         }
         holds
     };
-    registry.change_if(begins, changes).await.map_err(|error| match error {
-        StoreError::Unreachable(_) | StoreError::Unusable(_) => unsaved(&error),
-        error => {
+    match registry.change_if(begins, changes).await {
+        Ok(()) => {
+            if let Some(change) = &mut trace.change {
+                change.outcome = Outcome::Success;
+            }
+            Ok(())
+        }
+        Err(error @ (StoreError::Unreachable(_) | StoreError::Unusable(_))) => Err(unsaved(&error)),
+        Err(error) => {
             trace.change = None;
-            match error {
+            Err(match error {
                 StoreError::Changed => changed(),
                 StoreError::Exists => conflict("somebody else has just registered the same; make a new one"),
                 error => unsaved(&error),
-            }
+            })
         }
-    })
+    }
 }
 
 /// Refuses a change because the store did not make it.
@@ -101,16 +112,48 @@ pub(super) fn no_random_bytes() -> Refusal {
 mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::state::epoch::Epoch;
     use crate::state::ledger::Clock;
+    use crate::state::redis::{RedisServers, Topology};
     use crate::state::registry::StoreConfig;
 
     fn record() -> ChangeRecord {
         let details = crate::audit::Change { scopes: Vec::new(), until: None, reason: None, drill: None };
         ChangeRecord { action: "client_secret_rotated", target: "acme acme-1".to_owned(), details }
+    }
+
+    /// A caller that leaves while the store is at work does not learn what became of its change, and the record does not claim to.
+    #[tokio::test]
+    async fn what_the_store_has_not_confirmed_is_no_success() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let config = StoreConfig::Embedded { folder: folder.path().to_owned() };
+        let registry = Registry::new(Some(config), Epoch::default(), Clock::starting(Instant::now()));
+        registry.open().await.unwrap();
+        let changes = vec![Change::Remove(crate::state::registry::entry::Kind::Client, "acme-1".to_owned())];
+        let mut trace = Trace::default();
+        {
+            let mut context = Context::from_waker(Waker::noop());
+            let mut at_work = pin!(change(&registry, || true, changes, record(), &mut trace, || conflict("changed")));
+            assert!(at_work.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(trace.change.unwrap().outcome, Outcome::Unknown);
+    }
+
+    /// A store on the network that is known to be away is not asked, and nothing is on record.
+    #[tokio::test]
+    async fn a_store_that_is_away_has_changed_nothing() {
+        let topology = Topology::Single("redis://127.0.0.1:1".into());
+        let servers = RedisServers { topology, ca: None };
+        let config = StoreConfig::Redis { servers, prefix: "bartizan".into(), timeout: Duration::from_millis(50) };
+        let registry = Registry::new(Some(config), Epoch::default(), Clock::starting(Instant::now()));
+        let mut trace = Trace::default();
+        let refused = change(&registry, || true, Vec::new(), record(), &mut trace, || conflict("changed")).await;
+        let refused = refused.unwrap_err();
+        assert!(refused.reason() == Reason::StoreUnavailable && refused.detail().contains("nothing was changed"));
+        assert!(trace.change.is_none());
     }
 
     /// A caller that leaves while it waits for its turn has changed nothing, and nothing is on record.
@@ -134,6 +177,7 @@ mod tests {
             }
             at_work.await.unwrap();
         }
-        assert!(first.change.is_some() && second.change.is_none());
+        assert!(second.change.is_none());
+        assert_eq!(first.change.unwrap().outcome, Outcome::Success);
     }
 }

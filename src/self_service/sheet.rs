@@ -28,10 +28,10 @@ pub(crate) fn sheet(
     invitation: &Invitation,
     base: Option<&str>,
 ) -> String {
-    let (scopes, credential) = (scopes(consumer, invitation), invitation.credential);
+    let (scopes, credential) = (scopes(consumer, invitation), &invitation.credential);
     let kind = if credential.is_client() { CredentialKind::Jwt } else { CredentialKind::ApiKey };
     let reader = Reader { consumer: consumer.name(), scopes: &scopes, kind, place: None };
-    let steps = Steps::new(policy, config, credential, base);
+    let steps = Steps::new(policy, config, credential.clone(), base);
     let (me, docs) = (config.path_of(SelfEndpoint::Me), config.path_of(SelfEndpoint::Docs));
     let (claims, answer) = steps.claim();
     let name = code(consumer.name());
@@ -47,7 +47,10 @@ pub(crate) fn sheet(
         let _ = write!(sheet, "Claim it, and use what you get, from these networks only: {networks}.\n\n");
     }
     claims.iter().for_each(|claim| step(&mut sheet, &claim.words, &claim.command));
-    let _ = write!(sheet, "{answer} If the code was claimed already, and not by you, tell us at once.\n\n");
+    let _ = write!(
+        sheet,
+        "{answer} If the answer gets lost, ask us for a new code. If the code was claimed already, and not by you, tell us at once.\n\n"
+    );
     if let Some((token, script)) = steps.token() {
         sheet.push_str("## Getting a token\n\n");
         if let Some(script) = script {

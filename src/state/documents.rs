@@ -1,8 +1,8 @@
-//! Documents that are made for callers, kept for as long as their policy is in force. They are bounded in bytes, and those that are not
-//! asked for make room.
+//! Documents that are made for callers, kept while their policy is in force. They are bounded in bytes, and those that are not asked for
+//! make room.
 
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use ahash::RandomState;
 use bytes::Bytes;
@@ -30,9 +30,19 @@ impl Weighter<DocumentKey, Bytes> for ByteWeigher {
 
 type Kept = Cache<DocumentKey, Bytes, ByteWeigher, RandomState, DefaultLifecycle<DocumentKey, Bytes>>;
 
-/// The documents of a policy. Nothing is allocated before there is one.
+/// The documents of a policy.
 #[derive(Default)]
-pub(crate) struct Documents(OnceLock<Mutex<Kept>>);
+pub(crate) struct Documents(Mutex<State>);
+
+#[derive(Default)]
+enum State {
+    /// Nothing is allocated before there is one.
+    #[default]
+    Empty,
+    Kept(Box<Kept>),
+    /// Another policy is in force: nothing is kept for the requests that still have this one.
+    Retired,
+}
 
 impl fmt::Debug for Documents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,18 +53,27 @@ impl fmt::Debug for Documents {
 impl Documents {
     /// The document with this key, which is made if it is not there. Several requests may make it at the same time.
     pub(crate) fn get_or_make(&self, key: DocumentKey, make: impl FnOnce() -> Bytes) -> Bytes {
-        if let Some(kept) = self.0.get()
-            && let Some(known) = kept.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+        let state = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Kept(kept) = &mut *state()
+            && let Some(known) = kept.get(&key)
         {
             return known.clone();
         }
         let made = make();
-        let kept = self.0.get_or_init(|| {
-            let state = RandomState::new();
-            Mutex::new(Cache::with(ESTIMATED, CAPACITY, ByteWeigher, state, DefaultLifecycle::default()))
-        });
-        kept.lock().unwrap_or_else(PoisonError::into_inner).insert(key, made.clone());
+        let mut state = state();
+        if matches!(*state, State::Empty) {
+            let (hasher, lifecycle) = (RandomState::new(), DefaultLifecycle::default());
+            *state = State::Kept(Box::new(Cache::with(ESTIMATED, CAPACITY, ByteWeigher, hasher, lifecycle)));
+        }
+        if let State::Kept(kept) = &mut *state {
+            kept.insert(key, made.clone());
+        }
         made
+    }
+
+    /// Forgets all of them, and keeps none any more: a policy may live on for as long as a request that began with it.
+    pub(crate) fn retire(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Retired;
     }
 }
 
@@ -80,7 +99,15 @@ mod tests {
         for key in 0..1000 {
             get(key, 100_000);
         }
-        let kept = documents.0.get().unwrap().lock().unwrap();
-        assert!(kept.weight() <= CAPACITY && kept.len() > 100, "{} in {}", kept.weight(), kept.len());
+        {
+            let state = documents.0.lock().unwrap();
+            let State::Kept(kept) = &*state else { panic!("nothing is kept") };
+            assert!(kept.weight() <= CAPACITY && kept.len() > 100, "{} in {}", kept.weight(), kept.len());
+        }
+        // Those of a policy that was replaced are made, and not kept.
+        documents.retire();
+        let made = [0, 1].map(|_| documents.get_or_make(DocumentKey::default(), || Bytes::from_static(b"made")));
+        assert_eq!(made, ["made", "made"]);
+        assert!(matches!(*documents.0.lock().unwrap(), State::Retired));
     }
 }

@@ -77,7 +77,8 @@ async fn answer_client(
 ) -> Result<Box<Answer>, Refusal> {
     let credentials = credentials::of(service.request.headers, form)?;
     let (auth, issuer) = (&service.in_force.auth, &service.config.issuer);
-    let client = auth.client_by_any(service.request, &credentials.readings(), issuer, &mut trace.refused).await?;
+    let (holder, unusual) = (&mut trace.holder, &mut trace.unusual);
+    let client = auth.client_by_any(service.request, &credentials.readings(), issuer, holder, unusual).await?;
     trace.caller = Some(client.caller(&service.in_force.auth, Vec::new()));
     match endpoint {
         OwnEndpoint::Revoke => lookup::revoke(service, &client, form).await,

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::self_service::{CLAIM, claim, invite, operates, proxy_text};
-use crate::support::client::{Answer, Client};
+use crate::support::client::{Answer, Client, operator};
 use crate::support::issuer::{Key, Token, now};
 use crate::support::proxy::ADMIN_TOKEN;
 use crate::support::redis::Server;
@@ -230,6 +230,58 @@ fn a_secret_replaces_only_itself() {
     assert_eq!(said(late, "bartizan.consumer"), "acme", "{late:#?}");
 }
 
+/// A thief replaces the secret, and then its own, so that nobody sees the theft: that is seen all the same, by the owner and by operators.
+#[test]
+fn a_secret_that_was_replaced_twice_still_says_so_when_it_is_used() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    let (id, secret) = claimed(&proxy, "acme", json!({}));
+    let mut thief = client(&proxy);
+    let mut last = secret.clone();
+    for _ in 0..2 {
+        let next = rotates(&mut thief, (&id, &last), r#"{"overlap": "0s"}"#).is(201).json();
+        last = text(&next, "client_secret");
+    }
+    let mut owner = client(&proxy);
+    for _ in 0..2 {
+        let late = asks(&mut owner, (&id, &secret)).is(401);
+        assert!(late.text().contains("was replaced at") && late.text().contains("at once"), "{}", late.text());
+    }
+    assert!(rotates(&mut owner, (&id, &secret), "").refused(401, "invalid_client").text().contains("was replaced at"));
+    token(asks(&mut thief, (&id, &last)));
+    let metrics = operator(&proxy).get("/metrics").send().text();
+    assert!(metrics.contains("bartizan_alerts_total{action=\"replaced_secret_used\"} 1\n"), "{metrics}");
+    let records = proxy.done();
+    let alerts: Vec<_> = records.iter().filter(|record| said(record, "event.kind") == "alert").collect();
+    assert_eq!(alerts.len(), 1, "one an hour: {alerts:#?}");
+    for (name, value) in [
+        ("event.action", json!("replaced_secret_used")),
+        ("bartizan.consumer", json!("acme")),
+        ("bartizan.credential.id", json!(id)),
+        ("client.ip", json!("127.0.0.1")),
+    ] {
+        assert_eq!(*said(alerts[0], name), value, "{name}: {:#}", alerts[0]);
+    }
+}
+
+/// What is remembered of secrets that were replaced has a bound, and it is not the oldest that is forgotten.
+#[test]
+fn a_secret_is_not_replaced_any_number_of_times() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    let (id, secret) = claimed(&proxy, "acme", json!({}));
+    let mut partner = client(&proxy);
+    let mut last = secret.clone();
+    for _ in 0..19 {
+        last = text(&rotates(&mut partner, (&id, &last), r#"{"overlap": "0s"}"#).is(201).json(), "client_secret");
+    }
+    let refused = rotates(&mut partner, (&id, &last), r#"{"overlap": "0s"}"#).refused(409, "conflict");
+    assert!(refused.text().contains("20 secrets"), "{}", refused.text());
+    token(asks(&mut partner, (&id, &last)));
+    assert!(asks(&mut partner, (&id, &secret)).is(401).text().contains("was replaced at"));
+    proxy.done();
+}
+
 /// RFC 7523: the partner sends a public key, and signs what it asks for tokens with.
 #[test]
 fn a_partner_brings_its_own_key() {
@@ -314,16 +366,22 @@ fn a_partner_brings_its_own_certificate() {
             "not accepted",
         ),
         (json!({"certificate": expired.certificate}), 422, "schema_violation", "not accepted"),
-        (json!({"certificate": bank.certificate}), 409, "conflict", "used here already"),
+        // That it has the key is shown by the handshake: a certificate is no secret.
+        (json!({"certificate": own.certificate}), 422, "schema_violation", "connect with the certificate"),
+        (json!({"certificate": bank.certificate}), 422, "schema_violation", "connect with the certificate"),
         (json!({"certificate": "x".repeat(17_000)}), 413, "body_too_large", ""),
     ] {
         let refused = claims_with(&mut plain(), &code, &more).refused(status, said).text();
         assert!(refused.contains(detail), "{detail}: {refused}");
     }
-    let made = claims_with(&mut plain(), &code, &json!({"certificate": own.certificate})).is(201).json();
+    let showing = |certified: &certificates::Certified| client(&proxy).tls(authority.client_showing(certified));
+    let other = claims_with(&mut showing(&bank), &code, &json!({"certificate": own.certificate}));
+    assert!(other.refused(422, "schema_violation").text().contains("connect with the certificate"));
+    let of_bank = claims_with(&mut showing(&bank), &code, &json!({"certificate": bank.certificate}));
+    assert!(of_bank.refused(409, "conflict").text().contains("used here already"));
+    let made = claims_with(&mut showing(&own), &code, &json!({"certificate": own.certificate})).is(201).json();
     let id = text(&made, "client_id");
     assert!(made["expires"].is_string(), "it ends with the certificate: {made}");
-    let showing = |certified: &certificates::Certified| client(&proxy).tls(authority.client_showing(certified));
     let form = [("grant_type", "client_credentials"), ("client_id", &*id)];
     let bearer = token(sends(&mut showing(&own), "/oauth/token", &[], &form));
     showing(&own).get("/orders").bearer(&*bearer).send().is(200);
@@ -334,9 +392,9 @@ fn a_partner_brings_its_own_certificate() {
     assert!(metadata["token_endpoint_auth_methods_supported"].to_string().contains("self_signed_tls_client_auth"));
     // One certificate, one consumer; its next client may have the same, and a revoked one is nobody's.
     let (_, of_bank) = invite(&proxy, "bank", json!({"credential": "certificate"}));
-    claims_with(&mut plain(), &of_bank, &json!({"certificate": own.certificate})).refused(409, "conflict");
+    claims_with(&mut showing(&own), &of_bank, &json!({"certificate": own.certificate})).refused(409, "conflict");
     let (_, second) = invite(&proxy, "acme", json!({"credential": "certificate"}));
-    let next = claims_with(&mut plain(), &second, &json!({"certificate": own.certificate})).is(201).json();
+    let next = claims_with(&mut showing(&own), &second, &json!({"certificate": own.certificate})).is(201).json();
     let next = text(&next, "client_id");
     token(sends(&mut showing(&own), "/oauth/token", &[], &[form[0], ("client_id", &*next)]));
     let (_, second) = invite(&proxy, "acme", json!({"credential": "certificate"}));
@@ -344,7 +402,7 @@ fn a_partner_brings_its_own_certificate() {
     let thumbprint: String = other.thumbprint().iter().map(|byte| format!("{byte:02x}")).collect();
     operates(&proxy, "POST", "/v1/revocations", json!({"certificate": format!("sha256:{thumbprint}")}), 201);
     let revoked =
-        claims_with(&mut plain(), &second, &json!({"certificate": other.certificate})).refused(409, "conflict");
+        claims_with(&mut showing(&other), &second, &json!({"certificate": other.certificate})).refused(409, "conflict");
     assert!(revoked.text().contains("was revoked"), "{}", revoked.text());
     // Neither is one that is older than what was revoked of its consumer: it would be refused from the start.
     let before = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
@@ -352,7 +410,7 @@ fn a_partner_brings_its_own_certificate() {
     operates(&proxy, "POST", "/v1/revocations", all, 201);
     let older = authority.vouches_for(10, &["acme.test"]);
     let revoked =
-        claims_with(&mut plain(), &second, &json!({"certificate": older.certificate})).refused(409, "conflict");
+        claims_with(&mut showing(&older), &second, &json!({"certificate": older.certificate})).refused(409, "conflict");
     assert!(revoked.text().contains("was revoked"), "{}", revoked.text());
     assert_eq!(operates(&proxy, "GET", &format!("/v1/clients/{next}"), Value::Null, 200)["state"], "revoked");
     sends(&mut showing(&own), "/oauth/token", &[], &[form[0], ("client_id", &*next)]).is(401);

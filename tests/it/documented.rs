@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::support::authority;
+use crate::support::{authority, upstream};
 
 /// What a help text shows and this test does not run, and why. Its arguments are parsed all the same.
 const HELP_EXCEPTIONS: [(&str, &str); 15] = [
@@ -225,11 +225,14 @@ fn copy(from: &Path, to: &Path, ports: &dyn Fn(&str) -> String) {
     }
 }
 
-/// The statuses that comments behind calls promise, and those that were answered.
+/// The statuses that comments behind calls promise, or on the line above, and those that were answered.
 fn statuses(script: &str, said: &str) -> (Vec<String>, Vec<String>) {
-    let calls = script.lines().filter(|line| line.contains("curl -i ") || line.starts_with("call "));
-    let promised = calls.map(|line| {
-        let comment = line.rsplit_once("# ").map_or("", |(_, comment)| comment.trim_start_matches("also "));
+    let before = std::iter::once("").chain(script.lines());
+    let calls = before.zip(script.lines());
+    let calls = calls.filter(|(_, line)| line.contains("curl -i ") || line.starts_with("call "));
+    let promised = calls.map(|(before, line)| {
+        let behind = line.rsplit_once(" # ").map(|(_, comment)| comment);
+        let comment = behind.or_else(|| before.strip_prefix("# ")).unwrap_or_default().trim_start_matches("also ");
         comment.chars().take_while(char::is_ascii_digit).collect()
     });
     let answers = said.split("HTTP/").skip(1).filter(|rest| rest.starts_with("1.") || rest.starts_with("2 "));
@@ -281,7 +284,14 @@ fn every_command_of_a_readme_runs() {
                 listeners.push((listener, port));
             }
         }
-        let free: Vec<_> = listeners.into_iter().map(|(_, port)| port).collect();
+        // The API of the reader, which the README tells nobody to start.
+        let api = (example.is_none() && text.contains("http://127.0.0.1:9000")).then(|| upstream().start());
+        let own = api.as_ref().map(|api| api.url().rsplit(':').next().unwrap().to_owned());
+        let port = |(written, (_, free)): (&&str, (TcpListener, String))| match (*written, &own) {
+            ("9000", Some(port)) => port.clone(),
+            _ => free,
+        };
+        let free: Vec<_> = written.iter().zip(listeners).map(port).collect();
         let ports =
             |text: &str| written.iter().zip(&free).fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
         let folder = tempfile::tempdir().unwrap();
@@ -300,6 +310,31 @@ fn every_command_of_a_readme_runs() {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     let unused = README_EXCEPTIONS.iter().zip(&used).find(|(_, used)| !used.get());
     assert!(unused.is_none(), "no README shows this any more: {unused:?}");
+}
+
+/// An interactive zsh does not know comments: `curl` would send what is before one to the hosts that its words name.
+pub fn sends_what_is_before_a_comment(line: &str) -> bool {
+    let (command, _) = line.split_once(" # ").unwrap_or_default();
+    let has_credential = ["$", " -u ", " --user ", "--cert "].iter().any(|part| command.contains(part));
+    has_credential && !line.trim_start().starts_with('#')
+}
+
+#[test]
+fn no_command_with_a_credential_has_a_comment_behind_it() {
+    assert!(sends_what_is_before_a_comment("curl -H \"X-API-Key: $KEY\" http://127.0.0.1/ # 200"));
+    assert!(sends_what_is_before_a_comment("curl -u id:secret http://127.0.0.1/   # 200"));
+    assert!(!sends_what_is_before_a_comment("# 200, with $KEY # and so on"));
+    assert!(!sends_what_is_before_a_comment("curl http://127.0.0.1/ # 401"));
+    let found: Vec<String> = readmes()
+        .into_iter()
+        .flat_map(|(readme, _)| {
+            let text = std::fs::read_to_string(&readme).unwrap();
+            let lines: Vec<String> = blocks(&text).flat_map(str::lines).map(str::to_owned).collect();
+            let wrong = lines.into_iter().filter(|line| sends_what_is_before_a_comment(line));
+            wrong.map(|line| format!("{}: {line}", readme.display())).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(found.is_empty(), "write the comment on the line above:\n{}", found.join("\n"));
 }
 
 #[test]

@@ -352,6 +352,9 @@ fn a_node_gives_its_own_checklist() {
         assert!(item(report, "keys")["findings"].to_string().contains(&endless), "{report:#}");
     }
     assert_eq!(looks(&proxy, ADMIN_TOKEN), given, "it is young");
+    let made = |name: &str| given[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let kept = made("again").duration_since(made("at")).as_secs();
+    assert!((29..=300).contains(&kept) && given["of_policy_before"] == false, "{kept}: {given:#}");
     asks(&proxy, "wrong").refused(401, "invalid_token");
 
     // Another policy has another checklist, and one that cannot be read has none.
@@ -370,7 +373,9 @@ fn a_node_gives_its_own_checklist() {
     std::fs::write(&before, format!("{text}\nmore: 1\n")).unwrap();
     let refused = asks(&proxy, ADMIN_TOKEN).refused(409, "conflict").text();
     assert!(refused.contains("the policy file has errors: ") && refused.contains("policy.yaml:"), "{refused}");
+    // Somebody is at work on the file: an error is not given again for half a minute.
     std::fs::write(&before, text).unwrap();
+    eventually("the file that was mended has a checklist", || (asks(&proxy, ADMIN_TOKEN).status == 200).then_some(()));
     proxy.reload_to(|policy| policy);
     let records = proxy.done();
     let reads = records.iter().filter(|record| record["url"]["path"] == "/v1/launch-check").count();

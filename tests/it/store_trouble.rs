@@ -6,6 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::self_service::{claim, invite};
 use crate::support::client::operator;
 use crate::support::issuer::Issuer;
 use crate::support::proxy::ADMIN_TOKEN;
@@ -58,6 +59,32 @@ fn a_disk_that_is_full_for_a_while_stops_changes_for_that_while_and_nothing_else
         client(&proxy).get("/x").bearer(token(jti)).send().refused(401, "revoked");
     }
     proxy.done();
+}
+
+/// A claim that the store could not write is not on record as one that was made, and the code is good when it can.
+#[test]
+fn a_claim_on_a_full_disk_is_no_success() {
+    if !has("prlimit") {
+        return skipped("there is no prlimit");
+    }
+    let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
+    let policy = keeping(store.path(), &upstream, &issuer).with("self_service: { path: /.bartizan }");
+    let proxy = policy.after("trap '' XFSZ").start();
+    let limit = |size: &str| {
+        let limit =
+            Command::new("prlimit").args([&format!("--pid={}", proxy.id()), &format!("--fsize={size}:")]).status();
+        assert!(limit.unwrap().success());
+    };
+    let (_, code) = invite(&proxy, "acme", Value::Null);
+    // Room for the record, and for no page of the store.
+    limit("12288");
+    claim(&mut client(&proxy), &code).refused(503, "store_unavailable");
+    limit("unlimited");
+    claim(&mut client(&proxy), &code).is(201);
+    let records = proxy.done();
+    let claims = records.iter().filter(|record| said(record, "event.action") == "invitation_claimed");
+    let claims: Vec<_> = claims.map(|record| [said(record, "event.outcome"), said(record, "event.type")]).collect();
+    assert_eq!(claims, [[&json!("unknown"), &json!(["info"])], [&json!("success"), &json!(["access", "allowed"])]]);
 }
 
 /// Runs `check` on a policy, and returns its exit code and what it says.

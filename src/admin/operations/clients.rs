@@ -3,15 +3,26 @@
 use serde_json::Value;
 
 use super::known::nearest;
+use super::page::Row;
 use super::{Completed, Operation, Result, conflict, details, missing, view};
 use crate::refusal::Refusal;
 use crate::state::registry::entry::Kind;
 
 impl Operation<'_> {
-    pub(super) fn clients(&self, consumer: Option<&str>) -> Vec<Value> {
-        let all = view::clients(&self.in_force.auth, self.now);
-        let of = |one: &Value| consumer.is_none_or(|name| one.get("consumer").and_then(Value::as_str) == Some(name));
-        all.into_iter().filter(of).collect()
+    pub(super) fn clients(&self, consumer: Option<&str>) -> Result<Completed> {
+        let (page, registry) = (self.page()?, self.registry());
+        let listed = self.policy().auth().clients.values();
+        let listed = listed.filter(|one| consumer.is_none_or(|name| **one.consumer.name() == *name));
+        let made = match consumer {
+            Some(name) => registry.clients_of(name),
+            None => registry.some_clients(page.part()),
+        };
+        let listed = listed.map(|one| (&*one.id, Row::Listed(one)));
+        let all = listed.chain(made.iter().map(|one| (&*one.id, Row::Made(one))));
+        Ok(page.show(all, |one| match one {
+            Row::Listed(one) => view::client(one, None, registry, self.now),
+            Row::Made(one) => view::made_client(one, registry, self.now),
+        }))
     }
 
     pub(super) fn client(&self, id: &str) -> Result<Value> {

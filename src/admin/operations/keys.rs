@@ -6,8 +6,9 @@ use std::sync::Arc;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::page::Row;
 use super::{Completed, Operation, Result, conflict, details, input, sha256, store_error, text, view};
 use crate::audit::Change as Details;
 use crate::refusal::{Reason, Refusal, Stage};
@@ -22,19 +23,33 @@ const OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl Operation<'_> {
     pub(super) async fn keys(&self, consumer: Option<&str>) -> Result<Completed> {
-        self.registry().refresh_uses().await.map_err(|error| store_error(&error))?;
-        let all = view::keys(self.policy(), self.registry(), self.now);
-        let of = |key: &Value| consumer.is_none_or(|name| key.get("consumer").and_then(Value::as_str) == Some(name));
-        self.list(all.into_iter().filter(of).collect(), "id")
+        let (page, policy, registry) = (self.page()?, self.policy(), self.registry());
+        let listed = policy.auth().keys.listed();
+        let listed = listed.filter(|one| consumer.is_none_or(|name| **one.consumer.name() == *name));
+        let made = match consumer {
+            Some(name) => registry.keys_of(name),
+            None => registry.some_keys(page.part()),
+        };
+        let listed = listed.map(|one| (&*one.id, Row::Listed(one)));
+        let (shown, next) = page.take(listed.chain(made.iter().map(|one| (&*one.id, Row::Made(one)))));
+        let ids: Vec<Box<str>> = shown.iter().map(|(id, _)| (*id).into()).collect();
+        registry.refresh_uses(&ids).await.map_err(|error| store_error(&error))?;
+        let shown = shown.into_iter().map(|(_, one)| match one {
+            Row::Listed(one) => view::listed_key(one, policy, registry, self.now),
+            Row::Made(one) => view::made(one, policy, registry, self.now),
+        });
+        Ok(Completed::shown(json!({"items": shown.collect::<Vec<_>>(), "next": next})))
     }
 
     pub(super) fn key(&self, id: &str) -> Result<Value> {
-        let all = view::keys(self.policy(), self.registry(), self.now);
-        let found = all.into_iter().find(|key| key.get("id").and_then(Value::as_str) == Some(id));
-        found.ok_or_else(|| self.missing_key(id))
+        let (policy, registry) = (self.policy(), self.registry());
+        let listed = policy.auth().keys.listed().find(|one| *one.id == *id);
+        let listed = listed.map(|one| view::listed_key(one, policy, registry, self.now));
+        let made = || registry.key_by_id(id).map(|one| view::made(&one, policy, registry, self.now));
+        listed.or_else(made).ok_or_else(|| self.missing_key(id))
     }
 
-    fn is_listed_key(&self, id: &str) -> bool {
+    pub(super) fn is_listed_key(&self, id: &str) -> bool {
         self.policy().auth().keys.listed().any(|key| *key.id == *id)
     }
 

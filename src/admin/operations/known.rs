@@ -3,21 +3,21 @@
 //! A name that nothing has is most likely a typing mistake, and "done" would leave a leaked credential in use. So it is
 //! refused, with the nearest name; `force` accepts what is not known here yet.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Operation, Result, input, missing, view};
 use crate::policy::Access;
 use crate::policy::diagnostic::did_you_mean;
 use crate::refusal::Refusal;
+use crate::stages::auth::api_key::Key as Listed;
 use crate::stages::auth::attributes::Values as Attributes;
 use crate::stages::auth::claims::OWN_ISSUER;
+use crate::stages::auth::client;
 use crate::stages::mask::Mask;
 use crate::stages::scope::ownership::Condition;
+use crate::state::registry::entry::{Client, Key};
 use crate::state::registry::revocation_key::RevocationTarget;
 
 impl Operation<'_> {
@@ -59,48 +59,72 @@ impl Operation<'_> {
     }
 
     /// Returns what a revocation hits, as far as it is known here: the API keys that were accepted, and their last use; and the clients
-    /// of the token service that were.
+    /// of the token service that were. It is asked for in an emergency, so it looks at nothing else.
     pub(super) async fn hit(&self, target: &RevocationTarget) -> Option<Value> {
-        let text = |one: &Value, name: &str| one.get(name).and_then(Value::as_str).map(str::to_owned);
-        let is = |one: &Value, member: &str, name: &str| one.get(member).and_then(Value::as_str) == Some(name);
-        // Which keys, and which clients.
-        let hits = |one: &Value, is_key: bool| match target {
-            RevocationTarget::Consumer(name) => is(one, "consumer", name),
-            RevocationTarget::Key(id) => is_key && is(one, "id", id),
-            RevocationTarget::Subject { issuer, subject } => {
-                !is_key && **issuer == *OWN_ISSUER && is(one, "id", subject)
+        let (auth, registry) = (self.policy().auth(), self.registry());
+        let (keys, clients) = match target {
+            RevocationTarget::Consumer(name) => {
+                let listed = auth.keys.listed().filter(|key| **key.consumer.name() == **name);
+                let made = registry.keys_of(name);
+                let keys = listed.map(|key| self.listed_hit(key)).chain(made.iter().map(|key| self.made_hit(key)));
+                let listed = auth.clients.values().filter(|client| **client.consumer.name() == **name);
+                let good = listed.filter(|client| client.state(registry, self.now) == "active").count();
+                let made = registry.clients_of(name);
+                (keys.collect(), good + made.iter().filter(|one| self.is_good(one)).count())
             }
-            _ => false,
-        };
-        match target {
-            RevocationTarget::Key(_) | RevocationTarget::Consumer(_) => {}
-            RevocationTarget::Subject { issuer, .. } if **issuer == *OWN_ISSUER => {}
+            RevocationTarget::Key(id) => {
+                let listed = auth.keys.listed().filter(|key| key.id == *id).map(|key| self.listed_hit(key));
+                let made = registry.key_by_id(id);
+                (listed.chain(made.iter().map(|key| self.made_hit(key))).collect::<Vec<_>>(), 0)
+            }
+            RevocationTarget::Subject { issuer, subject } if **issuer == *OWN_ISSUER => {
+                let listed = auth.clients.get(subject).filter(|client| client.state(registry, self.now) == "active");
+                let made = registry.client(subject).filter(|one| self.is_good(one));
+                (Vec::new(), usize::from(listed.is_some()) + usize::from(made.is_some()))
+            }
             _ => return None,
-        }
-        // If the uses on other nodes are not known, those on this one are reported.
-        let _ = self.registry().refresh_uses().await;
-        let keys = view::keys(self.policy(), self.registry(), self.now);
-        let hit: Vec<&Value> = keys.iter().filter(|key| hits(key, true)).collect();
-        let active = hit.iter().filter(|key| is(key, "state", "active")).count();
-        let uses = hit.iter().filter_map(|key| text(key, "last_used")?.parse::<Timestamp>().ok());
-        // What was put in the place of a leaked key may have been put there by somebody who had it, and so on.
-        let mut next = match target {
-            RevocationTarget::Key(_) => hit.first().and_then(|key| text(key, "replaced_by")),
-            _ => None,
         };
-        let (mut seen, mut successors) = (HashSet::new(), Vec::new());
+        // If the uses on other nodes are not known, those on this one are reported.
+        let ids: Vec<Box<str>> = keys.iter().map(|(id, _)| id.clone()).collect();
+        let _ = registry.refresh_uses(&ids).await;
+        let uses = ids.iter().filter_map(|id| registry.usage(id).last()).map(|last| last.at);
+        let active = keys.iter().filter(|(_, state)| *state == "active").count();
+        let successors = match target {
+            RevocationTarget::Key(id) => self.successors(id),
+            _ => Vec::new(),
+        };
+        Some(json!({
+            "active_keys": active, "active_clients": clients, "last_used": uses.max(), "successors": successors,
+        }))
+    }
+
+    /// The id of a key, and whether it is good.
+    fn listed_hit(&self, key: &Listed) -> (Box<str>, &'static str) {
+        (key.id.clone(), key.state(self.policy().auth().keys.max_age(), self.registry(), self.now))
+    }
+
+    fn made_hit(&self, key: &Key) -> (Box<str>, &'static str) {
+        (key.id.clone(), view::state_of(key, self.policy(), self.registry(), self.now))
+    }
+
+    fn is_good(&self, client: &Client) -> bool {
+        !client::has_ended(client, self.registry(), self.now)
+    }
+
+    /// The good keys in the place of this one: what was put there in place of a leaked key may have been put there by somebody who had
+    /// it, and so on.
+    fn successors(&self, id: &str) -> Vec<Box<str>> {
+        let next_of = |id: &str| self.registry().key_by_id(id).and_then(|key| key.replaced_by.clone());
+        let (mut seen, mut found) = (HashSet::new(), Vec::new());
+        let mut next = next_of(id);
         while let Some(id) = next.take().filter(|id| seen.insert(id.clone())) {
-            let Some(key) = keys.iter().find(|key| text(key, "id").as_ref() == Some(&id)) else { break };
-            next = text(key, "replaced_by");
-            if text(key, "state").as_deref() == Some("active") {
-                successors.push(id);
+            let Some(key) = self.registry().key_by_id(&id) else { break };
+            next = key.replaced_by.clone();
+            if self.made_hit(&key).1 == "active" {
+                found.push(id);
             }
         }
-        let clients = view::clients(&self.in_force.auth, self.now);
-        let clients = clients.iter().filter(|one| hits(one, false) && is(one, "state", "active"));
-        Some(json!({
-            "active_keys": active, "active_clients": clients.count(), "last_used": uses.max(), "successors": successors,
-        }))
+        found
     }
 
     /// Refuses a request for a consumer that does not exist.
@@ -118,25 +142,35 @@ impl Operation<'_> {
     }
 
     fn unknown_consumer(&self, name: &str) -> Option<String> {
-        let (listed, added) = (self.directory().listed(), self.registry().consumers());
-        let known = || listed.keys().map(|name| &**name).chain(added.iter().map(|one| &*one.name));
         // `ISSUER:ID` is a caller that is not listed.
         let is_unlisted = name.split_once(':').is_some_and(|(issuer, id)| self.has_issuer(issuer) && !id.is_empty());
-        let is_known = is_unlisted || known().any(|known| known == name);
-        (!is_known).then(|| unknown("there is no consumer with this name", name, known()))
+        let listed = self.directory().listed();
+        if is_unlisted || listed.contains_key(name) || self.registry().consumer(name).is_some() {
+            return None;
+        }
+        let added = self.registry().consumers();
+        let known = listed.keys().map(|name| &**name).chain(added.iter().map(|one| &*one.name));
+        Some(unknown("there is no consumer with this name", name, known))
     }
 
     fn unknown_key(&self, id: &str) -> Option<String> {
+        if self.registry().key_by_id(id).is_some() || self.is_listed_key(id) {
+            return None;
+        }
         let (listed, made) = (&self.policy().auth().keys, self.registry().keys());
-        let known: Vec<&str> = listed.listed().map(|key| &*key.id).chain(made.iter().map(|key| &*key.id)).collect();
-        (!known.contains(&id)).then(|| unknown("there is no key with this id", id, known))
+        let known = listed.listed().map(|key| &*key.id).chain(made.iter().map(|key| &*key.id));
+        Some(unknown("there is no key with this id", id, known))
     }
 
     fn unknown_client(&self, id: &str) -> Option<String> {
-        let (listed, made) = (&self.policy().auth().clients, self.registry().clients());
-        let known: Vec<&str> = listed.keys().map(|id| &**id).chain(made.iter().map(|client| &*client.id)).collect();
         let is_of_exchange = id.split_once(':').is_some_and(|(issuer, _)| self.has_issuer(issuer));
-        (!is_of_exchange && !known.contains(&id)).then(|| unknown("there is no client with this id", id, known))
+        let listed = &self.policy().auth().clients;
+        if is_of_exchange || listed.contains_key(id) || self.registry().client(id).is_some() {
+            return None;
+        }
+        let made = self.registry().clients();
+        let known = listed.keys().map(|id| &**id).chain(made.iter().map(|client| &*client.id));
+        Some(unknown("there is no client with this id", id, known))
     }
 
     fn known_scopes(&self) -> BTreeSet<&str> {

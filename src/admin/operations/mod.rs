@@ -26,6 +26,7 @@ mod drills;
 mod invitations;
 mod keys;
 mod known;
+mod page;
 mod removal;
 mod revocations;
 mod signing_keys;
@@ -104,7 +105,7 @@ impl Operation<'_> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let (action, parameters) = endpoints::find_action(self.method, &segments).ok_or_else(nowhere)?;
         match (action, parameters.as_slice()) {
-            (Action::ListConsumers, _) => self.list(self.consumers(), "name"),
+            (Action::ListConsumers, _) => self.consumers(),
             (Action::AddConsumer, _) => self.add_consumer().await,
             (Action::GetConsumer, [name]) => self.consumer(name).map(Completed::shown),
             (Action::PutConsumer, [name]) => self.put_consumer(name, input::read(self.body)?, true).await,
@@ -133,16 +134,16 @@ impl Operation<'_> {
                 self.remove(Kind::Key, (*id).to_owned(), "key_removed", &target).await
             }
             (Action::RotateKey, [id]) => self.rotate(id).await,
-            (Action::ListClients, _) => self.list(self.clients(None), "id"),
-            (Action::ListConsumerClients, [name]) => self.list(self.clients(Some(name)), "id"),
+            (Action::ListClients, _) => self.clients(None),
+            (Action::ListConsumerClients, [name]) => self.clients(Some(name)),
             (Action::GetClient, [id]) => self.client(id).map(Completed::shown),
             (Action::RemoveClient, [id]) => self.remove_client(id).await,
-            (Action::ListInvitations, _) => self.list(self.invitations(None), "id"),
-            (Action::ListConsumerInvitations, [name]) => self.list(self.invitations(Some(name)), "id"),
+            (Action::ListInvitations, _) => self.invitations(None),
+            (Action::ListConsumerInvitations, [name]) => self.invitations(Some(name)),
             (Action::Invite, [name]) => self.invite(name).await,
             (Action::WithdrawInvitation, [id]) => self.withdraw(id).await,
-            (Action::ListGrants, _) => self.list(self.grants(None), "id"),
-            (Action::ListConsumerGrants, [name]) => self.list(self.grants(Some(name)), "id"),
+            (Action::ListGrants, _) => self.grants(None),
+            (Action::ListConsumerGrants, [name]) => self.grants(Some(name)),
             (Action::Grant, [name]) => self.grant(name, &self.fresh_id()).await,
             (Action::PutGrant, [name, id]) => self.grant(name, id).await,
             (Action::EndGrant, [name, id]) => {
@@ -155,8 +156,9 @@ impl Operation<'_> {
                 Ok(removed.with(details))
             }
             (Action::ListSuspensions, _) => {
-                let all = self.registry().suspensions();
-                self.list(all.iter().map(|one| view::suspension(one)).collect(), "consumer")
+                let page = self.page()?;
+                let all = self.registry().some_suspensions(page.part());
+                Ok(page.show(all.iter().map(|one| (&*one.consumer, one)), |one| view::suspension(one)))
             }
             (Action::ListRevocations, _) => self.revocations().await,
             (Action::Revoke, _) => self.revoke().await,
@@ -203,36 +205,6 @@ impl Operation<'_> {
         Ok(Completed::changed(StatusCode::OK, json!({"removed": true}), action, target))
     }
 
-    /// One page of items that are in memory.
-    fn list(&self, items: Vec<Value>, id: &str) -> Result<Completed> {
-        let (limit, after) = self.page()?;
-        let id_of = |item: &Value| item.get(id).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let behind = items.into_iter().filter(|item| after.as_ref().is_none_or(|after| id_of(item) > *after));
-        let mut page: Vec<Value> = behind.take(limit + 1).collect();
-        let more = page.len() > limit;
-        page.truncate(limit);
-        let next = page.last().filter(|_| more).map(id_of);
-        Ok(Completed::shown(json!({"items": page, "next": next})))
-    }
-
-    fn page(&self) -> Result<(usize, Option<String>)> {
-        let (mut limit, mut after) = (100, None);
-        for pair in self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decode_str(value).decode_utf8().map_err(|_| wrong_query("the query is not UTF-8"))?;
-            match name {
-                "limit" => {
-                    let number = value.parse().ok().filter(|number| (1..=1000).contains(number));
-                    limit =
-                        number.ok_or_else(|| wrong_query("`limit` in the query must be a number from 1 to 1000"))?;
-                }
-                "after" => after = Some(value.into_owned()),
-                _ => return Err(wrong_query("the query has an unknown parameter; use `limit` or `after`")),
-            }
-        }
-        Ok((limit, after))
-    }
-
     /// An id that sorts by time.
     fn fresh_id(&self) -> String {
         uuid::Uuid::now_v7().to_string()
@@ -240,14 +212,20 @@ impl Operation<'_> {
 
     // --- consumers ---
 
-    fn consumers(&self) -> Vec<Value> {
-        let listed = self.directory().listed();
-        let added = self.registry().consumers();
-        let added = added.iter().filter(|one| !listed.contains_key(&one.name));
-        let mut all: Vec<Value> = added.map(|one| view::added(one, self.registry())).collect();
-        all.extend(listed.values().map(|one| view::listed(self.policy(), one, self.registry())));
-        all.sort_by_key(|one| one.get("name").and_then(Value::as_str).unwrap_or_default().to_owned());
-        all
+    fn consumers(&self) -> Result<Completed> {
+        let (names, next) = self.consumer_names()?;
+        // One that has gone meanwhile is left out.
+        let items: Vec<Value> = names.iter().filter_map(|name| self.consumer(name).ok()).collect();
+        Ok(Completed::shown(json!({"items": items, "next": next})))
+    }
+
+    /// One page of the names of all consumers, and the last one if there are more.
+    fn consumer_names(&self) -> Result<(Vec<Box<str>>, Option<String>)> {
+        let (page, listed) = (self.page()?, self.directory().listed());
+        let added = self.registry().some_consumers(page.part(), |one| !listed.contains_key(&one.name));
+        let names = listed.keys().map(|name| &**name).chain(added.iter().map(|one| &*one.name));
+        let (names, next) = page.take(names.map(|name| (name, ())));
+        Ok((names.into_iter().map(|(name, ())| name.into()).collect(), next))
     }
 
     fn consumer(&self, name: &str) -> Result<Value> {
@@ -372,12 +350,10 @@ impl Operation<'_> {
 
     // --- grants ---
 
-    fn grants(&self, consumer: Option<&str>) -> Vec<Value> {
+    fn grants(&self, consumer: Option<&str>) -> Result<Completed> {
         let all = self.registry().grants();
         let wanted = all.iter().filter(|one| consumer.is_none_or(|name| *one.consumer == *name));
-        let mut shown: Vec<Value> = wanted.map(|one| view::grant(one)).collect();
-        shown.sort_by_key(|one| one.get("id").and_then(Value::as_str).unwrap_or_default().to_owned());
-        shown
+        Ok(self.page()?.show(wanted.map(|one| (&*one.id, one)), |one| view::grant(one)))
     }
 
     async fn grant(&self, name: &str, id: &str) -> Result<Completed> {

@@ -4,6 +4,7 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::page::Page;
 use super::{Completed, Operation, Result, details, input, missing, sha256, store_error, text, view};
 use crate::stages::auth::token;
 use crate::state::registry::entry::{Change, Entry, Kind, Revocation, hex};
@@ -14,7 +15,7 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 impl Operation<'_> {
     pub(super) async fn revocations(&self) -> Result<Completed> {
-        let (limit, after) = self.page()?;
+        let Page { limit, after } = self.page()?;
         let found = self.registry().page(Kind::Revocation, after, limit + 1).await;
         let found = found.map_err(|error| store_error(&error))?;
         let next = if found.len() > limit { found.get(limit - 1).map(Entry::id) } else { None };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Completed, Operation, Result, conflict, input, missing, text};
 use crate::audit::Change as Details;
 use crate::refusal::{Reason, Refusal, Stage};
-use crate::state::registry::entry::SigningKey;
+use crate::state::registry::entry::{SigningKey, signing_key_id};
 use crate::state::signing::{self, Signing};
 
 impl Operation<'_> {
@@ -18,7 +18,8 @@ impl Operation<'_> {
     pub(super) fn signing_keys(&self) -> Result<Completed> {
         self.signing()?;
         let keys = self.registry().signing_keys();
-        self.list(keys.iter().map(|key| self.signing_key(key)).collect(), "id")
+        let keys: Vec<_> = keys.into_iter().map(|key| (signing_key_id(key.number), key)).collect();
+        Ok(self.page()?.show(keys.iter().map(|(id, key)| (&**id, key)), |key| self.signing_key(key)))
     }
 
     /// Makes the next key.
@@ -50,7 +51,7 @@ impl Operation<'_> {
             "retired"
         };
         json!({
-            "id": crate::state::registry::entry::signing_key_id(key.number), "kid": key.kid, "algorithm": key.algorithm,
+            "id": signing_key_id(key.number), "kid": key.kid, "algorithm": key.algorithm,
             "state": state, "active": key.active, "until": key.until, "created": key.created, "created_by": key.created_by,
         })
     }

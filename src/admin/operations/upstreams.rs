@@ -36,7 +36,9 @@ impl Operation<'_> {
     /// All addresses of all servers.
     pub(super) fn upstreams(&self) -> Result<Completed> {
         let now = self.in_force.ledger.tick(Instant::now());
-        self.list(self.addresses().iter().map(|(id, one)| one.view(id, now)).collect(), "id")
+        let all = self.addresses();
+        let entries = all.iter().map(|(id, one)| (&**id, (id, one)));
+        Ok(self.page()?.show(entries, |(id, one)| one.view(id, now)))
     }
 
     /// Takes a server, or one of its addresses, out of use, or into use again.

@@ -35,21 +35,21 @@ impl Operation<'_> {
 
     /// What consumers have used, page by page.
     pub(super) async fn usages(&self) -> Result<Completed> {
-        let mut page = self.list(self.consumers(), "name")?;
-        let items = page.body.get_mut("items").and_then(Value::as_array_mut);
+        let (names, next) = self.consumer_names()?;
         let all = async {
-            for item in items.into_iter().flatten() {
-                let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
-                // One that has gone meanwhile has used nothing.
+            let mut items = Vec::with_capacity(names.len());
+            for name in &names {
+                // One that has gone meanwhile is left out.
                 if let Ok(consumer) = self.counted_consumer(name) {
-                    *item = self.usage_of(&self.counted(&consumer)).await?;
+                    items.push(self.usage_of(&self.counted(&consumer)).await?);
                 }
             }
-            Ok(())
+            Ok(items)
         };
         let answered = tokio::time::timeout(WHOLE_PAGE, all).await;
-        answered.unwrap_or_else(|_| Err(unavailable("it did not answer in time about so many consumers")))?;
-        Ok(page)
+        let items =
+            answered.unwrap_or_else(|_| Err(unavailable("it did not answer in time about so many consumers")))?;
+        Ok(Completed::shown(json!({"items": items, "next": next})))
     }
 
     /// Resets the usage of a consumer.

@@ -31,6 +31,9 @@ pub(crate) const NEW_NETWORK: &str = "new_network";
 /// `event.action` of an alert that an API key was used that was not for a long time.
 pub(crate) const UNUSED_KEY_USED: &str = "unused_key_used";
 
+/// `event.action` of an alert that a client secret was used that was replaced and has ended: one of its users may be a thief.
+pub(crate) const REPLACED_SECRET_USED: &str = "replaced_secret_used";
+
 /// `event.action` of an alert that a caller lacks the scopes for many routes that it has tried.
 pub(crate) const SCOPES_PROBED: &str = "scopes_probed";
 
@@ -38,7 +41,8 @@ pub(crate) const SCOPES_PROBED: &str = "scopes_probed";
 pub(crate) const KEY_ROTATION_FAILED: &str = "key_rotation_failed";
 
 /// `event.action` of all alerts.
-pub(crate) const ALERTS: [&str; 5] = [QUOTA_USED, NEW_NETWORK, UNUSED_KEY_USED, SCOPES_PROBED, KEY_ROTATION_FAILED];
+pub(crate) const ALERTS: [&str; 6] =
+    [QUOTA_USED, NEW_NETWORK, UNUSED_KEY_USED, REPLACED_SECRET_USED, SCOPES_PROBED, KEY_ROTATION_FAILED];
 
 /// Everything that is recorded about one request, borrowed while the line is formatted.
 ///
@@ -298,4 +302,6 @@ pub(crate) enum Outcome {
     Success,
     /// It was refused, or something failed.
     Failure,
+    /// Whether a change was made is not known: the store did not confirm it.
+    Unknown,
 }

@@ -11,8 +11,9 @@ mod write;
 pub(super) use self::clock::Clock;
 pub(crate) use self::fields::{
     ALERTS, CLIENT_DISCONNECTED, CLIENT_STALLED, Change, ChangeRecord, CredentialFacts, DrillFacts,
-    KEY_ROTATION_FAILED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REQUEST, REVOCATION_DRILL_FAILED,
-    REVOCATION_DRILLED, Record, SCOPES_PROBED, SignalFacts, UNUSED_KEY_USED, UpstreamFields, WEBSOCKET_OPENED,
+    KEY_ROTATION_FAILED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REPLACED_SECRET_USED, REQUEST,
+    REVOCATION_DRILL_FAILED, REVOCATION_DRILLED, Record, SCOPES_PROBED, SignalFacts, UNUSED_KEY_USED, UpstreamFields,
+    WEBSOCKET_OPENED,
 };
 pub(super) use self::mark::{
     CHAIN_STARTED, CHECKPOINT, CheckpointFacts, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED,

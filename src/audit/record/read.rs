@@ -69,9 +69,11 @@ impl Fields<'_> {
 
 /// Describes the decision: which stage made it, and why.
 fn verdict(record: &Fields<'_>) -> (String, Style) {
-    let failed = record.0.pointer("/event/outcome").is_some_and(|outcome| outcome == "failure");
+    let outcome = record.0.pointer("/event/outcome").and_then(Value::as_str);
+    let failed = outcome == Some("failure");
     let (stage, reason) = (record.text("/bartizan/stage"), record.text("/event/reason"));
     let (mut words, colour) = match (failed, stage, reason) {
+        (_, None, None) if outcome == Some("unknown") => ("outcome unknown".to_owned(), AnsiColor::Yellow),
         (_, None, None) => ("allowed".to_owned(), AnsiColor::Green),
         // Only reported.
         (false, _, reason) => (format!("allowed: {}", reason.unwrap_or_default()), AnsiColor::Yellow),
@@ -226,6 +228,10 @@ mod tests {
                 "  failed: upstream_timeout  ",
             ),
             (Record { action: "key revoked", ..sample() }, "  key revoked: allowed  "),
+            (
+                Record { action: "key_rotated", outcome: Outcome::Unknown, ..sample() },
+                "  key_rotated: outcome unknown  ",
+            ),
             (
                 Record { reason: Some("schema_violation"), stage: Some("schema"), violations: &two, ..failed.clone() },
                 "refused by schema: schema_violation at /a and 1 more  ",

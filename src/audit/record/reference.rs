@@ -78,11 +78,11 @@ pub(crate) const FIELDS: [(&str, &str); 84] = [
     ("bartizan.previous", "`event.hash` of the line before it in its stream"),
     ("event.kind", "`event`, or `alert` for what somebody should look at"),
     ("event.category", "`api` and `web`, also `authentication` or `configuration`; `process` of the record itself"),
-    ("event.outcome", "`success` or `failure`"),
+    ("event.outcome", "`success` or `failure`; `unknown` of a change by a caller that the store did not confirm"),
     ("event.type", "`access` with `allowed`, `denied` or `error`; otherwise `info`"),
     (
         "event.action",
-        "`request`; what an operator did: `admin_read`, `operator_refused`, `revocation_drilled`, `revocation_drill_failed`, a change; what a caller changed for itself: `invitation_claimed`, `key_rotated`, `client_secret_rotated`; an alert: `quota_used`, `new_network`, `unused_key_used`, `scopes_probed`, `key_rotation_failed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
+        "`request`; what an operator did: `admin_read`, `operator_refused`, `revocation_drilled`, `revocation_drill_failed`, a change; what a caller changed for itself: `invitation_claimed`, `key_rotated`, `client_secret_rotated`; an alert: `quota_used`, `new_network`, `unused_key_used`, `replaced_secret_used`, `scopes_probed`, `key_rotation_failed`; or of the record itself: `chain_started`, `records_dropped`, `checkpoint`",
     ),
     (
         "event.reason",

@@ -143,9 +143,10 @@ fn event(line: &mut Line<'_>, record: &Record<'_>) {
     line.raw(match record.outcome {
         Outcome::Success => ",\"outcome\":\"success\"",
         Outcome::Failure => ",\"outcome\":\"failure\"",
+        Outcome::Unknown => ",\"outcome\":\"unknown\"",
     });
     line.raw(match (record.reason, record.stage) {
-        _ if is_alert => ",\"type\":[\"info\"]",
+        _ if is_alert || record.outcome == Outcome::Unknown => ",\"type\":[\"info\"]",
         // Admitted, though the upstream's response may be an error.
         (None, None) => ",\"type\":[\"access\",\"allowed\"]",
         // Not refused by a stage: the client disconnected or stalled, or forwarding failed.

@@ -12,6 +12,7 @@ use crate::proxy::upstream::{Pools, UpstreamLimit};
 use crate::runtime::InForce;
 use crate::stages::auth::cache::TokenCache;
 use crate::stages::auth::forwarded_certificate::VerifiedChains;
+use crate::stages::replaced_secrets::ReplacedSecrets;
 use crate::stages::scope_probes::ScopeProbes;
 use crate::state::endpoint::Endpoints;
 use crate::state::epoch::Epoch;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) upstreams: UpstreamLimit,
     /// Notices callers that try what they may not do.
     pub(crate) scope_probes: ScopeProbes,
+    pub(crate) replaced_secrets: ReplacedSecrets,
 }
 
 /// One worker's view of what is in force.

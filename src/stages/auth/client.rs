@@ -88,22 +88,13 @@ impl Client {
     pub(crate) fn state(&self, registry: &Registry, now: Timestamp) -> &'static str {
         let keys = self.revocation_keys();
         let is_revoked = |issued: Option<Timestamp>| registry.is_revoked(&keys, issued.map(Timestamp::as_second), now);
-        let has_ended = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
-        // Each secret is decided by itself, and the client is as good as the best of them.
-        let (revoked, ended) = match &self.credential {
+        match &self.credential {
             ClientCredential::Secrets(secrets) => {
-                let mut left = secrets.iter().filter(|secret| !has_ended(secret.expires)).peekable();
-                let is_over = left.peek().is_none();
-                let newest = secrets.last().and_then(|secret| secret.created);
-                (if is_over { is_revoked(newest) } else { left.all(|secret| is_revoked(secret.created)) }, is_over)
+                let secrets = secrets.iter().map(|secret| (secret.created, secret.expires));
+                state_of_secrets(secrets, self.expires, is_revoked, now)
             }
             // Of a client of the policy, only a request says when what it shows was issued: an assertion is of that moment.
-            _ => (is_revoked(self.issued.or(Some(now))), false),
-        };
-        match (revoked, ended || has_ended(self.expires)) {
-            (true, _) => "revoked",
-            (false, true) => "expired",
-            (false, false) => "active",
+            _ => state_of_one(self.issued.or(Some(now)), self.expires, is_revoked, now),
         }
     }
 
@@ -154,15 +145,68 @@ impl Client {
     }
 }
 
-/// Whether a client that was made at run time has expired or was revoked, so that nobody uses its key or certificate.
+/// Whether a client that was made at run time is not good any more, so that nobody uses its key or certificate: see [`Client::state`].
 pub(crate) fn has_ended(stored: &entry::Client, registry: &Registry, now: Timestamp) -> bool {
     let certificate = match &stored.credential {
         entry::ClientCredential::Certificate(thumbprint) => Some(thumbprint),
         _ => None,
     };
     let keys = revocation_keys(&stored.id, &stored.consumer, certificate);
-    let issued = stored.issued.unwrap_or(stored.created).as_second();
-    stored.end().is_some_and(|end| end <= now) || registry.is_revoked(&keys, Some(issued), now)
+    let is_revoked = |issued: Option<Timestamp>| registry.is_revoked(&keys, issued.map(Timestamp::as_second), now);
+    let state = match &stored.credential {
+        entry::ClientCredential::Secrets(secrets) => {
+            let secrets = secrets.iter().map(|secret| (Some(secret.created), secret.expires));
+            state_of_secrets(secrets, stored.end(), is_revoked, now)
+        }
+        // Nobody can authenticate as the client.
+        entry::ClientCredential::Later(_) => return true,
+        entry::ClientCredential::Key(_) | entry::ClientCredential::Certificate(_) => {
+            state_of_one(Some(stored.issued.unwrap_or(stored.created)), stored.end(), is_revoked, now)
+        }
+    };
+    state != "active"
+}
+
+/// Decides about a client with secrets, by when each was created and when it ends, the newest last; and by its own end. Each secret is
+/// decided by itself, and the client is as good as the best of them.
+fn state_of_secrets(
+    secrets: impl Iterator<Item = (Option<Timestamp>, Option<Timestamp>)>,
+    end: Option<Timestamp>,
+    is_revoked: impl Fn(Option<Timestamp>) -> bool,
+    now: Timestamp,
+) -> &'static str {
+    let (mut newest, mut is_over, mut all_revoked) = (None, true, true);
+    for (created, expires) in secrets {
+        newest = created;
+        if !has_passed(expires, now) {
+            is_over = false;
+            all_revoked &= is_revoked(created);
+        }
+    }
+    let revoked = if is_over { is_revoked(newest) } else { all_revoked };
+    named(revoked, is_over || has_passed(end, now))
+}
+
+/// Decides about a client with a key or a certificate of its own, issued then.
+fn state_of_one(
+    issued: Option<Timestamp>,
+    end: Option<Timestamp>,
+    is_revoked: impl Fn(Option<Timestamp>) -> bool,
+    now: Timestamp,
+) -> &'static str {
+    named(is_revoked(issued), has_passed(end, now))
+}
+
+fn has_passed(end: Option<Timestamp>, now: Timestamp) -> bool {
+    end.is_some_and(|end| end <= now)
+}
+
+fn named(revoked: bool, expired: bool) -> &'static str {
+    match (revoked, expired) {
+        (true, _) => "revoked",
+        (false, true) => "expired",
+        (false, false) => "active",
+    }
 }
 
 fn revocation_keys(id: &str, consumer: &str, certificate: Option<&Digest>) -> Vec<RevocationKey> {
@@ -218,4 +262,74 @@ pub(crate) enum Presented<'a> {
     },
     /// By the certificate of its connection, if it has one.
     Id(&'a str),
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::state::epoch::Epoch;
+    use crate::state::ledger::Clock;
+    use crate::state::registry::entry::{Change, Entry, Revocation};
+    use crate::state::registry::revocation_key::RevocationTarget;
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours)
+    }
+
+    /// Whether a client is listed as good, and whether its place is free for another, is one decision.
+    #[test]
+    fn what_is_said_of_a_client_is_what_is_decided_by() {
+        let secrets = |all: &[(i64, Option<i64>)]| {
+            let secret = |&(created, end): &(i64, Option<i64>)| {
+                let expires = end.map(at);
+                entry::ClientSecret { sha256: Digest::default(), created: at(created), expires }
+            };
+            entry::ClientCredential::Secrets(all.iter().map(secret).collect())
+        };
+        let certificate = || entry::ClientCredential::Certificate(Digest::default());
+        let later = || entry::ClientCredential::Later(serde_json::json!({"passkey": 1}));
+        // What was issued before the hour 5 is revoked, and it is the hour 10.
+        for (credential, created, issued, expires, expected) in [
+            (secrets(&[(6, None)]), 6, None, None, "active"),
+            (secrets(&[(1, None)]), 1, None, None, "revoked"),
+            (secrets(&[(1, Some(11)), (6, None)]), 1, None, None, "active"),
+            (secrets(&[(1, Some(11)), (6, Some(10))]), 1, None, None, "revoked"),
+            (secrets(&[(1, Some(9)), (6, Some(10))]), 1, None, None, "expired"),
+            (secrets(&[(1, Some(9)), (2, Some(10))]), 1, None, None, "revoked"),
+            (secrets(&[(6, None)]), 6, None, Some(10), "expired"),
+            (certificate(), 6, None, None, "active"),
+            (certificate(), 6, Some(1), None, "revoked"),
+            (certificate(), 1, Some(6), None, "active"),
+            (certificate(), 6, None, Some(10), "expired"),
+            (later(), 6, None, None, "revoked"),
+        ] {
+            let registry = Registry::new(None, Epoch::default(), Clock::starting(std::time::Instant::now()));
+            registry.learn(Change::Put(Entry::Revocation(Revocation {
+                target: RevocationTarget::Consumer("acme".into()),
+                issued_before: Some(at(5)),
+                expires: None,
+                reason: None,
+                created: at(9),
+                created_by: "admin".into(),
+            })));
+            let stored = entry::Client {
+                id: "acme-1".into(),
+                consumer: "acme".into(),
+                credential,
+                scopes: None,
+                from: None,
+                expires: expires.map(at),
+                issued: issued.map(at),
+                note: None,
+                created: at(created),
+                created_by: "admin".into(),
+            };
+            let consumer = Arc::new(Consumer::new("acme", Vec::new(), None, None));
+            let shown = Client::of_registry(&stored, consumer).state(&registry, at(10));
+            let ended = has_ended(&stored, &registry, at(10));
+            assert_eq!((shown, ended), (expected, expected != "active"), "{:?}", stored.credential);
+        }
+    }
 }

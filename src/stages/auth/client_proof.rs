@@ -17,6 +17,7 @@ use super::token::{Presented as PresentedToken, Token};
 use super::{Authentication, certificate, failed_attempts, standing};
 use crate::exchange::Request;
 use crate::refusal::{Reason, Refusal};
+use crate::state::registry::UnusualUse;
 use crate::state::registry::entry::{Digest, hex};
 
 /// Longest lifetime of an assertion, in seconds.
@@ -78,7 +79,7 @@ impl Authentication {
     }
 
     /// Authenticates a client that has presented itself in one of these ways: the first that is right counts. `holder` is the client that
-    /// is refused although what it has shown is right: for the record.
+    /// is refused although what it has shown is right or was: for the record. So is what is `unusual` about that.
     ///
     /// # Errors
     /// See [`Self::client`].
@@ -88,10 +89,11 @@ impl Authentication {
         presented: &[Presented<'_>],
         issuer: &str,
         holder: &mut Option<Arc<Caller>>,
+        unusual: &mut Option<UnusualUse>,
     ) -> Result<KnownClient, Refusal> {
         let mut refused = None;
         for presented in presented {
-            match self.client(request, *presented, issuer, holder).await {
+            match self.client(request, *presented, issuer, holder, unusual).await {
                 Err(refusal) if refusal.reason() == Reason::InvalidClient => refused = refused.or(Some(refusal)),
                 decided => return decided,
             }
@@ -116,10 +118,11 @@ impl Authentication {
         presented: Presented<'_>,
         issuer: &str,
         holder: &mut Option<Arc<Caller>>,
+        unusual: &mut Option<UnusualUse>,
     ) -> Result<KnownClient, Refusal> {
         self.store_available()?;
         let known = match presented {
-            Presented::Secret { id, secret } => self.by_secret(id, secret, request.now(), holder)?,
+            Presented::Secret { id, secret } => self.by_secret(id, secret, request.now(), holder, unusual)?,
             Presented::Assertion { id, assertion } => self.by_assertion(id, assertion, issuer, request.now()).await?,
             Presented::Id(id) => self.by_own_certificate(id, request)?,
         };
@@ -141,6 +144,7 @@ impl Authentication {
         secret: &str,
         now: Timestamp,
         holder: &mut Option<Arc<Caller>>,
+        unusual: &mut Option<UnusualUse>,
     ) -> Result<KnownClient, Refusal> {
         let sent = digest(&SHA256, secret.as_bytes());
         let unknown = || wrong("the client is unknown, or its secret is wrong");
@@ -158,6 +162,7 @@ impl Authentication {
             return Ok(known);
         }
         *holder = Some(known.caller(self, Vec::new()));
+        *unusual = next.map(UnusualUse::Replaced);
         Err(match next {
             // A thief may have replaced the secret.
             Some(at) => refuse(

@@ -58,7 +58,11 @@ impl Authentication {
         let now = request.now();
         match invitation.state(now) {
             "open" => {}
-            "claimed" => return Err(ended("it was claimed before; if that was not you, tell the API's owner at once")),
+            "claimed" => {
+                let detail = "it was claimed before; if you did and the answer got lost, ask the API's owner for a new one; if that was not you, \
+                              tell the owner at once";
+                return Err(ended(detail));
+            }
             "withdrawn" => return Err(ended("it was withdrawn; ask the API's owner")),
             _ => return Err(ended("it has expired; ask for a new one")),
         }

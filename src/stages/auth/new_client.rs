@@ -1,6 +1,7 @@
 //! Decides whether what a partner sends of a new client of the token service is good: its public key, or its certificate.
 //!
-//! Neither is secret, and neither proves anything yet: the client proves to have what belongs to it with every request for a token.
+//! Neither is secret. The client proves to have what belongs to it with every request for a token, and to have the key of a certificate
+//! also when it sends that: otherwise somebody could take the certificate of another consumer before that one does.
 
 use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
@@ -12,7 +13,7 @@ use super::client::{self, ClientCredential};
 use super::client_key;
 use super::key_set::KeySet;
 use super::{Authentication, certificate};
-use crate::exchange::ClientCertificate;
+use crate::exchange::{ClientCertificate, Request};
 use crate::refusal::{Members, Reason, Refusal, Stage, Violation};
 use crate::state::registry::entry::{self, ClientKey, Digest};
 use crate::state::registry::revocation_key::RevocationKey;
@@ -57,8 +58,8 @@ impl Authentication {
         Ok(key)
     }
 
-    /// Whether a client has this key that has not ended, or tokens are signed with it here. Nodes that take the same key at the same moment do not see each
-    /// other's; each client is still known by its id, too.
+    /// Whether a good client has this key, or tokens are signed with it here. Nodes that take the same key at the same moment do not see
+    /// each other's; each client is still known by its id, too.
     pub(crate) fn has_client_key(&self, new: &NewKey, now: Timestamp) -> bool {
         let listed = self.rules.clients.values().any(|client| match &client.credential {
             ClientCredential::Keys(keys) => keys.shares_key(&new.set),
@@ -75,7 +76,8 @@ impl Authentication {
         listed || self.own_keys(now).shares_key(&new.set) || made()
     }
 
-    /// Reads the certificate of a new client of a consumer, with its chain: PEM, the client's own first.
+    /// Reads the certificate of a new client of a consumer, with its chain: PEM, the client's own first. The request must be sent with
+    /// it, too, as all that follow.
     ///
     /// # Errors
     /// No listener would accept it, it belongs to somebody else, or tokens would be refused with it from the start.
@@ -83,8 +85,9 @@ impl Authentication {
         &self,
         pem: &str,
         consumer: &Consumer,
-        now: Timestamp,
+        request: &Request<'_>,
     ) -> Result<NewCertificate, Refusal> {
+        let now = request.now();
         if pem.contains("PRIVATE KEY-----") {
             let detail = "you sent your private key, so it is no longer private; get a certificate for a new one";
             return Err(wrong("/certificate", detail));
@@ -95,6 +98,11 @@ impl Authentication {
             .filter(|chain| !chain.is_empty())
             .ok_or_else(|| wrong("/certificate", "send a certificate in PEM, and the intermediate ones after it"))?;
         let shown = self.accepted(&chain, now)?;
+        if request.certificate().is_none_or(|own| own.thumbprint != shown.thumbprint) {
+            let detail = "connect with the certificate that you send, and its key: that shows that they are yours; it needs an address of \
+                          this API that takes client certificates";
+            return Err(wrong("/certificate", detail));
+        }
         if self.has_client_certificate(&shown.thumbprint, consumer.name(), now) {
             return Err(known("a client of another consumer has the certificate"));
         }

@@ -19,6 +19,8 @@ pub(crate) struct Limit {
     id: LimitId,
     name: Box<str>,
     policy_item: HeaderValue,
+    /// What it allows, in words; and that with its name.
+    allowance: Box<str>,
     words: Box<str>,
     kind: Kind,
 }
@@ -51,11 +53,13 @@ impl Limit {
     ) -> Result<Self, String> {
         let rate = Rate::new(count, per, burst)?;
         let (burst, seconds) = (rate.burst(), rate.window().as_nanos().div_ceil(1_000_000_000).max(1));
+        let allowance = format!("{count} per {per:?}, {burst} at once");
         Ok(Self {
             id,
             name: name.into(),
             policy_item: header(format!(r#""{name}";q={burst};w={seconds}"#))?,
-            words: format!("the limit `{name}` allows {count} per {per:?}, {burst} at once").into(),
+            words: format!("the limit `{name}` allows {allowance}").into(),
+            allowance: allowance.into(),
             kind: Kind::Rate(rate),
         })
     }
@@ -64,11 +68,13 @@ impl Limit {
     pub(crate) fn quota(id: LimitId, name: &str, quota: Quota) -> Result<Self, String> {
         let (count, every) = (quota.count(), quota.every());
         let window = every.seconds().map(|seconds| format!(";w={seconds}")).unwrap_or_default();
+        let allowance = format!("{count} per {} ({})", every.as_str(), quota.zone());
         Ok(Self {
             id,
             name: name.into(),
             policy_item: header(format!(r#""{name}";q={count}{window}"#))?,
-            words: format!("the quota `{name}` allows {count} per {} ({})", every.as_str(), quota.zone()).into(),
+            words: format!("the quota `{name}` allows {allowance}").into(),
+            allowance: allowance.into(),
             kind: Kind::Quota(quota),
         })
     }
@@ -86,6 +92,11 @@ impl Limit {
     /// What it allows, in words.
     pub(crate) fn words(&self) -> &str {
         &self.words
+    }
+
+    /// What it allows, in words, without its name: `5 per 1s, 10 at once`.
+    pub(crate) fn allowance(&self) -> &str {
+        &self.allowance
     }
 
     /// Whether it is a quota.

@@ -54,7 +54,7 @@ impl Client {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ClientCredential {
-    /// Secrets, the newest last: one, or two while a secret is replaced.
+    /// Secrets, the newest last, of which two are good at most: those that were replaced are remembered for a time.
     Secrets(Vec<ClientSecret>),
     /// The public key of the assertions that it signs.
     Key(ClientKey),

@@ -303,7 +303,7 @@ pub(crate) struct Invitation {
 }
 
 /// What an invitation can be claimed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum InvitedCredential {
     /// An API key.
@@ -314,14 +314,14 @@ pub(crate) enum InvitedCredential {
     PrivateKeyJwt,
     /// A client of the token service that connects with a certificate, which it sends (RFC 8705 §2).
     Certificate,
-    /// What a later version has written: it cannot be claimed here.
-    #[serde(other)]
-    Later,
+    /// What a later version has written: it cannot be claimed here, but it can be listed, withdrawn and removed.
+    #[serde(untagged)]
+    Later(serde_json::Value),
 }
 
 impl InvitedCredential {
     /// Whether it is a client of the token service.
-    pub(crate) fn is_client(self) -> bool {
+    pub(crate) fn is_client(&self) -> bool {
         matches!(self, Self::ClientSecret | Self::PrivateKeyJwt | Self::Certificate)
     }
 }
@@ -529,7 +529,7 @@ mod tests {
         let later = String::from_utf8(Entry::Invitation(open.clone()).encode()).unwrap();
         let later = later.replace("\"api_key\"", "\"passkey\"");
         let later = Entry::decode(Kind::Invitation, later.as_bytes()).unwrap();
-        let expected = Invitation { credential: InvitedCredential::Later, ..open.clone() };
+        let expected = Invitation { credential: InvitedCredential::Later("passkey".into()), ..open.clone() };
         assert_eq!(later, Entry::Invitation(expected), "a store may be read by an earlier version");
         for (invitation, now, state, ended) in [
             (&open, at(23), "open", false),
@@ -550,6 +550,14 @@ mod tests {
         let text = r#"{"id":"acme-1","consumer":"acme","credential":{"passkey":{"id":7}},"scopes":null,"expires":null,"note":null,"created":"1970-01-01T00:00:00Z","created_by":"admin"}"#;
         let client = Entry::decode(Kind::Client, text.as_bytes()).unwrap();
         assert_eq!(String::from_utf8(client.encode()).unwrap(), text);
+    }
+
+    /// A store changes and removes what is there only if it is what was read.
+    #[test]
+    fn an_invitation_of_a_later_version_is_written_as_it_is() {
+        let text = r#"{"id":"acme-1","consumer":"acme","plan":null,"credential":"passkey","sha256":"0000000000000000000000000000000000000000000000000000000000000000","scopes":null,"lifetime":null,"expires":"1970-01-01T00:00:00Z","claimed":null,"withdrawn":null,"note":null,"created":"1970-01-01T00:00:00Z","created_by":"admin"}"#;
+        let invitation = Entry::decode(Kind::Invitation, text.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(invitation.encode()).unwrap(), text);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Requests only read; only [`super::Registry`] makes changes. No lock is held for longer than one look-up or change.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
@@ -28,7 +29,9 @@ pub(super) struct Entries {
     below: HashMap<Box<str>, Vec<Box<str>>>,
     pub(super) keys: BTreeMap<Box<str>, Arc<Key>>,
     by_digest: HashMap<Digest, Arc<Key>, RandomState>,
+    key_ids: Owned,
     pub(super) clients: BTreeMap<Box<str>, Arc<Client>>,
+    client_ids: Owned,
     /// By consumer and id.
     pub(super) grants: BTreeMap<String, Arc<Grant>>,
     /// Ids of each consumer's grants.
@@ -37,6 +40,59 @@ pub(super) struct Entries {
     /// By id, which is in the order of their numbers.
     pub(super) signing_keys: BTreeMap<String, Arc<SigningKey>>,
     pub(super) invitations: BTreeMap<Box<str>, Arc<Invitation>>,
+    invitation_ids: Owned,
+}
+
+/// The sorted ids of what each consumer has of one kind.
+#[derive(Debug, Default)]
+struct Owned(HashMap<Box<str>, BTreeSet<Box<str>>, RandomState>);
+
+impl Owned {
+    fn add(&mut self, consumer: &str, id: &str) {
+        match self.0.get_mut(consumer) {
+            Some(ids) => ids.insert(id.into()),
+            None => self.0.insert(consumer.into(), BTreeSet::from([id.into()])).is_none(),
+        };
+    }
+
+    fn remove(&mut self, consumer: &str, id: &str) {
+        if let Some(ids) = self.0.get_mut(consumer) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.0.remove(consumer);
+            }
+        }
+    }
+
+    /// The entries of a consumer, by id.
+    fn of<'e, T>(
+        &'e self,
+        consumer: &str,
+        entries: &'e BTreeMap<Box<str>, Arc<T>>,
+    ) -> impl Iterator<Item = &'e Arc<T>> + use<'e, T> {
+        self.0.get(consumer).into_iter().flatten().filter_map(|id| entries.get(id))
+    }
+}
+
+/// The part of a sorted list that is wanted: so many entries behind this id.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) after: Option<&'a str>,
+    pub(crate) limit: usize,
+}
+
+impl Part<'_> {
+    /// Whether an entry with this id may be in it.
+    pub(crate) fn is_behind(&self, id: &str) -> bool {
+        self.after.is_none_or(|after| *id > *after)
+    }
+
+    /// It, of these entries that are wanted.
+    pub(super) fn of<T>(&self, entries: &BTreeMap<Box<str>, Arc<T>>, is_wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        let from = self.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = entries.range::<str, _>((from, Bound::Unbounded)).map(|(_, entry)| entry);
+        behind.filter(|entry| is_wanted(entry)).take(self.limit).cloned().collect()
+    }
 }
 
 impl Entries {
@@ -55,9 +111,11 @@ impl Entries {
             Entry::Key(key) => {
                 let key = Arc::new(key);
                 self.by_digest.insert(key.sha256, Arc::clone(&key));
+                self.key_ids.add(&key.consumer, &key.id);
                 self.keys.insert(key.id.clone(), key);
             }
             Entry::Client(client) => {
+                self.client_ids.add(&client.consumer, &client.id);
                 self.clients.insert(client.id.clone(), Arc::new(client));
             }
             Entry::Grant(grant) => {
@@ -73,10 +131,26 @@ impl Entries {
                 self.signing_keys.insert(signing_key_id(key.number), key);
             }
             Entry::Invitation(invitation) => {
+                self.invitation_ids.add(&invitation.consumer, &invitation.id);
                 self.invitations.insert(invitation.id.clone(), Arc::new(invitation));
             }
             Entry::Revocation(_) => {}
         }
+    }
+
+    /// The keys of a consumer, by id.
+    pub(super) fn keys_of(&self, consumer: &str) -> impl Iterator<Item = &Arc<Key>> {
+        self.key_ids.of(consumer, &self.keys)
+    }
+
+    /// The clients of a consumer, by id.
+    pub(super) fn clients_of(&self, consumer: &str) -> impl Iterator<Item = &Arc<Client>> {
+        self.client_ids.of(consumer, &self.clients)
+    }
+
+    /// The invitations of a consumer, by id.
+    pub(super) fn invitations_of(&self, consumer: &str) -> impl Iterator<Item = &Arc<Invitation>> {
+        self.invitation_ids.of(consumer, &self.invitations)
     }
 
     /// Returns all of them, by kind and id.
@@ -108,9 +182,14 @@ impl Entries {
             Kind::Key => {
                 if let Some(key) = self.keys.remove(id) {
                     self.by_digest.remove(&key.sha256);
+                    self.key_ids.remove(&key.consumer, id);
                 }
             }
-            Kind::Client => drop(self.clients.remove(id)),
+            Kind::Client => {
+                if let Some(client) = self.clients.remove(id) {
+                    self.client_ids.remove(&client.consumer, id);
+                }
+            }
             Kind::Grant => {
                 if let Some(grant) = self.grants.remove(id)
                     && let Some(ids) = self.granted.get_mut(&grant.consumer)
@@ -123,7 +202,11 @@ impl Entries {
             }
             Kind::Suspension => drop(self.suspensions.remove(id)),
             Kind::SigningKey => drop(self.signing_keys.remove(id)),
-            Kind::Invitation => drop(self.invitations.remove(id)),
+            Kind::Invitation => {
+                if let Some(invitation) = self.invitations.remove(id) {
+                    self.invitation_ids.remove(&invitation.consumer, id);
+                }
+            }
             Kind::Revocation => {}
         }
     }

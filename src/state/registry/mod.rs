@@ -3,7 +3,7 @@
 //!
 //! - `entry`: what is kept, with `client`; `family`: what is kept of refresh tokens, and read when one is used; `revocation_key`: what a
 //!   revocation names, and how it is recognised on a request; `digest`;
-//! - `memory`, `revoked`, `usage`: the working set, which requests consult; `pending_load`, `since`: how it is read anew;
+//! - `memory`, `revoked`, `usage`: the working set, which requests consult (`lists`: many entries of it at once); `pending_load`, `since`: how it is read anew;
 //! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes), with `store_config`,
 //!   `store_error` and `health`;
 //! - `single_use`: what only one request on one node may use, such as a DPoP proof.
@@ -19,6 +19,7 @@ pub(crate) mod entry;
 mod family;
 mod family_limit;
 mod health;
+mod lists;
 mod memory;
 mod pending_load;
 mod redis;
@@ -40,14 +41,12 @@ use tokio::sync::{SemaphorePermit, oneshot};
 
 use self::embedded::Embedded;
 pub(crate) use self::embedded::StoreFolder;
-use self::entry::{
-    Change, Client, Consumer, Digest, Entry, Grant, Identity, Invitation, Key, Kind, SigningKey, Suspension,
-};
+use self::entry::{Change, Client, Consumer, Digest, Entry, Identity, Invitation, Key, Kind, Suspension};
 pub(crate) use self::family::Family;
 use self::family_limit::FamilyLimit;
 pub(crate) use self::health::Health;
-pub(crate) use self::memory::ConsumerState;
 use self::memory::Memory;
+pub(crate) use self::memory::{ConsumerState, Part};
 use self::pending_load::PendingLoad;
 use self::redis::Redis;
 use self::revocation_key::RevocationKey;
@@ -314,34 +313,9 @@ impl Registry {
         self.memory.entries().keys.get(id).cloned()
     }
 
-    /// All API keys, by id.
-    pub(crate) fn keys(&self) -> Vec<Arc<Key>> {
-        self.memory.entries().keys.values().cloned().collect()
-    }
-
-    /// The API keys of a consumer, by id.
-    pub(crate) fn keys_of(&self, consumer: &str) -> Vec<Arc<Key>> {
-        self.memory.entries().keys.values().filter(|key| *key.consumer == *consumer).cloned().collect()
-    }
-
-    /// The API keys that are made on schedule, by id.
-    pub(crate) fn rotated_keys(&self) -> Vec<Arc<Key>> {
-        self.memory.entries().keys.values().filter(|key| key.rotation.is_some()).cloned().collect()
-    }
-
     /// The client of the token service with this id.
     pub(crate) fn client(&self, id: &str) -> Option<Arc<Client>> {
         self.memory.entries().clients.get(id).cloned()
-    }
-
-    /// All clients of the token service that were made at run time, by id.
-    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
-        self.memory.entries().clients.values().cloned().collect()
-    }
-
-    /// The clients of a consumer that were made at run time, by id.
-    pub(crate) fn clients_of(&self, consumer: &str) -> Vec<Arc<Client>> {
-        self.memory.entries().clients.values().filter(|client| *client.consumer == *consumer).cloned().collect()
     }
 
     /// Whether other nodes may have the same store.
@@ -354,11 +328,6 @@ impl Registry {
         self.memory.consumer(name)
     }
 
-    /// Returns all consumers created at run time, by name.
-    pub(crate) fn consumers(&self) -> Vec<Arc<Consumer>> {
-        self.memory.entries().consumers.values().cloned().collect()
-    }
-
     /// Returns the consumer created at run time that has this external identity.
     pub(crate) fn identified(&self, identity: &Identity) -> Option<Arc<Consumer>> {
         self.memory.identified(identity)
@@ -369,52 +338,14 @@ impl Registry {
         self.memory.certified_below(parent)
     }
 
-    /// All grants, by consumer and id.
-    pub(crate) fn grants(&self) -> Vec<Arc<Grant>> {
-        self.memory.entries().grants.values().cloned().collect()
-    }
-
-    /// All suspensions, by consumer.
-    pub(crate) fn suspensions(&self) -> Vec<Arc<Suspension>> {
-        self.memory.entries().suspensions.values().cloned().collect()
-    }
-
     /// The suspension of a consumer.
     pub(crate) fn suspension(&self, consumer: &str) -> Option<Arc<Suspension>> {
         self.memory.entries().suspensions.get(consumer).cloned()
     }
 
-    /// All signing keys, by number.
-    pub(crate) fn signing_keys(&self) -> Vec<Arc<SigningKey>> {
-        self.memory.entries().signing_keys.values().cloned().collect()
-    }
-
     /// The invitation with this id.
     pub(crate) fn invitation(&self, id: &str) -> Option<Arc<Invitation>> {
         self.memory.entries().invitations.get(id).cloned()
-    }
-
-    /// All invitations, by id; those that have ended are kept for a time.
-    pub(crate) fn invitations(&self) -> Vec<Arc<Invitation>> {
-        self.memory.entries().invitations.values().cloned().collect()
-    }
-
-    /// Returns the number of entries of each kind; expired ones count until they are swept.
-    pub(crate) fn counts(&self) -> [(Kind, usize); Kind::ALL.len()] {
-        let entries = self.memory.entries();
-        Kind::ALL.map(|kind| {
-            let count = match kind {
-                Kind::Consumer => entries.consumers.len(),
-                Kind::Key => entries.keys.len(),
-                Kind::Client => entries.clients.len(),
-                Kind::Grant => entries.grants.len(),
-                Kind::Suspension => entries.suspensions.len(),
-                Kind::Revocation => self.memory.revoked.len(),
-                Kind::SigningKey => entries.signing_keys.len(),
-                Kind::Invitation => entries.invitations.len(),
-            };
-            (kind, count)
-        })
     }
 
     /// Claims a single-use value; returns false if any node holds a claim on it that has not expired. Without a shared
@@ -463,11 +394,13 @@ impl Registry {
         self.counters.get()
     }
 
-    /// Loads when keys were last used on other nodes.
-    pub(crate) async fn refresh_uses(&self) -> Result<(), StoreError> {
-        if let Some(Store::Redis(store)) = self.store.get().map(|store| &**store) {
-            for (key, last) in store.uses().await? {
-                self.memory.learn_use(&key, last);
+    /// Loads when these keys were last used on other nodes.
+    pub(crate) async fn refresh_uses(&self, keys: &[Box<str>]) -> Result<(), StoreError> {
+        if let Some(Store::Redis(store)) = self.store.get().map(|store| &**store)
+            && !keys.is_empty()
+        {
+            for (key, last) in keys.iter().zip(store.uses(keys).await?) {
+                last.into_iter().for_each(|last| self.memory.learn_use(key, last));
             }
         }
         Ok(())

@@ -33,13 +33,15 @@ struct Places {
     networks: Vec<u64>,
 }
 
-/// What somebody should look at when a key is used.
+/// What somebody should look at when a credential is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnusualUse {
     /// It was used before, but never from this network, as far as is remembered.
     NewNetwork,
     /// It was not used since then, for at least 30 days.
     LongUnused(Timestamp),
+    /// It was replaced then, and has ended.
+    Replaced(Timestamp),
 }
 
 impl Usage {

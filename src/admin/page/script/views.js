@@ -358,7 +358,8 @@ function launchView(place, signal) {
     const order = Object.keys(KINDS);
     const sorted = [...report.items].sort((one, other) => order.indexOf(one.status) - order.indexOf(other.status));
     items.replaceChildren(...sorted.map(item));
-    about.replaceChildren(el("code", {}, report.file), ", looked at ", time(report.at));
+    about.replaceChildren(el("code", {}, report.file), ", looked at ", time(report.at), ", and again from ", time(report.again), " on");
+    problem.textContent = report.of_policy_before ? "The node has another policy in force since: look again then." : "";
   };
   const about = el("span", { class: "quiet" });
   const load = async () => {
@@ -366,7 +367,6 @@ function launchView(place, signal) {
     try {
       const report = await api("GET", "/v1/launch-check");
       if (signal.aborted) return;
-      problem.textContent = "";
       show(report);
     } catch (error) {
       if (signal.aborted) return;

@@ -1,7 +1,9 @@
 //! Alerts about a request: what somebody should look at.
 
 use super::{RecordGuard, credential_of};
-use crate::audit::{LimitFacts, NEW_NETWORK, QUOTA_USED, Record, SCOPES_PROBED, SignalFacts, UNUSED_KEY_USED};
+use crate::audit::{
+    LimitFacts, NEW_NETWORK, QUOTA_USED, REPLACED_SECRET_USED, Record, SCOPES_PROBED, SignalFacts, UNUSED_KEY_USED,
+};
 use crate::exchange::RequestId;
 use crate::stages::auth::Caller;
 use crate::stages::rate_limit::Alert;
@@ -22,9 +24,9 @@ impl RecordGuard {
         self.record_alert(QUOTA_USED, caller, Some(limit), SignalFacts::default());
     }
 
-    /// Records that the key of this request is used in an unusual way.
+    /// Records that the credential of this request is used in an unusual way.
     pub(super) fn record_unusual_use(&self, unusual: UnusualUse) {
-        let Some(caller) = self.trace.caller.as_deref() else { return };
+        let Some(caller) = self.trace.caller.as_deref().or(self.trace.holder.as_deref()) else { return };
         let (consumer, key) = (&**caller.consumer(), caller.credential().1);
         let (action, last_used) = match unusual {
             UnusualUse::NewNetwork => {
@@ -34,6 +36,14 @@ impl RecordGuard {
             UnusualUse::LongUnused(last) => {
                 tracing::warn!(consumer, key, %last, "an API key is used that was not used for at least 30 days");
                 (UNUSED_KEY_USED, Some(last))
+            }
+            UnusualUse::Replaced(at) => {
+                let client = key.unwrap_or_default();
+                if !self.worker.shared.replaced_secrets.note(client, self.exchange.at) {
+                    return;
+                }
+                tracing::warn!(consumer, client, %at, from = %self.exchange.client, "a client secret is used that was replaced");
+                (REPLACED_SECRET_USED, None)
             }
         };
         self.record_alert(action, caller, None, SignalFacts { last_used, ..SignalFacts::default() });

@@ -323,7 +323,7 @@ impl RecordGuard {
         let id = if opens { RequestId::new(self.exchange.at) } else { self.exchange.id };
         let caller = self.trace.caller.as_deref();
         // The holder of a credential that is refused is recorded, too: after a leak, operators look for exactly that.
-        let holder = caller.or(self.trace.refused.as_deref());
+        let holder = caller.or(self.trace.holder.as_deref());
         let refusal = if let State::Refused(refusal) = &self.state { Some(refusal) } else { None };
         let reason = match &self.state {
             _ if opens => None,

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 pub(super) use self::families::Families;
 use self::follower::Follower;
 use self::key_names::KeyNames;
-use self::stream::{KEPT, Position, decode, failed, read_uses};
+use self::stream::{KEPT, Position, decode, failed};
 use super::entry::{Change, Entry, Kind, LastUse};
 use super::memory::Memory;
 use super::single_use::SingleUse;
@@ -233,10 +233,15 @@ impl Redis {
         self.run(async |connection| call.invoke_async::<()>(connection).await).await
     }
 
-    /// Returns when all keys were last used, on any node.
-    pub(super) async fn uses(&self) -> Result<Vec<(String, LastUse)>, StoreError> {
-        let name = self.names.uses();
-        self.run(async |connection| read_uses(connection, &name).await).await
+    /// Returns when each of these keys was last used, on any node.
+    pub(super) async fn uses(&self, keys: &[Box<str>]) -> Result<Vec<Option<LastUse>>, StoreError> {
+        let mut command = cmd("HMGET");
+        command.arg(self.names.uses());
+        for key in keys {
+            command.arg(&**key);
+        }
+        let found = self.run(async |connection| command.query_async::<Vec<Option<Vec<u8>>>>(connection).await).await?;
+        Ok(found.into_iter().map(|value| serde_json::from_slice(&value?).ok()).collect())
     }
 
     /// Runs a command over the connection, opening one if needed. Drops the connection after a fatal error.
