@@ -7,11 +7,12 @@ use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::{Anchored, Input, meta};
 use regex_syntax::hir::{Class, Hir, Look, Repetition};
 
-use super::BYTES;
 use super::tree::{Node, Position};
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::pattern::engine::Lazy;
 
+/// Bytes of a text that a simple pattern passes in a step.
+pub(crate) const BYTES: u64 = 32;
 /// Largest automaton, in bytes.
 const MAX_SIZE: usize = 10 << 20;
 /// Largest deterministic automaton, in bytes, that the lazy one of the crate does not have to build again and again.

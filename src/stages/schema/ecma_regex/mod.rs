@@ -15,13 +15,12 @@ mod tests;
 mod tree;
 
 use self::backtrack::Backtracking;
+pub(crate) use self::linear::BYTES;
 use self::linear::Linear;
 use self::look_around::LookAround;
 pub(crate) use self::problem::PatternProblem;
 use crate::budget::{Exhausted, Steps};
 
-/// Bytes of a text that a simple pattern passes in a step.
-pub(crate) const BYTES: u64 = 32;
 /// Longest pattern, in characters.
 const MAX_LENGTH: usize = 64 << 10;
 
