@@ -19,7 +19,8 @@ const END_HEADERS: u8 = 4;
 const GET: &[u8] = b"\x82\x86\x84\x41\x01a";
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    [&[0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream], payload].concat()
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
 }
 
 /// A request that is whole, on this stream.
@@ -39,10 +40,26 @@ struct FrameClient(TcpStream);
 
 impl FrameClient {
     /// Opens a connection on which each stream may receive this number of bytes.
-    fn new(proxy: &Proxy, window: u8) -> Self {
-        let tcp = TcpStream::connect(proxy.address()).unwrap();
+    fn new(proxy: &Proxy, window: u32) -> Self {
+        Self::over(TcpStream::connect(proxy.address()).unwrap(), window)
+    }
+
+    /// The same, with room for very little between the proxy and the client.
+    fn narrow(proxy: &Proxy, window: u32) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let connecting = async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(1).unwrap();
+            socket.connect(proxy.address()).await.unwrap().into_std().unwrap()
+        };
+        let tcp = runtime.block_on(connecting);
+        tcp.set_nonblocking(false).unwrap();
+        Self::over(tcp, window)
+    }
+
+    fn over(tcp: TcpStream, window: u32) -> Self {
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();
-        let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, window]);
+        let settings = frame(SETTINGS, 0, 0, &[&[0, 4], window.to_be_bytes().as_slice()].concat());
         let mut client = Self(tcp);
         client.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings].concat());
         client
@@ -192,4 +209,31 @@ fn a_response_that_is_not_written_yet_keeps_its_connection() {
     assert_eq!((rest.payload.as_slice(), rest.flags), (b"456789".as_slice(), END_STREAM));
     let records = proxy.done();
     assert!(records.iter().all(|record| said(record, "event.outcome") == "success"));
+}
+
+/// S2: answers that a client asks for and does not read stay where they are, as over HTTP/1, whatever its windows say. They go on when
+/// it reads.
+#[test]
+fn answers_that_nobody_reads_are_not_fetched() {
+    let (requests, size) = (100_u8, 64_000);
+    let upstream = upstream().does(move |call| call.answer(200, &[], "x".repeat(size))).start();
+    let policy = proxy().before(&upstream).open("GET /");
+    let policy = policy.upstream("connections: { most: 4 }").upstream("connect_timeout: 100ms");
+    let proxy = proxy().text(&policy.yaml().replace("workers: 2", "workers: 1")).start();
+    proxy.owes(usize::from(requests));
+    let mut slow = FrameClient::narrow(&proxy, i32::MAX as u32);
+    slow.send(frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
+    slow.send((0..requests).map(|number| request(number * 2 + 1, GET)).collect::<Vec<_>>().concat());
+    // All connections have an answer that waits.
+    let mut other = client(&proxy);
+    eventually("nothing more is fetched", || (other.get("/").send().status == 503).then_some(()));
+    let (mut ended, mut bytes) = (0, 0);
+    while ended < requests {
+        let frame = slow.next().expect("all answers");
+        ended += u8::from(matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0);
+        bytes += if frame.kind == DATA { frame.payload.len() } else { 0 };
+    }
+    assert!(bytes > 8 * size, "some were fetched later: {bytes}");
+    other.get("/").send().is(200);
+    proxy.done();
 }

@@ -22,7 +22,7 @@ use super::deadlines::{Command, run_until_deadline};
 use super::extended_connect::{self, Ending, WebSocketStream};
 use super::rewind::{Rewind, Socket};
 use super::stream_counter::StreamCounter;
-use super::stream_deadline::{StreamDeadline, Watched};
+use super::stream_deadline::{StreamDeadline, Streams, Watched};
 use super::worker::Worker;
 use crate::body::Source;
 use crate::policy::{Limits, Policy};
@@ -57,9 +57,10 @@ pub(super) async fn serve(
     // Cloned for every stream that runs.
     let running = Rc::new(());
     let ending = Rc::new(Ending::default());
+    let streams = Streams::new(&client, timeouts.stall);
     let service = service_fn(|mut request: Request<Incoming>| {
         requests.handled.set(requests.handled.get() + 1);
-        let deadline = StreamDeadline::new(Rc::clone(&client), timeouts.stall);
+        let deadline = streams.open();
         opened.set(Some((Rc::clone(&deadline), Rc::clone(&running))));
         let upgrade = extended_connect::take(&mut request);
         let (parts, body) = request.into_parts();

@@ -1,15 +1,17 @@
 //! The deadline of one HTTP/2 stream whose response is being sent.
 //!
-//! hyper asks a response for its next piece only when the client's flow-control window has room for it. So no deadline may
-//! depend on being asked: [`StreamDeadline`] is looked at by a timer of the stream's own task, whatever the window says.
+//! hyper asks a response for its next piece only once the client's flow-control window had room for the one before. So no
+//! deadline may depend on being asked: [`StreamDeadline`] is looked at by a timer of the stream's own task, whatever the window says.
 //!
 //! hyper is done with a response once its last [`Piece`] is queued, which may be long before the client takes it. So the
 //! deadline holds until each byte was written or dropped, and only then is the response recorded as sent.
+//!
+//! What is queued is bounded for each stream by HTTP/2, and for all of a connection by [`Streams`].
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -19,9 +21,12 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::client::ClientConnection;
 use crate::proxy::request::response_body::{Interrupted, ResponseBody};
 
-/// Size of the pieces that are handed to HTTP/2, in bytes. The client must take one within `timeouts.stall`; more is not
-/// queued for a client that does not open its window.
+/// Size of the pieces that are handed to HTTP/2, in bytes. The client must take one within `timeouts.stall`. For a client that
+/// does not open its window, one is kept; for one that opens it and reads nothing, as many as the send buffer of the stream takes.
 const PIECE: usize = 16 * 1024;
+/// Bytes of all responses of a connection that may be read before the client takes them. Past that, a stream reads more only when
+/// all of its own was taken, so that none is held up by others, and little at once.
+const MOST_UNSENT: usize = 256 * 1024;
 
 /// Who the stream waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,20 +45,83 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// What the streams of one connection share.
+pub(super) struct Streams {
+    client: Rc<ClientConnection>,
+    stall: Duration,
+    /// Bytes of all responses that were read, and neither written nor dropped yet.
+    unsent: Cell<usize>,
+    all: RefCell<Vec<Weak<StreamDeadline>>>,
+}
+
+impl Streams {
+    /// Creates those of a connection that has none yet. `stall` is how long its client may take nothing of one.
+    pub(super) fn new(client: &Rc<ClientConnection>, stall: Duration) -> Rc<Self> {
+        Rc::new(Self { client: Rc::clone(client), stall, unsent: Cell::default(), all: RefCell::default() })
+    }
+
+    /// Opens a stream.
+    pub(super) fn open(self: &Rc<Self>) -> Rc<StreamDeadline> {
+        let mut all = self.all.borrow_mut();
+        let stream = Rc::new(StreamDeadline {
+            connection: Rc::clone(self),
+            place: Cell::new(all.len()),
+            waiting: Cell::new(Waiting::Handling),
+            body: RefCell::default(),
+            unsent: Cell::default(),
+            ahead: Cell::default(),
+            taken: Cell::default(),
+            dropped: Cell::default(),
+            is_held_up: Cell::default(),
+            waker: Cell::default(),
+            missed: Cell::default(),
+        });
+        all.push(Rc::downgrade(&stream));
+        stream
+    }
+
+    fn is_full(&self) -> bool {
+        self.unsent.get() > MOST_UNSENT
+    }
+
+    fn hold(&self, size: usize) {
+        self.unsent.set(self.unsent.get() + size);
+    }
+
+    /// Counts bytes off. Streams go on when there is room for several: they would wake in vain otherwise.
+    fn release(&self, size: usize) {
+        let before = self.unsent.get();
+        let left = before.saturating_sub(size);
+        self.unsent.set(left);
+        if before > MOST_UNSENT / 2 && left <= MOST_UNSENT / 2 {
+            let all = self.all.borrow();
+            all.iter()
+                .filter_map(Weak::upgrade)
+                .filter(|stream| stream.is_held_up.take())
+                .for_each(|stream| stream.wake());
+        }
+    }
+}
+
 /// When a stream ends if nothing changes, and what was sent of its response.
 pub(super) struct StreamDeadline {
-    client: Rc<ClientConnection>,
+    connection: Rc<Streams>,
+    /// Its position among the streams of the connection.
+    place: Cell<usize>,
     waiting: Cell<Waiting>,
-    stall: Duration,
     /// The body of the response, from when its head is sent until the stream has ended.
     body: RefCell<Option<ResponseBody>>,
     /// Bytes of the body that were read and are not written yet, or were dropped.
     unsent: Cell<usize>,
+    /// Bytes that were read from the upstream and are not taken as parts of the body yet.
+    ahead: Cell<usize>,
     /// Bytes written since the wait for the client began.
     taken: Cell<usize>,
     /// Some bytes were dropped: the stream was reset, or the connection has ended.
     dropped: Cell<bool>,
-    /// Waits for the last byte to be written.
+    /// It reads no more until fewer bytes of the connection are unsent.
+    is_held_up: Cell<bool>,
+    /// Waits for the last byte to be written, or to read more.
     waker: Cell<Option<Waker>>,
     /// It has passed, so the client took nothing: the upstream's own deadline is earlier, unless the client's window is
     /// closed.
@@ -61,21 +129,6 @@ pub(super) struct StreamDeadline {
 }
 
 impl StreamDeadline {
-    /// Creates the deadline of a stream. `stall` is how long the client may take nothing.
-    pub(super) fn new(client: Rc<ClientConnection>, stall: Duration) -> Rc<Self> {
-        Rc::new(Self {
-            client,
-            waiting: Cell::new(Waiting::Handling),
-            stall,
-            body: RefCell::default(),
-            unsent: Cell::default(),
-            taken: Cell::default(),
-            dropped: Cell::default(),
-            waker: Cell::default(),
-            missed: Cell::default(),
-        })
-    }
-
     /// Watches the body of the response, whose head is sent now.
     pub(super) fn watch(self: &Rc<Self>, body: ResponseBody) -> Watched {
         self.wait_for_client();
@@ -95,9 +148,9 @@ impl StreamDeadline {
 
     fn at(&self, now: Instant) -> Instant {
         match self.waiting.get() {
-            Waiting::Handling => now + self.stall,
-            Waiting::Client(since) => since + self.stall,
-            Waiting::Upstream(since, limit) => since + limit + self.stall,
+            Waiting::Handling => now + self.connection.stall,
+            Waiting::Client(since) => since + self.connection.stall,
+            Waiting::Upstream(since, limit) => since + limit + self.connection.stall,
         }
     }
 
@@ -111,6 +164,25 @@ impl StreamDeadline {
         if self.unsent.get() == 0 {
             self.wake();
         }
+        self.connection.release(size);
+    }
+
+    /// Counts what has been read ahead of what is taken, instead of what was before.
+    fn reads_ahead(&self, size: usize) {
+        let before = self.ahead.replace(size);
+        self.connection.hold(size.saturating_sub(before));
+        self.connection.release(before.saturating_sub(size));
+    }
+
+    /// Whether it reads no more for now: much of the connection is unsent, and some of that is its own. It is woken when either
+    /// changes.
+    fn must_wait(&self, cx: &Context<'_>) -> bool {
+        let is_held_up = self.connection.is_full() && self.unsent.get() > 0;
+        self.is_held_up.set(is_held_up);
+        if is_held_up {
+            self.waker.set(Some(cx.waker().clone()));
+        }
+        is_held_up
     }
 
     fn wake(&self) {
@@ -132,7 +204,8 @@ impl StreamDeadline {
     /// upstream connection closed. If the task has not ended until then, it is dropped, which resets the stream.
     pub(super) async fn run(&self, stream: impl Future) {
         let mut stream = pin!(Some(stream));
-        let mut timer = pin!(tokio::time::sleep(self.stall));
+        let stall = self.connection.stall;
+        let mut timer = pin!(tokio::time::sleep(stall));
         poll_fn(|cx| {
             if stream.as_mut().as_pin_mut().is_some_and(|stream| stream.poll(cx).is_ready()) {
                 stream.set(None);
@@ -148,12 +221,12 @@ impl StreamDeadline {
                     self.missed.set(true);
                     if stream.is_none() {
                         // HTTP/2 does not reset a stream that has ended for it, nor drop what the client has not taken.
-                        self.client.end_stalled();
+                        self.connection.client.end_stalled();
                     }
                     return Poll::Ready(());
                 }
                 // A wait with an earlier deadline may begin meanwhile, but none that is shorter than this.
-                timer.as_mut().reset(due.min(now + self.stall).into());
+                timer.as_mut().reset(due.min(now + stall).into());
             }
         })
         .await;
@@ -164,12 +237,26 @@ impl StreamDeadline {
     /// Writes the record of the response, if there was one.
     fn finish(&self) {
         let Some(mut body) = self.body.take() else { return };
+        self.reads_ahead(0);
         if self.missed.get() {
             body.client_stalled();
         } else if self.unsent.get() == 0 && body.is_end_stream() {
             body.completed();
         }
         body.unsent(self.unsent.get() as u64);
+    }
+}
+
+impl Drop for StreamDeadline {
+    fn drop(&mut self) {
+        self.connection.release(self.ahead.get());
+        let (mut all, place) = (self.connection.all.borrow_mut(), self.place.get());
+        if place < all.len() {
+            all.swap_remove(place);
+        }
+        if let Some(moved) = all.get(place).and_then(Weak::upgrade) {
+            moved.place.set(place);
+        }
     }
 }
 
@@ -182,6 +269,7 @@ pub(super) struct Piece {
 impl Piece {
     fn new(bytes: Bytes, stream: &Rc<StreamDeadline>) -> Self {
         stream.unsent.set(stream.unsent.get() + bytes.len());
+        stream.connection.hold(bytes.len());
         Self { bytes, stream: Rc::clone(stream) }
     }
 
@@ -210,6 +298,7 @@ impl Drop for Piece {
         if !self.bytes.is_empty() {
             self.stream.dropped.set(true);
             self.stream.wake();
+            self.stream.connection.release(self.bytes.len());
         }
     }
 }
@@ -228,7 +317,12 @@ impl Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, Interrupted>>> {
         if !self.piece.has_remaining() {
-            match ready!(Pin::new(body).poll_frame(cx)) {
+            if self.stream.connection.is_full() {
+                body.read_less();
+            }
+            let frame = Pin::new(&mut *body).poll_frame(cx);
+            self.stream.reads_ahead(body.read_ahead());
+            match ready!(frame) {
                 Some(Ok(frame)) => match frame.map_data(|data| Piece::new(data, &self.stream)).into_data() {
                     Ok(piece) => self.piece = piece,
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
@@ -252,6 +346,12 @@ impl Body for Watched {
         let mut body = stream.body.borrow_mut();
         // Only a stream that has ended has none.
         let Some(body) = body.as_mut() else { return Poll::Ready(Some(Err(Interrupted))) };
+        if !this.piece.has_remaining() && stream.must_wait(cx) {
+            if let Waiting::Upstream(..) = stream.waiting.get() {
+                stream.wait_for_client();
+            }
+            return Poll::Pending;
+        }
         let piece = this.poll_piece(body, cx);
         match (&piece, stream.waiting.get()) {
             (Poll::Ready(_), _) => stream.wait_for_client(),
@@ -281,6 +381,8 @@ mod tests {
     use std::future::ready;
     use std::net::SocketAddr;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
 
     use super::*;
     use crate::exchange::Peer;
@@ -291,7 +393,7 @@ mod tests {
     fn stream() -> Rc<StreamDeadline> {
         let (now, address) = (now(), SocketAddr::from(([127, 0, 0, 1], 9)));
         let activity = Arc::new(Activity::new(address, now));
-        StreamDeadline::new(ClientConnection::new(Peer::new(address, None), activity, now), STALL)
+        Streams::new(&ClientConnection::new(Peer::new(address, None), activity, now), STALL).open()
     }
 
     /// S2: a stream that is never asked for its next piece ends all the same.
@@ -310,7 +412,11 @@ mod tests {
             let ended = tokio::time::timeout(STALL * 10, runs).await.map(|()| begun.elapsed());
             assert_eq!(ended.ok(), ends_after, "{:?}", deadline.waiting);
             assert_eq!(deadline.missed.get(), ends_after.is_some(), "{:?}", deadline.waiting);
-            assert!(!deadline.client.ended_stalled(), "it is reset, and the others go on: {:?}", deadline.waiting);
+            assert!(
+                !deadline.connection.client.ended_stalled(),
+                "it is reset, and the others go on: {:?}",
+                deadline.waiting
+            );
         }
     }
 
@@ -342,8 +448,57 @@ mod tests {
                 begun.elapsed()
             };
             let ((), ended) = tokio::join!(writes, run);
-            assert_eq!((ended, deadline.client.ended_stalled()), (ends_after, stalled), "{written} {drops}");
+            assert_eq!((ended, deadline.connection.client.ended_stalled()), (ends_after, stalled), "{written} {drops}");
             assert_eq!(deadline.unsent.get(), 100 - written, "{written} {drops}");
+        }
+    }
+
+    /// S2: what all streams of a connection hold is bounded, whatever the windows of its client say. None waits for what others hold.
+    #[test]
+    fn a_stream_reads_no_more_until_there_is_room_or_all_of_its_own_was_taken() {
+        let connection = stream().connection.clone();
+        let [own, other, none] = std::array::from_fn(|_| connection.open());
+        let (woken, others) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+        let (waker, other_waker) = (Waker::from(Arc::clone(&woken)), Waker::from(Arc::clone(&others)));
+        let (cx, other_cx) = (Context::from_waker(&waker), Context::from_waker(&other_waker));
+        let mut small = Piece::new(Bytes::from(vec![0; 10]), &own);
+        assert!(!own.must_wait(&cx), "there is room");
+        // What was read and is not a part of a body yet counts, too.
+        other.reads_ahead(MOST_UNSENT / 2);
+        let mut large = Piece::new(Bytes::from(vec![0; MOST_UNSENT / 2]), &other);
+        assert!(own.must_wait(&cx) && other.must_wait(&other_cx) && !none.must_wait(&cx));
+        small.advance(9);
+        assert_eq!((woken.count(), own.must_wait(&cx)), (0, true), "there is hardly more room, and a byte is its own");
+        small.advance(1);
+        assert_eq!((woken.count(), own.must_wait(&cx)), (1, false), "none is");
+        // It may have one of its own again.
+        let rest = Piece::new(Bytes::from(vec![0; 10]), &own);
+        assert!(own.must_wait(&cx));
+        large.advance(MOST_UNSENT / 2 - 1);
+        assert_eq!((woken.count(), others.count()), (1, 0), "it would be full again at once");
+        drop(rest);
+        other.reads_ahead(0);
+        assert_eq!(connection.unsent.get(), 1);
+        assert_eq!((woken.count(), others.count()), (2, 1));
+        other.reads_ahead(5);
+        drop((small, large, own, other));
+        assert_eq!((connection.unsent.get(), connection.all.borrow().len()), (0, 1));
+        assert_eq!(none.place.get(), 0);
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Woken {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
