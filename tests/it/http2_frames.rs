@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
 use crate::support::*;
 
@@ -10,13 +12,18 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// GET http://a/ (RFC 7541, Appendix A).
 const GET: &[u8] = b"\x82\x86\x84\x41\x01a";
+
+/// The same with POST.
+const POST: &[u8] = b"\x83\x86\x84\x41\x01a";
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -235,5 +242,51 @@ fn answers_that_nobody_reads_are_not_fetched() {
     }
     assert!(bytes > 8 * size, "some were fetched later: {bytes}");
     other.get("/").send().is(200);
+    proxy.done();
+}
+
+/// What clients send before anybody reads it is bounded for all requests of a connection together.
+#[test]
+fn a_client_may_send_only_so_much_that_nobody_reads() {
+    let (answer, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let upstream = upstream().does(move |call| {
+        let _ = wait.lock().unwrap().recv();
+        call.answer(200, &[], "")
+    });
+    let upstream = upstream.start();
+    let policy = proxy().before(&upstream).open("POST /").upstream("connect_timeout: 1h");
+    let policy = policy.upstream("connections: { most: 1 }");
+    let proxy = proxy().text(&policy.yaml().replace("workers: 2", "workers: 1")).start();
+    let mut client = FrameClient::new(&proxy, 65_535);
+    proxy.owes(6);
+    // The proxy's settings hold from here on (RFC 9113 §6.5.3). The others wait for the connection that this one has.
+    client.send([frame(SETTINGS, ACK, 0, &[]), request(1, POST)].concat());
+    eventually("it is called", || (!upstream.seen().is_empty()).then_some(()));
+    for stream in [3, 5, 7, 9] {
+        client.send(frame(HEADERS, END_HEADERS, stream, POST));
+        (0..8).for_each(|_| client.send(frame(DATA, 0, stream, &[0; 16 << 10])));
+    }
+    client.is_read([]);
+    client.send([frame(HEADERS, END_HEADERS, 11, POST), frame(DATA, 0, 11, b"x")].concat());
+    let code = u32::from_be_bytes(client.until(GOAWAY).payload[4..8].try_into().unwrap());
+    assert_eq!(code, 3, "FLOW_CONTROL_ERROR (RFC 9113 §7)");
+    client.runs_dry();
+    drop(answer);
+    proxy.done();
+}
+
+/// However many small messages arrive at once, none is too many before it could be read.
+#[test]
+fn a_burst_of_small_messages_goes_through() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("POST /").start();
+    let mut client = FrameClient::new(&proxy, 65_535);
+    proxy.owes(1);
+    client.send(frame(HEADERS, END_HEADERS, 1, POST));
+    eventually("the upstream reads it", || (!upstream.seen().is_empty()).then_some(()));
+    client.send([frame(DATA, 0, 1, b"hi").repeat(10_000), frame(DATA, END_STREAM, 1, b"!")].concat());
+    client.until(HEADERS);
+    assert_eq!(upstream.only().body.len(), 20_001);
     proxy.done();
 }

@@ -93,7 +93,7 @@ impl Socket {
 /// A client stream that replays its first bytes.
 pub(super) struct Rewind {
     socket: Rc<RefCell<Socket>>,
-    /// Bytes that were read to distinguish HTTP/1 from HTTP/2.
+    /// Bytes that were read to distinguish HTTP/1 from HTTP/2, or too many for one turn.
     prefix: Bytes,
     counter: Rc<RefCell<StreamCounter>>,
 }
@@ -116,12 +116,24 @@ impl Rewind {
 
 impl AsyncRead for Rewind {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.counter.borrow().has_enough() {
+            // The streams have their turn first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         ready!(self.poll_bytes(cx, buffer))?;
         let mut counter = self.counter.borrow_mut();
-        counter.take(buffer.filled().get(before..).unwrap_or_default());
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        let taken = counter.take(read);
         if counter.is_after_preface() {
             self.socket.borrow().client.preface_ends();
+        }
+        drop(counter);
+        if taken < read.len() {
+            let rest = read.get(taken..).unwrap_or_default();
+            self.prefix = [rest, &self.prefix].concat().into();
+            buffer.set_filled(before + taken);
         }
         Poll::Ready(Ok(()))
     }
