@@ -25,7 +25,7 @@ use super::stream_counter::StreamCounter;
 use super::stream_deadline::{StreamDeadline, Streams, Watched};
 use super::worker::Worker;
 use crate::body::Source;
-use crate::policy::{Limits, Policy};
+use crate::policy::{Limits, Timeouts};
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::request::client_response::ClientResponse;
 use crate::proxy::request::{begun, handle, record_unanswered};
@@ -55,8 +55,7 @@ pub(super) async fn serve(
     prefix: Bytes,
     drain: watch::Receiver<bool>,
 ) {
-    let policy = &worker.view().in_force.policy;
-    let (limits, timeouts) = (policy.limits(), policy.timeouts());
+    let Settings { limits, timeouts, has_websockets } = Settings::of(&worker);
     let requests = Requests { worker: &worker, client: &client, counter: Rc::default(), handled: Cell::new(0) };
     let socket = Socket::new(stream, Rc::clone(&client));
     let stream = Rewind::new(&socket, prefix, Rc::clone(&requests.counter));
@@ -78,7 +77,8 @@ pub(super) async fn serve(
         let (ending, running) = (Rc::clone(&ending), Rc::clone(&running));
         Box::pin(answer(response, deadline, upgrade, (ending, running)))
     });
-    let mut connection = pin!(protocol(executor, policy).serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(protocol(executor, limits, has_websockets).serve_connection(TokioIo::new(stream), service));
     // How many requests the client had begun when it was told to send no more of them.
     let mut begun_before = u64::MAX;
     let ended = run_until_deadline(&client, &timeouts, drain, |cx, command| {
@@ -128,9 +128,23 @@ async fn answer(
     }
 }
 
-fn protocol(executor: StreamExecutor, policy: &Policy) -> http2::Builder<StreamExecutor> {
-    let (mut builder, limits) = (http2::Builder::new(executor), policy.limits());
-    if policy.has_websockets() {
+/// What a connection keeps of the policy that is in force when it begins. The policy itself may go while it goes on.
+struct Settings {
+    limits: Limits,
+    timeouts: Timeouts,
+    has_websockets: bool,
+}
+
+impl Settings {
+    fn of(worker: &Worker) -> Self {
+        let policy = &worker.view().in_force.policy;
+        Self { limits: policy.limits(), timeouts: policy.timeouts(), has_websockets: policy.has_websockets() }
+    }
+}
+
+fn protocol(executor: StreamExecutor, limits: Limits, has_websockets: bool) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(executor);
+    if has_websockets {
         // Otherwise clients that could use it would be refused here, where HTTP/1.1 would not help them either.
         builder.enable_connect_protocol();
     }
@@ -240,5 +254,86 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
                 stream.await;
             }),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::audit::Trail;
+    use crate::exchange::Peer;
+    use crate::policy::compile;
+    use crate::proxy::downstream::activity::Activity;
+    use crate::proxy::downstream::worker::Shared;
+    use crate::proxy::upstream::UpstreamLimit;
+    use crate::runtime::{InForce, Runtime};
+    use crate::stages::scope_probes::ScopeProbes;
+    use crate::state::published::Published;
+
+    /// A policy in force that answers nothing.
+    fn in_force(runtime: &Runtime) -> Arc<InForce> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.yaml");
+        let text = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\napis: { a: { upstream: \"http://127.0.0.1:1\", \
+                    routes: { GET /x: { public: true } } } }\n";
+        std::fs::write(&path, text).unwrap();
+        let (policy, problems) = compile::compile(&path);
+        let policy = policy.unwrap_or_else(|| panic!("{}", problems.text(false)));
+        Arc::new(InForce::attach(policy, Arc::new(Trail::silent()), runtime, None))
+    }
+
+    /// Reads until this many responses have ended.
+    async fn answers(peer: &mut TcpStream, mut left: usize) {
+        while left > 0 {
+            let mut header = [0; 9];
+            peer.read_exact(&mut header).await.unwrap();
+            let [a, b, c, kind, flags, ..] = header;
+            peer.read_exact(&mut vec![0; u32::from_be_bytes([0, a, b, c]) as usize]).await.unwrap();
+            left -= usize::from(matches!(kind, 0 | 1) && flags & 1 != 0);
+        }
+    }
+
+    /// A policy with many consumers is large, and connections stay open for days.
+    #[tokio::test]
+    async fn a_connection_does_not_keep_a_policy_that_was_replaced() {
+        let runtime = Runtime::new(Instant::now());
+        let published = Arc::new(Published::new(in_force(&runtime)));
+        let shared = Shared {
+            in_force: Arc::clone(&published),
+            epoch: runtime.epoch.clone(),
+            metrics: runtime.metrics.clone(),
+            upstreams: UpstreamLimit::new(8),
+            scope_probes: ScopeProbes::default(),
+        };
+        let story = async {
+            let worker = Rc::new(Worker::new(Arc::new(shared)));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let stream = Stream::Plain(listener.accept().await.unwrap().0);
+            let (address, now) = (SocketAddr::from(([127, 0, 0, 1], 9)), Instant::now());
+            let client = ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
+            let (_drains, drain) = watch::channel(false);
+            tokio::task::spawn_local(serve(Rc::clone(&worker), client, stream, Bytes::new(), drain));
+            // GET http://a/ (RFC 7541, Appendix A).
+            let get = |stream| [&[0, 0, 6, 1, 5, 0, 0, 0, stream], b"\x82\x86\x84\x41\x01a".as_slice()].concat();
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0].as_slice();
+            let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings, &get(1)].concat();
+            peer.write_all(&preface).await.unwrap();
+            answers(&mut peer, 1).await;
+            let former = Arc::downgrade(&published.current());
+            published.replace(in_force(&runtime));
+            peer.write_all(&get(3)).await.unwrap();
+            answers(&mut peer, 1).await;
+            assert!(former.upgrade().is_none(), "the connection keeps it");
+        };
+        LocalSet::new().run_until(story).await;
     }
 }
