@@ -145,6 +145,35 @@ fn a_request_whose_headers_come_in_parts_has_one_record() {
     proxy.done();
 }
 
+/// S19: a head has its time as over HTTP/1, however it drips in, and whatever else the connection does meanwhile.
+#[test]
+fn a_head_that_does_not_come_whole_in_time_ends_its_connection() {
+    let (answer, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let upstream = upstream().does(move |call| {
+        let _ = wait.lock().unwrap().recv();
+        call.answer(200, &[], "")
+    });
+    let upstream = upstream.start();
+    let policy = proxy().before(&upstream).open("GET /").upstream("response_timeout: 1h");
+    let proxy = policy.with("timeouts: { request_headers: 100ms, idle: 1h, stall: 1h }").start();
+    let begun = frame(HEADERS, END_STREAM, 3, &GET[..3]);
+    for (number, (others, part)) in
+        [(vec![], begun.clone()), (vec![], begun[..10].to_vec()), (request(1, GET), begun)].into_iter().enumerate()
+    {
+        let mut client = FrameClient::new(&proxy, 65_535);
+        proxy.owes(1 + usize::from(!others.is_empty()));
+        client.send([others.as_slice(), &part].concat());
+        client.runs_dry();
+        let records = proxy.recorded(number + 1);
+        assert!(records.iter().any(|record| said(record, "event.reason") == "request_timeout"), "{number} {records:?}");
+    }
+    drop(answer);
+    let records = proxy.done();
+    let slow = records.iter().filter(|record| said(record, "event.reason") == "request_timeout");
+    assert_eq!(slow.count(), 3);
+}
+
 /// S2: a response has ended when its last byte was written, not when HTTP/2 has queued it; and its record says so.
 #[test]
 fn a_response_that_the_client_does_not_take_whole_is_no_success() {

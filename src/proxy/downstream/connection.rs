@@ -22,6 +22,7 @@ use super::connection_limit::Permit;
 use super::deadlines::{Command, Cut, run_until_deadline};
 use super::http2;
 use super::proxy_protocol::{self, Source};
+use super::unfinished_head::{cut_short, evicted, too_slow};
 use super::worker::Worker;
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::{ListenerTls, Timeouts};
@@ -33,7 +34,6 @@ use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::request::target;
 use crate::proxy::request::upgrade::{Upgraded, tunnel};
 use crate::proxy::stream::{Stream, tls_version};
-use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::certificate;
 
 /// The client connection preface of HTTP/2 (RFC 9113 §3.4).
@@ -311,20 +311,4 @@ impl WebSocket {
             Err(_) => wire.abort(),
         }
     }
-}
-
-fn too_slow() -> Refusal {
-    Refusal::new(
-        Stage::Request,
-        Reason::RequestTimeout,
-        "the request's headers were not received in time; send them sooner",
-    )
-}
-
-fn cut_short() -> Refusal {
-    Refusal::new(Stage::Request, Reason::MalformedRequest, "the connection was closed within the request's headers")
-}
-
-fn evicted() -> Refusal {
-    Refusal::new(Stage::Request, Reason::Overloaded, "too many connections are open; try again later")
 }

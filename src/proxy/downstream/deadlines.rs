@@ -47,13 +47,18 @@ fn next_cut(
     now: Instant,
 ) -> (Instant, Cut) {
     let due = client.deadline(timeouts, now);
-    match (client.phase(), finishing) {
+    let (due, cut) = match (client.phase(), finishing) {
         _ if client.ended_stalled() => (now, Cut::Stalled),
         (Phase::Idle(_), _) if client.is_busy() => (due, Cut::Stalled),
         (Phase::Opened(since) | Phase::Idle(since), Some(finishing)) => (since.max(finishing) + FINISH, Cut::Idle),
         (Phase::Opened(_) | Phase::Idle(_), None) => (due, Cut::Idle),
         (Phase::Head(_), _) => (due, Cut::Head),
         (Phase::Busy(_), _) => (due, Cut::Stalled),
+    };
+    match client.head_deadline(timeouts) {
+        // A connection that receives a head is not idle.
+        Some(head) if head < due || cut == Cut::Idle => (head, Cut::Head),
+        _ => (due, cut),
     }
 }
 
@@ -162,6 +167,31 @@ mod tests {
             let since = client.stalled().unwrap_or(now);
             let (due, cut) = next_cut(&client, &timeouts, finishing, now);
             assert_eq!((due.saturating_duration_since(since), cut), expected, "{stalls} {ends} {finishing:?}");
+        }
+    }
+
+    /// S19: a head has its own deadline in HTTP/2, too, whatever else the connection does.
+    #[test]
+    fn a_head_beside_requests_has_a_deadline_of_its_own() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let timeouts = Timeouts { request_headers: second * 10, idle: second, drain: second * 3, stall: second * 40 };
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        for requests in 0..3 {
+            for (began, expected) in [
+                (Some(now), (second * 10, Cut::Head)),
+                (Some(now - second * 10), (Duration::ZERO, Cut::Head)),
+                (None, if requests == 0 { (second, Cut::Idle) } else { (second * 40, Cut::Stalled) }),
+            ] {
+                let client =
+                    ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
+                (0..requests.max(1)).for_each(|_| client.begin());
+                if requests == 0 {
+                    client.end(now);
+                }
+                client.receives_head(began);
+                let (due, cut) = next_cut(&client, &timeouts, None, now);
+                assert_eq!((due.saturating_duration_since(now), cut), expected, "{requests} {began:?}");
+            }
         }
     }
 }

@@ -18,11 +18,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
 use super::client::ClientConnection;
-use super::deadlines::{Command, run_until_deadline};
+use super::deadlines::{Command, Cut, run_until_deadline};
 use super::extended_connect::{self, Ending, WebSocketStream};
 use super::rewind::{Rewind, Socket};
 use super::stream_counter::StreamCounter;
 use super::stream_deadline::{StreamDeadline, Streams, Watched};
+use super::unfinished_head::{cut_short, evicted, too_slow};
 use super::worker::Worker;
 use crate::body::Source;
 use crate::policy::{Limits, Timeouts};
@@ -93,7 +94,7 @@ pub(super) async fn serve(
         // With no stream running and no write pending, HTTP/2 has decided about every request received so far.
         if polled.is_pending() && Rc::strong_count(&running) == 1 && client.stalled().is_none() {
             let received = requests.counter.borrow().received();
-            requests.record_unhandled(received.min(begun_before), None);
+            requests.record_unhandled(received.min(begun_before), || violates_http2(None));
             socket.borrow_mut().release_buffer();
         }
         polled
@@ -104,9 +105,17 @@ pub(super) async fn serve(
         _ => None,
     };
     let violation = violation.filter(|error| error.is_library()).map(ToString::to_string);
-    let begun = requests.counter.borrow().begun();
-    if !requests.record_unhandled(begun.min(begun_before), violation.as_deref()) && violation.is_some() {
-        requests.record(violation.as_deref());
+    let violated = || violates_http2(violation.as_deref());
+    let unfinished = || match &ended {
+        Err(Cut::Head) => too_slow(),
+        Err(Cut::Evicted) => evicted(),
+        _ if violation.is_some() => violated(),
+        _ => cut_short(),
+    };
+    let (received, begun) = (requests.counter.borrow().received(), requests.counter.borrow().begun());
+    let some = requests.record_unhandled(received.min(begun_before), violated);
+    if !requests.record_unhandled(begun.min(begun_before), unfinished) && !some && violation.is_some() {
+        requests.record(&violated());
     }
 }
 
@@ -178,21 +187,24 @@ struct Requests<'a> {
 impl Requests<'_> {
     /// Records the requests that HTTP/2 refused itself, of the first `begun`. Those that were sent after a GOAWAY have no
     /// record: the client may repeat them elsewhere (RFC 9113 §6.8). Returns whether there were any.
-    fn record_unhandled(&self, begun: u64, cause: Option<&str>) -> bool {
+    fn record_unhandled(&self, begun: u64, why: impl Fn() -> Refusal) -> bool {
         let some = self.handled.get() < begun;
         while self.handled.get() < begun {
             self.handled.set(self.handled.get() + 1);
-            self.record(cause);
+            self.record(&why());
         }
         some
     }
 
-    fn record(&self, cause: Option<&str>) {
-        let detail = "the request violates HTTP/2";
-        let refusal = Refusal::new(Stage::Request, Reason::MalformedRequest, detail);
-        let refusal = refusal.cause(cause.unwrap_or("HTTP/2 refused the stream").to_owned());
-        record_unanswered(self.worker, self.client, Some(Version::HTTP_2), &refusal);
+    fn record(&self, refusal: &Refusal) {
+        record_unanswered(self.worker, self.client, Some(Version::HTTP_2), refusal);
     }
+}
+
+/// Why a request is refused by HTTP/2 itself; `cause`: what it says.
+fn violates_http2(cause: Option<&str>) -> Refusal {
+    let refusal = Refusal::new(Stage::Request, Reason::MalformedRequest, "the request violates HTTP/2");
+    refusal.cause(cause.unwrap_or("HTTP/2 refused the stream").to_owned())
 }
 
 /// The body of a request, with as many trailers as in HTTP/1.

@@ -9,6 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -112,6 +113,20 @@ impl Rewind {
         buffer.put_slice(&self.prefix.split_to(size));
         Poll::Ready(Ok(()))
     }
+
+    /// Counts what was read, as far as HTTP/2 may have it in this turn. Returns how much that is.
+    fn count(&self, read: &[u8]) -> usize {
+        let (mut counter, socket) = (self.counter.borrow_mut(), self.socket.borrow());
+        let unfinished = counter.unfinished();
+        let taken = counter.take(read);
+        if counter.is_after_preface() {
+            socket.client.preface_ends();
+        }
+        if counter.unfinished() != unfinished {
+            socket.client.receives_head(counter.unfinished().map(|_| Instant::now()));
+        }
+        taken
+    }
 }
 
 impl AsyncRead for Rewind {
@@ -123,13 +138,8 @@ impl AsyncRead for Rewind {
         }
         let before = buffer.filled().len();
         ready!(self.poll_bytes(cx, buffer))?;
-        let mut counter = self.counter.borrow_mut();
         let read = buffer.filled().get(before..).unwrap_or_default();
-        let taken = counter.take(read);
-        if counter.is_after_preface() {
-            self.socket.borrow().client.preface_ends();
-        }
-        drop(counter);
+        let taken = self.count(read);
         if taken < read.len() {
             let rest = read.get(taken..).unwrap_or_default();
             self.prefix = [rest, &self.prefix].concat().into();
@@ -163,7 +173,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
     use std::task::Waker;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};

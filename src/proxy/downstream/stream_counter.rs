@@ -123,6 +123,11 @@ impl StreamCounter {
         self.whole
     }
 
+    /// The request whose headers have begun and have not ended, by how many came before it.
+    pub(super) fn unfinished(&self) -> Option<u64> {
+        self.in_headers.then_some(self.whole)
+    }
+
     /// How many requests the client has begun, with the one whose headers have not ended.
     pub(super) fn begun(&self) -> u64 {
         self.whole + u64::from(self.in_headers)
@@ -160,6 +165,7 @@ mod tests {
                 bytes.chunks(size).for_each(|chunk| assert_eq!(counter.take(chunk), chunk.len()));
                 assert!(counter.is_after_preface());
                 assert_eq!((counter.received(), counter.begun()), (expected, expected), "{bytes:?} {size}");
+                assert_eq!(counter.unfinished(), None, "{bytes:?} {size}");
             }
         }
         let mut counter = StreamCounter::default();
@@ -201,6 +207,8 @@ mod tests {
             let mut counter = StreamCounter::default();
             counter.take(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes.as_slice()].concat());
             assert_eq!((counter.received(), counter.begun()), expected, "{bytes:?}");
+            let (received, begun) = expected;
+            assert_eq!(counter.unfinished(), (received < begun).then_some(received), "{bytes:?}");
         }
     }
 }
