@@ -203,6 +203,21 @@ fn a_response_that_the_client_does_not_take_whole_is_no_success() {
     proxy.done();
 }
 
+/// S2: what is still queued when the process waits no longer has its record, too.
+#[test]
+fn a_response_that_the_process_does_not_wait_for_is_recorded() {
+    let upstream = upstream().answers(200, "0123456789").start();
+    let proxy = proxy().before(&upstream).open("GET /").with("timeouts: { drain: 100ms }").start();
+    proxy.owes(1);
+    let mut client = FrameClient::new(&proxy, 4);
+    client.send(request(1, GET));
+    assert_eq!(client.until(DATA).payload, b"0123");
+    let records = proxy.done();
+    let record = &records[0];
+    assert_eq!(said(record, "event.reason"), "client_disconnected");
+    assert_eq!(said(record, "http.response.body.bytes"), 4);
+}
+
 /// S2: the client that leaves has not received what is still queued for it.
 #[test]
 fn a_client_that_leaves_before_the_last_piece_is_recorded_as_gone() {

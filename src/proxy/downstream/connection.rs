@@ -220,10 +220,16 @@ async fn serve_http1(
 ) -> Result<Served, Cut> {
     let finish = Cell::new(false);
     let mut serving = pin!(http1::serve(worker, client, wire, &finish));
-    run_until_deadline(client, timeouts, drain, |cx, command| {
-        finish.set(finish.get() || command == Command::Finish);
-        serving.as_mut().poll(cx)
-    })
+    run_until_deadline(
+        client,
+        timeouts,
+        drain,
+        |_| None,
+        |cx, command| {
+            finish.set(finish.get() || command == Command::Finish);
+            serving.as_mut().poll(cx)
+        },
+    )
     .await
 }
 
@@ -291,10 +297,16 @@ impl WebSocket {
         let ended = {
             let early = wire.borrow_mut().take_input();
             let mut running = pin!(tunnel::run(SharedWire(&wire), early, upgraded, &mut body, &finish));
-            run_until_deadline(&client, &timeouts, drain, |cx, command| {
-                finish.set(finish.get() || command == Command::Finish);
-                running.as_mut().poll(cx)
-            })
+            run_until_deadline(
+                &client,
+                &timeouts,
+                drain,
+                |_| None,
+                |cx, command| {
+                    finish.set(finish.get() || command == Command::Finish);
+                    running.as_mut().poll(cx)
+                },
+            )
             .await
         };
         drop(body);

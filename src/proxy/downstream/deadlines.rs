@@ -39,6 +39,11 @@ pub(super) enum Command {
     Finish,
 }
 
+/// Returns the time by the clock of the timers.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Returns when the connection is cut if nothing changes, and why. `finishing` is when it was commanded to finish.
 fn next_cut(
     client: &ClientConnection,
@@ -70,11 +75,13 @@ async fn watch_endings(client: &ClientConnection) {
     }
 }
 
-/// Runs a connection until it ends or is cut. Commands it to finish when the process drains or its listener is gone.
+/// Runs a connection until it ends or is cut. Commands it to finish when the process drains or its listener is gone. `end_overdue`
+/// ends what has deadlines within it, none of them shorter than all of the connection's, and returns the next one.
 pub(super) async fn run_until_deadline<T>(
     client: &ClientConnection,
     timeouts: &Timeouts,
     mut drain: watch::Receiver<bool>,
+    end_overdue: impl Fn(Instant) -> Option<Instant>,
     mut run: impl FnMut(&mut Context<'_>, Command) -> Poll<T>,
 ) -> Result<T, Cut> {
     // A wait with a shorter deadline may begin just after the timer was set, so the timer never sleeps longer than the
@@ -99,7 +106,7 @@ pub(super) async fn run_until_deadline<T>(
         }
         let finish = finishing.is_none() && (drained || ending != Ending::No);
         if finish {
-            let now = Instant::now();
+            let now = now();
             finishing = Some(now);
             timer.as_mut().reset((now + shortest.min(FINISH)).into());
             armed = false;
@@ -115,7 +122,8 @@ pub(super) async fn run_until_deadline<T>(
         }
         armed = true;
         while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
-            let now = Instant::now();
+            let now = now();
+            let within = end_overdue(now);
             let (due, cut) = next_cut(client, timeouts, finishing, now);
             if due <= now {
                 if cut == Cut::Stalled {
@@ -124,6 +132,7 @@ pub(super) async fn run_until_deadline<T>(
                 return Poll::Ready(Err(cut));
             }
             let step = finishing.map_or(shortest, |_| shortest.min(FINISH));
+            let due = within.map_or(due, |within| within.min(due));
             timer.as_mut().reset(due.min(now + step).into());
         }
         Poll::Pending
@@ -137,6 +146,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use std::cell::RefCell;
+
     use crate::exchange::Peer;
     use crate::proxy::downstream::activity::Activity;
 
@@ -193,5 +204,27 @@ mod tests {
                 assert_eq!((due.saturating_duration_since(now), cut), expected, "{requests} {began:?}");
             }
         }
+    }
+
+    /// S2: what has deadlines within a connection needs no timer of its own, and ends when it has to.
+    #[tokio::test(start_paused = true)]
+    async fn deadlines_within_a_connection_are_kept_by_its_timer() {
+        let (start, second) = (now(), Duration::from_secs(1));
+        let timeouts = Timeouts { request_headers: second * 10, idle: second * 75, drain: second, stall: second * 60 };
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        let client = ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, start)), start);
+        client.begin();
+        let (calls, due) = (RefCell::new(Vec::new()), start + second * 61 + Duration::from_millis(7));
+        let end_overdue = |now| {
+            calls.borrow_mut().push(now);
+            if now >= due {
+                client.end_stalled();
+            }
+            Some(due).filter(|due| now < *due)
+        };
+        let (_drains, drain) = watch::channel(false);
+        let ended = run_until_deadline(&client, &timeouts, drain, end_overdue, |_, _| Poll::<()>::Pending).await;
+        assert_eq!((ended, now()), (Err(Cut::Stalled), due));
+        assert_eq!(calls.borrow().len(), 7, "in between only every ten seconds: {calls:?}");
     }
 }

@@ -22,7 +22,7 @@ use super::deadlines::{Command, Cut, run_until_deadline};
 use super::extended_connect::{self, Ending, WebSocketStream};
 use super::rewind::{Rewind, Socket};
 use super::stream_counter::StreamCounter;
-use super::stream_deadline::{StreamDeadline, Streams, Watched};
+use super::stream_deadline::{LastTurn, StreamDeadline, Streams, Watched};
 use super::unfinished_head::{cut_short, evicted, too_slow};
 use super::worker::Worker;
 use crate::body::Source;
@@ -56,84 +56,84 @@ pub(super) async fn serve(
     prefix: Bytes,
     drain: watch::Receiver<bool>,
 ) {
-    let Settings { limits, timeouts, has_websockets } = Settings::of(&worker);
+    let settings = Settings::of(&worker);
     let requests = Requests { worker: &worker, client: &client, counter: Rc::default(), handled: Cell::new(0) };
-    let socket = Socket::new(stream, Rc::clone(&client));
-    let stream = Rewind::new(&socket, prefix, Rc::clone(&requests.counter));
+    let streams = Streams::new(&client, settings.timeouts.stall);
+    // Dropped after the connection, also where this is.
+    let last_turn = LastTurn(Rc::clone(&streams));
+    let (ended, begun_before) = run(&requests, &streams, &settings, (stream, prefix), drain).await;
+    drop(last_turn);
+    requests.record_rest(&ended, begun_before);
+}
+
+/// Runs a connection until it ends, or is cut. Returns how many requests the client had begun when it was told to send no more of
+/// them.
+async fn run(
+    requests: &Requests<'_>,
+    streams: &Rc<Streams>,
+    settings: &Settings,
+    (stream, prefix): (Stream, Bytes),
+    drain: watch::Receiver<bool>,
+) -> (Result<hyper::Result<()>, Cut>, u64) {
+    let Requests { worker, client, counter, handled } = requests;
+    let socket = Socket::new(stream, Rc::clone(client));
+    let stream = Rewind::new(&socket, prefix, Rc::clone(counter));
     let executor = StreamExecutor::default();
     let opened = Rc::clone(&executor.opened);
     // Cloned for every stream that runs.
     let running = Rc::new(());
     let ending = Rc::new(Ending::default());
-    let streams = Streams::new(&client, timeouts.stall);
     let service = service_fn(|mut request: Request<Incoming>| {
-        requests.handled.set(requests.handled.get() + 1);
-        let deadline = streams.open();
-        opened.set(Some((Rc::clone(&deadline), Rc::clone(&running))));
+        handled.set(handled.get() + 1);
+        let stream = streams.open();
+        opened.set(Some(Rc::clone(&stream)));
         let upgrade = extended_connect::take(&mut request);
         let (parts, body) = request.into_parts();
-        let source = Source::client(RequestBody { body, max_trailers: limits.headers }, strip_trailers);
-        let response = handle(&worker, Rc::clone(&client), parts, source);
+        let source = Source::client(RequestBody { body, max_trailers: settings.limits.headers }, strip_trailers);
+        let response = handle(worker, Rc::clone(client), parts, source);
         // Boxed, because hyper moves it around many times before it is polled.
-        let (ending, running) = (Rc::clone(&ending), Rc::clone(&running));
-        Box::pin(answer(response, deadline, upgrade, (ending, running)))
+        Box::pin(answer(response, stream, upgrade, (Rc::clone(&ending), Rc::clone(&running))))
     });
-    let mut connection =
-        pin!(protocol(executor, limits, has_websockets).serve_connection(TokioIo::new(stream), service));
-    // How many requests the client had begun when it was told to send no more of them.
+    let mut connection = pin!(protocol(executor, settings).serve_connection(TokioIo::new(stream), service));
     let mut begun_before = u64::MAX;
-    let ended = run_until_deadline(&client, &timeouts, drain, |cx, command| {
+    let end_overdue = |now| streams.end_overdue(now);
+    let ended = run_until_deadline(client, &settings.timeouts, drain, end_overdue, |cx, command| {
         if command == Command::Finish {
-            begun_before = requests.counter.borrow().begun();
+            begun_before = counter.borrow().begun();
             connection.as_mut().graceful_shutdown();
             ending.begin();
         }
-        requests.counter.borrow_mut().next_turn();
+        counter.borrow_mut().next_turn();
         let polled = connection.as_mut().poll(cx);
         socket.borrow_mut().end_turn(cx);
+        streams.end_turn();
         // With no stream running and no write pending, HTTP/2 has decided about every request received so far.
         if polled.is_pending() && Rc::strong_count(&running) == 1 && client.stalled().is_none() {
-            let received = requests.counter.borrow().received();
+            let received = counter.borrow().received();
             requests.record_unhandled(received.min(begun_before), || violates_http2(None));
             socket.borrow_mut().release_buffer();
         }
         polled
     })
     .await;
-    let violation = match &ended {
-        Ok(Err(error)) => error.source().and_then(|source| source.downcast_ref::<h2::Error>()),
-        _ => None,
-    };
-    let violation = violation.filter(|error| error.is_library()).map(ToString::to_string);
-    let violated = || violates_http2(violation.as_deref());
-    let unfinished = || match &ended {
-        Err(Cut::Head) => too_slow(),
-        Err(Cut::Evicted) => evicted(),
-        _ if violation.is_some() => violated(),
-        _ => cut_short(),
-    };
-    let (received, begun) = (requests.counter.borrow().received(), requests.counter.borrow().begun());
-    let some = requests.record_unhandled(received.min(begun_before), violated);
-    if !requests.record_unhandled(begun.min(begun_before), unfinished) && !some && violation.is_some() {
-        requests.record(&violated());
-    }
+    (ended, begun_before)
 }
 
 /// Answers a request on a stream, which becomes a WebSocket if that was asked for and the upstream has switched.
 async fn answer(
     response: impl Future<Output = ClientResponse>,
-    deadline: Rc<StreamDeadline>,
+    stream: Rc<StreamDeadline>,
     upgrade: Option<OnUpgrade>,
     (ending, running): (Rc<Ending>, Rc<()>),
 ) -> Result<Response<Watched>, Infallible> {
     let mut response = response.await;
     match (response.upgraded.take(), upgrade) {
         (Some(upgraded), Some(upgrade)) => {
-            let (head, stream) = WebSocketStream::of(response, upgraded, upgrade, &ending);
-            tokio::task::spawn_local(stream.serve(running));
-            Ok(head.map(|()| deadline.watch_none()))
+            let (head, websocket) = WebSocketStream::of(response, upgraded, upgrade, &ending);
+            tokio::task::spawn_local(websocket.serve(Rc::clone(&running)));
+            Ok(head.map(|()| stream.watch_none(running)))
         }
-        _ => Ok(begun(response).await.map(|body| deadline.watch(body))),
+        _ => Ok(begun(response).await.map(|body| stream.watch(body, running))),
     }
 }
 
@@ -151,9 +151,9 @@ impl Settings {
     }
 }
 
-fn protocol(executor: StreamExecutor, limits: Limits, has_websockets: bool) -> http2::Builder<StreamExecutor> {
+fn protocol(executor: StreamExecutor, settings: &Settings) -> http2::Builder<StreamExecutor> {
     let mut builder = http2::Builder::new(executor);
-    if has_websockets {
+    if settings.has_websockets {
         // Otherwise clients that could use it would be refused here, where HTTP/1.1 would not help them either.
         builder.enable_connect_protocol();
     }
@@ -162,7 +162,7 @@ fn protocol(executor: StreamExecutor, limits: Limits, has_websockets: bool) -> h
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(header_list_size(limits))
+        .max_header_list_size(header_list_size(settings.limits))
         .max_send_buf_size(SEND_BUFFER);
     builder
 }
@@ -185,6 +185,28 @@ struct Requests<'a> {
 }
 
 impl Requests<'_> {
+    /// Records the requests that are left when the connection has ended, of the first `begun_before`, and what has ended it if no
+    /// request has.
+    fn record_rest(&self, ended: &Result<hyper::Result<()>, Cut>, begun_before: u64) {
+        let violation = match ended {
+            Ok(Err(error)) => error.source().and_then(|source| source.downcast_ref::<h2::Error>()),
+            _ => None,
+        };
+        let violation = violation.filter(|error| error.is_library()).map(ToString::to_string);
+        let violated = || violates_http2(violation.as_deref());
+        let unfinished = || match ended {
+            Err(Cut::Head) => too_slow(),
+            Err(Cut::Evicted) => evicted(),
+            _ if violation.is_some() => violated(),
+            _ => cut_short(),
+        };
+        let (received, begun) = (self.counter.borrow().received(), self.counter.borrow().begun());
+        let some = self.record_unhandled(received.min(begun_before), violated);
+        if !self.record_unhandled(begun.min(begun_before), unfinished) && !some && violation.is_some() {
+            self.record(&violated());
+        }
+    }
+
     /// Records the requests that HTTP/2 refused itself, of the first `begun`. Those that were sent after a GOAWAY have no
     /// record: the client may repeat them elsewhere (RFC 9113 §6.8). Returns whether there were any.
     fn record_unhandled(&self, begun: u64, why: impl Fn() -> Refusal) -> bool {
@@ -242,30 +264,19 @@ impl Body for RequestBody {
     }
 }
 
-/// The deadline of a stream, and what counts it as running until its task has ended.
-type Opened = (Rc<StreamDeadline>, Rc<()>);
-
 /// Spawns the tasks of HTTP/2 streams on this worker's thread.
 #[derive(Clone, Default)]
 struct StreamExecutor {
     /// The stream whose request was handed over last: its task is spawned right after.
-    opened: Rc<Cell<Option<Opened>>>,
+    opened: Rc<Cell<Option<Rc<StreamDeadline>>>>,
 }
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        match self.opened.take() {
-            Some((deadline, running)) => tokio::task::spawn_local(async move {
-                let stream = async move {
-                    let _running = running;
-                    stream.await;
-                };
-                deadline.run(stream).await;
-            }),
-            None => tokio::task::spawn_local(async move {
-                stream.await;
-            }),
-        };
+        let task = tokio::task::spawn_local(stream);
+        if let Some(opened) = self.opened.take() {
+            opened.runs(task);
+        }
     }
 }
 
