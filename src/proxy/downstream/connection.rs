@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::accepted::{Accepted, Open};
@@ -51,21 +50,20 @@ pub(crate) fn serve(
     worker: Rc<Worker>,
     accepted: Accepted,
     open: Open,
-    drain: watch::Receiver<bool>,
 ) -> impl Future<Output = Option<Box<WebSocket>>> {
-    let beginning = Box::pin(begin(worker, accepted, drain));
+    let beginning = Box::pin(begin(worker, accepted));
     async move {
         let (connection, permit, http2) = beginning.await?;
-        let Connection { worker, client, stream, prefix, drain } = connection;
+        let Connection { worker, client, stream, prefix } = connection;
         if http2 {
-            Box::pin(http2::serve(worker, client, stream, prefix, drain)).await;
+            Box::pin(http2::serve(worker, client, stream, prefix)).await;
             return None;
         }
         let (limits, timeouts) = settings(&worker);
         let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&client), prefix, limits)));
-        let ended = serve_http1(&worker, &client, &wire, &timeouts, drain.clone()).await;
-        let (wire, upgraded, body) = Box::pin(end_http1(&worker, &client, wire, ended, drain.clone())).await?;
-        Some(Box::new(WebSocket { client, wire, upgraded, body, drain, _permit: permit, _open: open }))
+        let ended = serve_http1(&worker, &client, &wire, &timeouts).await;
+        let (wire, upgraded, body) = Box::pin(end_http1(&worker, &client, wire, ended)).await?;
+        Some(Box::new(WebSocket { client, wire, upgraded, body, _permit: permit, _open: open }))
     }
 }
 
@@ -77,11 +75,7 @@ fn settings(worker: &Worker) -> (HeadLimits, Timeouts) {
 }
 
 /// Begins a connection: finds out who is at its other end, and whether they speak HTTP/2. `None` if it has ended before.
-async fn begin(
-    worker: Rc<Worker>,
-    accepted: Accepted,
-    drain: watch::Receiver<bool>,
-) -> Option<(Connection, Permit, bool)> {
+async fn begin(worker: Rc<Worker>, accepted: Accepted) -> Option<(Connection, Permit, bool)> {
     let Accepted { stream, peer, listener, tls, proxy_protocol, mut permit } = accepted;
     let mut tcp = TcpStream::from_std(stream).ok()?;
     let timeout = worker.view().in_force.policy.timeouts().request_headers;
@@ -101,7 +95,7 @@ async fn begin(
     peer.hides_client = named.is_none();
     peer.certificate = certificate.flatten();
     let client = ClientConnection::new(peer, Arc::clone(&permit.activity), Instant::now());
-    let mut connection = Connection { worker, client, stream, prefix: Bytes::new(), drain };
+    let mut connection = Connection { worker, client, stream, prefix: Bytes::new() };
     let http2 = match http2 {
         Some(http2) => http2,
         None => connection.detect_protocol().await?,
@@ -172,8 +166,6 @@ struct Connection {
     stream: Stream,
     /// Bytes that were read to detect the protocol.
     prefix: Bytes,
-    /// Turns true when the process drains.
-    drain: watch::Receiver<bool>,
 }
 
 impl Connection {
@@ -186,7 +178,6 @@ impl Connection {
             let deadline = self.client.deadline(&timeouts, Instant::now());
             let read = tokio::select! {
                 read = tokio::time::timeout_at(deadline.into(), self.stream.read_buf(&mut prefix)) => read,
-                _ = self.drain.wait_for(|draining| *draining), if prefix.is_empty() => return None,
                 _ = self.client.activity.ending_after(Ending::No), if prefix.is_empty() => return None,
             };
             let ended = !matches!(read, Ok(Ok(1..)));
@@ -196,9 +187,9 @@ impl Connection {
                 return Some(matches_preface);
             }
             if ended {
-                let Self { worker, client, drain, stream, .. } = self;
+                let Self { worker, client, stream, .. } = self;
                 if !prefix.is_empty() && read.is_err() {
-                    let closing = Closing { worker, client, drain: drain.clone() };
+                    let closing = Closing { worker, client };
                     closing.write_final_response(stream, &too_slow()).await;
                 } else if !prefix.is_empty() {
                     record_unanswered(worker, client, None, &cut_short());
@@ -216,14 +207,12 @@ async fn serve_http1(
     client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
     timeouts: &Timeouts,
-    drain: watch::Receiver<bool>,
 ) -> Result<Served, Cut> {
     let finish = Cell::new(false);
     let mut serving = pin!(http1::serve(worker, client, wire, &finish));
     run_until_deadline(
         client,
         timeouts,
-        drain,
         |_| None,
         |cx, command| {
             finish.set(finish.get() || command == Command::Finish);
@@ -239,7 +228,6 @@ async fn end_http1(
     client: &Rc<ClientConnection>,
     wire: Rc<RefCell<Wire>>,
     ended: Result<Served, Cut>,
-    drain: watch::Receiver<bool>,
 ) -> Option<(Wire, Box<Upgraded>, ResponseBody)> {
     // The serving future was dropped, so this is the only reference left.
     let mut wire = Rc::into_inner(wire).map(RefCell::into_inner)?;
@@ -253,7 +241,7 @@ async fn end_http1(
         Err(cut) => Err(cut),
     };
     let mut stream = wire.into_stream()?;
-    let mut closing = Closing { worker, client, drain };
+    let closing = Closing { worker, client };
     let refusal = match ended {
         Ok(End::Closed) | Err(Cut::Idle | Cut::Stalled) => {
             closing.close(&mut stream).await;
@@ -283,7 +271,6 @@ pub(super) struct WebSocket {
     wire: Wire,
     upgraded: Box<Upgraded>,
     body: ResponseBody,
-    drain: watch::Receiver<bool>,
     _permit: Permit,
     _open: Open,
 }
@@ -291,7 +278,7 @@ pub(super) struct WebSocket {
 impl WebSocket {
     /// Serves it until it ends.
     pub(super) async fn serve(self: Box<Self>) {
-        let Self { client, wire, upgraded, mut body, drain, _permit, _open } = *self;
+        let Self { client, wire, upgraded, mut body, _permit, _open } = *self;
         let timeouts = body.guard().view.in_force.policy.timeouts();
         let (wire, finish) = (RefCell::new(wire), Cell::new(false));
         let ended = {
@@ -300,7 +287,6 @@ impl WebSocket {
             run_until_deadline(
                 &client,
                 &timeouts,
-                drain,
                 |_| None,
                 |cx, command| {
                     finish.set(finish.get() || command == Command::Finish);

@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio::task::unconstrained;
 
 use super::activity::Ending;
@@ -75,12 +74,12 @@ async fn watch_endings(client: &ClientConnection) {
     }
 }
 
-/// Runs a connection until it ends or is cut. Commands it to finish when the process drains or its listener is gone. `end_overdue`
-/// ends what has deadlines within it, none of them shorter than all of the connection's, and returns the next one.
+/// Runs a connection until it ends or is cut. Commands it to finish when its listener is gone, which is also how a process
+/// drains. `end_overdue` ends what has deadlines within it, none of them shorter than all of the connection's, and returns the next
+/// one.
 pub(super) async fn run_until_deadline<T>(
     client: &ClientConnection,
     timeouts: &Timeouts,
-    mut drain: watch::Receiver<bool>,
     end_overdue: impl Fn(Instant) -> Option<Instant>,
     mut run: impl FnMut(&mut Context<'_>, Command) -> Poll<T>,
 ) -> Result<T, Cut> {
@@ -88,23 +87,18 @@ pub(super) async fn run_until_deadline<T>(
     // shortest one.
     let shortest = ClientConnection::shortest(timeouts);
     let mut timer = pin!(tokio::time::sleep(shortest));
-    let drain_changes = drain.clone();
-    let mut draining = pin!(drain.wait_for(|draining| *draining));
     let mut endings = pin!(watch_endings(client));
-    let (mut known, mut drained, mut armed) = (Ending::No, false, false);
+    let (mut known, mut armed) = (Ending::No, false);
     let mut finishing: Option<Instant> = None;
     std::future::poll_fn(|cx| {
-        // All three wake this task once they have been polled, whatever is left of its budget. After that they are polled
+        // Both wake this task once they have been polled, whatever is left of its budget. After that they are polled
         // again only when they have news: this function runs several times a request, always in the same task.
         let ending = client.activity.ending();
         if !armed || ending != known {
             known = ending;
             let _: Poll<()> = pin!(unconstrained(endings.as_mut())).poll(cx);
         }
-        if !drained && (!armed || drain_changes.has_changed().unwrap_or(true)) {
-            drained = pin!(unconstrained(draining.as_mut())).poll(cx).is_ready();
-        }
-        let finish = finishing.is_none() && (drained || ending != Ending::No);
+        let finish = finishing.is_none() && ending != Ending::No;
         if finish {
             let now = now();
             finishing = Some(now);
@@ -222,8 +216,7 @@ mod tests {
             }
             Some(due).filter(|due| now < *due)
         };
-        let (_drains, drain) = watch::channel(false);
-        let ended = run_until_deadline(&client, &timeouts, drain, end_overdue, |_, _| Poll::<()>::Pending).await;
+        let ended = run_until_deadline(&client, &timeouts, end_overdue, |_, _| Poll::<()>::Pending).await;
         assert_eq!((ended, now()), (Err(Cut::Stalled), due));
         assert_eq!(calls.borrow().len(), 7, "in between only every ten seconds: {calls:?}");
     }

@@ -15,7 +15,6 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
 
 use super::client::ClientConnection;
 use super::deadlines::{Command, Cut, run_until_deadline};
@@ -49,19 +48,13 @@ const SEND_BUFFER: usize = 64 * 1024;
 const FIELD_OVERHEAD: usize = 32;
 
 /// Serves a connection, of which `prefix` has already been read, until it ends.
-pub(super) async fn serve(
-    worker: Rc<Worker>,
-    client: Rc<ClientConnection>,
-    stream: Stream,
-    prefix: Bytes,
-    drain: watch::Receiver<bool>,
-) {
+pub(super) async fn serve(worker: Rc<Worker>, client: Rc<ClientConnection>, stream: Stream, prefix: Bytes) {
     let settings = Settings::of(&worker);
     let requests = Requests { worker: &worker, client: &client, counter: Rc::default(), handled: Cell::new(0) };
     let streams = Streams::new(&client, settings.timeouts.stall);
     // Dropped after the connection, also where this is.
     let last_turn = LastTurn(Rc::clone(&streams));
-    let (ended, begun_before) = run(&requests, &streams, &settings, (stream, prefix), drain).await;
+    let (ended, begun_before) = run(&requests, &streams, &settings, (stream, prefix)).await;
     drop(last_turn);
     requests.record_rest(&ended, begun_before);
 }
@@ -73,7 +66,6 @@ async fn run(
     streams: &Rc<Streams>,
     settings: &Settings,
     (stream, prefix): (Stream, Bytes),
-    drain: watch::Receiver<bool>,
 ) -> (Result<hyper::Result<()>, Cut>, u64) {
     let Requests { worker, client, counter, handled } = requests;
     let socket = Socket::new(stream, Rc::clone(client));
@@ -97,7 +89,7 @@ async fn run(
     let mut connection = pin!(protocol(executor, settings).serve_connection(TokioIo::new(stream), service));
     let mut begun_before = u64::MAX;
     let end_overdue = |now| streams.end_overdue(now);
-    let ended = run_until_deadline(client, &settings.timeouts, drain, end_overdue, |cx, command| {
+    let ended = run_until_deadline(client, &settings.timeouts, end_overdue, |cx, command| {
         if command == Command::Finish {
             begun_before = counter.borrow().begun();
             connection.as_mut().graceful_shutdown();
@@ -343,8 +335,7 @@ mod tests {
             let stream = Stream::Plain(listener.accept().await.unwrap().0);
             let (address, now) = (SocketAddr::from(([127, 0, 0, 1], 9)), Instant::now());
             let client = ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
-            let (_drains, drain) = watch::channel(false);
-            tokio::task::spawn_local(serve(Rc::clone(&worker), client, stream, Bytes::new(), drain));
+            tokio::task::spawn_local(serve(Rc::clone(&worker), client, stream, Bytes::new()));
             // GET http://a/ (RFC 7541, Appendix A).
             let get = |stream| [&[0, 0, 6, 1, 5, 0, 0, 0, stream], b"\x82\x86\x84\x41\x01a".as_slice()].concat();
             let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0].as_slice();
