@@ -109,13 +109,11 @@ impl Streams {
     /// when it is to be called again.
     pub(super) fn end_overdue(&self, now: Instant) -> Option<Instant> {
         let (mut next, mut overdue) = (None, Vec::new());
-        for stream in self.all.borrow().iter().filter_map(Weak::upgrade) {
-            let due = stream.at(now);
-            if stream.missed.get() || stream.stage.get() == Stage::Ended {
-            } else if due <= now {
-                overdue.push(stream);
-            } else {
-                next = Some(next.map_or(due, |next: Instant| next.min(due)));
+        let goes_on = |stream: &Rc<StreamDeadline>| !stream.missed.get() && stream.stage.get() != Stage::Ended;
+        for stream in self.all.borrow().iter().filter_map(Weak::upgrade).filter(goes_on) {
+            match stream.at(now) {
+                due if due <= now => overdue.push(stream),
+                due => next = Some(next.map_or(due, |next: Instant| next.min(due))),
             }
         }
         overdue.iter().for_each(|stream| stream.miss());
@@ -483,7 +481,7 @@ mod tests {
                 let watched = stream.watch_none(Rc::clone(&running));
                 let task = tokio::task::spawn_local(async move {
                     let _watched = watched;
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 });
                 stream.runs(task);
                 stream.waiting.set(waiting);

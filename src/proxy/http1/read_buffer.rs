@@ -94,13 +94,13 @@ mod tests {
     #[test]
     fn much_is_read_at_once_where_there_is_much_and_little_is_wanted_of_it_once() {
         let bytes = vec![0; 200 * 1024];
-        let (mut rest, mut buffer) = (bytes.as_slice(), ReadBuffer::default());
+        let mut buffer = ReadBuffer::default();
         for (little, expected) in [(false, READ), (false, BULK_READ), (true, READ), (true, READ), (false, BULK_READ)] {
             if little {
                 buffer.read_less();
             }
             buffer.input.clear();
-            let read = buffer.poll_fill(&mut rest, &mut Context::from_waker(Waker::noop()));
+            let read = buffer.poll_fill(bytes.as_slice(), &mut Context::from_waker(Waker::noop()));
             assert!(
                 matches!(read, Poll::Ready(Ok(size)) if size == expected && buffer.input.len() == size),
                 "{read:?}"
