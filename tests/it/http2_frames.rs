@@ -269,7 +269,7 @@ fn answers_that_nobody_reads_are_not_fetched() {
     let (requests, size) = (100_u8, 64_000);
     let upstream = upstream().does(move |call| call.answer(200, &[], "x".repeat(size))).start();
     let policy = proxy().before(&upstream).open("GET /");
-    let policy = policy.upstream("connections: { most: 4 }").upstream("connect_timeout: 100ms");
+    let policy = policy.upstream("connections: { most: 4 }").upstream("connect_timeout: 2s");
     let proxy = proxy().text(&policy.yaml().replace("workers: 2", "workers: 1")).start();
     proxy.owes(usize::from(requests));
     let mut slow = FrameClient::narrow(&proxy, i32::MAX as u32);
@@ -284,7 +284,7 @@ fn answers_that_nobody_reads_are_not_fetched() {
         ended += u8::from(matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0);
         bytes += if frame.kind == DATA { frame.payload.len() } else { 0 };
     }
-    assert!(bytes > 8 * size, "some were fetched later: {bytes}");
+    assert!(bytes > 5 * size, "those that waited went on: {bytes}");
     other.get("/").send().is(200);
     proxy.done();
 }
