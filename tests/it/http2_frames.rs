@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Mutex;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 
 use crate::support::*;
 
@@ -33,6 +33,17 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
 /// A request that is whole, on this stream.
 fn request(stream: u8, headers: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, headers)
+}
+
+/// An upstream that answers once what is returned beside it is dropped.
+fn silent() -> (Upstream, Sender<()>) {
+    let (answers, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let upstream = upstream().does(move |call| {
+        let _ = wait.lock().unwrap().recv();
+        call.answer(200, &[], "")
+    });
+    (upstream.start(), answers)
 }
 
 /// A frame that the client received.
@@ -148,13 +159,7 @@ fn a_request_whose_headers_come_in_parts_has_one_record() {
 /// S19: a head has its time as over HTTP/1, however it drips in, and whatever else the connection does meanwhile.
 #[test]
 fn a_head_that_does_not_come_whole_in_time_ends_its_connection() {
-    let (answer, wait) = channel::<()>();
-    let wait = Mutex::new(wait);
-    let upstream = upstream().does(move |call| {
-        let _ = wait.lock().unwrap().recv();
-        call.answer(200, &[], "")
-    });
-    let upstream = upstream.start();
+    let (upstream, answer) = silent();
     let policy = proxy().before(&upstream).open("GET /").upstream("response_timeout: 1h");
     let proxy = policy.with("timeouts: { request_headers: 100ms, idle: 1h, stall: 1h }").start();
     let begun = frame(HEADERS, END_STREAM, 3, &GET[..3]);
@@ -292,13 +297,7 @@ fn answers_that_nobody_reads_are_not_fetched() {
 /// What clients send before anybody reads it is bounded for all requests of a connection together.
 #[test]
 fn a_client_may_send_only_so_much_that_nobody_reads() {
-    let (answer, wait) = channel::<()>();
-    let wait = Mutex::new(wait);
-    let upstream = upstream().does(move |call| {
-        let _ = wait.lock().unwrap().recv();
-        call.answer(200, &[], "")
-    });
-    let upstream = upstream.start();
+    let (upstream, answer) = silent();
     let policy = proxy().before(&upstream).open("POST /").upstream("connect_timeout: 1h");
     let policy = policy.upstream("connections: { most: 1 }");
     let proxy = proxy().text(&policy.yaml().replace("workers: 2", "workers: 1")).start();

@@ -10,6 +10,7 @@
 //! What is queued is bounded for each stream by HTTP/2, and for all of a connection by [`Streams`].
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
@@ -61,7 +62,7 @@ pub(super) struct Streams {
     unsent: Cell<usize>,
     all: RefCell<Vec<Weak<StreamDeadline>>>,
     /// Those of which the last byte was written or dropped in this turn.
-    ended: RefCell<Vec<Rc<StreamDeadline>>>,
+    ended: RefCell<VecDeque<Rc<StreamDeadline>>>,
     /// The connection has no turns any more.
     is_closed: Cell<bool>,
 }
@@ -99,7 +100,7 @@ impl Streams {
     pub(super) fn end_turn(&self) {
         loop {
             // Not in the condition: it would be borrowed for as long.
-            let next = self.ended.borrow_mut().pop();
+            let next = self.ended.borrow_mut().pop_front();
             let Some(stream) = next else { return };
             stream.finish();
         }
@@ -243,7 +244,7 @@ impl StreamDeadline {
         if self.connection.is_closed.get() {
             tokio::task::spawn_local(async move { this.finish() });
         } else {
-            self.connection.ended.borrow_mut().push(this);
+            self.connection.ended.borrow_mut().push_back(this);
         }
     }
 
