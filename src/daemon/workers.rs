@@ -41,7 +41,8 @@ impl Workers {
         Ok((Self { threads, drain, cut }, handles))
     }
 
-    /// Tells the workers to finish. Connections that are sent to them from now on are refused.
+    /// Tells the workers to finish; the listeners have told the connections. Those that are sent to them from now on are
+    /// refused.
     pub(super) fn drain(&self) {
         self.drain.send_replace(true);
     }

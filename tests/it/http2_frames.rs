@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
 
 use crate::support::*;
 
@@ -10,21 +12,38 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// GET http://a/ (RFC 7541, Appendix A).
 const GET: &[u8] = b"\x82\x86\x84\x41\x01a";
 
+/// The same with POST.
+const POST: &[u8] = b"\x83\x86\x84\x41\x01a";
+
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    [&[0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream], payload].concat()
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
 }
 
 /// A request that is whole, on this stream.
 fn request(stream: u8, headers: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, headers)
+}
+
+/// An upstream that answers once what is returned beside it is dropped.
+fn silent() -> (Upstream, Sender<()>) {
+    let (answers, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let upstream = upstream().does(move |call| {
+        let _ = wait.lock().unwrap().recv();
+        call.answer(200, &[], "")
+    });
+    (upstream.start(), answers)
 }
 
 /// A frame that the client received.
@@ -39,10 +58,26 @@ struct FrameClient(TcpStream);
 
 impl FrameClient {
     /// Opens a connection on which each stream may receive this number of bytes.
-    fn new(proxy: &Proxy, window: u8) -> Self {
-        let tcp = TcpStream::connect(proxy.address()).unwrap();
+    fn new(proxy: &Proxy, window: u32) -> Self {
+        Self::over(TcpStream::connect(proxy.address()).unwrap(), window)
+    }
+
+    /// The same, with room for very little between the proxy and the client.
+    fn narrow(proxy: &Proxy, window: u32) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let connecting = async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(1).unwrap();
+            socket.connect(proxy.address()).await.unwrap().into_std().unwrap()
+        };
+        let tcp = runtime.block_on(connecting);
+        tcp.set_nonblocking(false).unwrap();
+        Self::over(tcp, window)
+    }
+
+    fn over(tcp: TcpStream, window: u32) -> Self {
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();
-        let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, window]);
+        let settings = frame(SETTINGS, 0, 0, &[&[0, 4], window.to_be_bytes().as_slice()].concat());
         let mut client = Self(tcp);
         client.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings].concat());
         client
@@ -121,6 +156,29 @@ fn a_request_whose_headers_come_in_parts_has_one_record() {
     proxy.done();
 }
 
+/// S19: a head has its time as over HTTP/1, however it drips in, and whatever else the connection does meanwhile.
+#[test]
+fn a_head_that_does_not_come_whole_in_time_ends_its_connection() {
+    let (upstream, answer) = silent();
+    let policy = proxy().before(&upstream).open("GET /").upstream("response_timeout: 1h");
+    let proxy = policy.with("timeouts: { request_headers: 100ms, idle: 1h, stall: 1h }").start();
+    let begun = frame(HEADERS, END_STREAM, 3, &GET[..3]);
+    for (number, (others, part)) in
+        [(vec![], begun.clone()), (vec![], begun[..10].to_vec()), (request(1, GET), begun)].into_iter().enumerate()
+    {
+        let mut client = FrameClient::new(&proxy, 65_535);
+        proxy.owes(1 + usize::from(!others.is_empty()));
+        client.send([others.as_slice(), &part].concat());
+        client.runs_dry();
+        let records = proxy.recorded(number + 1);
+        assert!(records.iter().any(|record| said(record, "event.reason") == "request_timeout"), "{number} {records:?}");
+    }
+    drop(answer);
+    let records = proxy.done();
+    let slow = records.iter().filter(|record| said(record, "event.reason") == "request_timeout");
+    assert_eq!(slow.count(), 3);
+}
+
 /// S2: a response has ended when its last byte was written, not when HTTP/2 has queued it; and its record says so.
 #[test]
 fn a_response_that_the_client_does_not_take_whole_is_no_success() {
@@ -148,6 +206,21 @@ fn a_response_that_the_client_does_not_take_whole_is_no_success() {
         assert_eq!(said(record, "http.response.body.bytes").as_u64().unwrap_or(0), sent, "{window}");
     }
     proxy.done();
+}
+
+/// S2: what is still queued when the process waits no longer has its record, too.
+#[test]
+fn a_response_that_the_process_does_not_wait_for_is_recorded() {
+    let upstream = upstream().answers(200, "0123456789").start();
+    let proxy = proxy().before(&upstream).open("GET /").with("timeouts: { drain: 100ms }").start();
+    proxy.owes(1);
+    let mut client = FrameClient::new(&proxy, 4);
+    client.send(request(1, GET));
+    assert_eq!(client.until(DATA).payload, b"0123");
+    let records = proxy.done();
+    let record = &records[0];
+    assert_eq!(said(record, "event.reason"), "client_disconnected");
+    assert_eq!(said(record, "http.response.body.bytes"), 4);
 }
 
 /// S2: the client that leaves has not received what is still queued for it.
@@ -192,4 +265,71 @@ fn a_response_that_is_not_written_yet_keeps_its_connection() {
     assert_eq!((rest.payload.as_slice(), rest.flags), (b"456789".as_slice(), END_STREAM));
     let records = proxy.done();
     assert!(records.iter().all(|record| said(record, "event.outcome") == "success"));
+}
+
+/// S2: answers that a client asks for and does not read stay where they are, as over HTTP/1, whatever its windows say. They go on when
+/// it reads.
+#[test]
+fn answers_that_nobody_reads_are_not_fetched() {
+    let (requests, size) = (100_u8, 64_000);
+    let upstream = upstream().does(move |call| call.answer(200, &[], "x".repeat(size))).start();
+    let policy = proxy().before(&upstream).open("GET /");
+    let policy = policy.upstream("connections: { most: 4 }").upstream("connect_timeout: 2s");
+    let proxy = proxy().text(&policy.yaml().replace("workers: 2", "workers: 1")).start();
+    proxy.owes(usize::from(requests));
+    let mut slow = FrameClient::narrow(&proxy, i32::MAX as u32);
+    slow.send(frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
+    slow.send((0..requests).map(|number| request(number * 2 + 1, GET)).collect::<Vec<_>>().concat());
+    // All connections have an answer that waits.
+    let mut other = client(&proxy);
+    eventually("nothing more is fetched", || (other.get("/").send().status == 503).then_some(()));
+    let (mut ended, mut bytes) = (0, 0);
+    while ended < requests {
+        let frame = slow.next().expect("all answers");
+        ended += u8::from(matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0);
+        bytes += if frame.kind == DATA { frame.payload.len() } else { 0 };
+    }
+    assert!(bytes > 5 * size, "those that waited went on: {bytes}");
+    other.get("/").send().is(200);
+    proxy.done();
+}
+
+/// What clients send before anybody reads it is bounded for all requests of a connection together.
+#[test]
+fn a_client_may_send_only_so_much_that_nobody_reads() {
+    let (upstream, answer) = silent();
+    let policy = proxy().before(&upstream).open("POST /").upstream("connect_timeout: 1h");
+    let policy = policy.upstream("connections: { most: 1 }");
+    let proxy = proxy().text(&policy.yaml().replace("workers: 2", "workers: 1")).start();
+    let mut client = FrameClient::new(&proxy, 65_535);
+    proxy.owes(6);
+    // The proxy's settings hold from here on (RFC 9113 §6.5.3). The others wait for the connection that this one has.
+    client.send([frame(SETTINGS, ACK, 0, &[]), request(1, POST)].concat());
+    eventually("it is called", || (!upstream.seen().is_empty()).then_some(()));
+    for stream in [3, 5, 7, 9] {
+        client.send(frame(HEADERS, END_HEADERS, stream, POST));
+        (0..8).for_each(|_| client.send(frame(DATA, 0, stream, &[0; 16 << 10])));
+    }
+    client.is_read([]);
+    client.send([frame(HEADERS, END_HEADERS, 11, POST), frame(DATA, 0, 11, b"x")].concat());
+    let code = u32::from_be_bytes(client.until(GOAWAY).payload[4..8].try_into().unwrap());
+    assert_eq!(code, 3, "FLOW_CONTROL_ERROR (RFC 9113 §7)");
+    client.runs_dry();
+    drop(answer);
+    proxy.done();
+}
+
+/// However many small messages arrive at once, none is too many before it could be read.
+#[test]
+fn a_burst_of_small_messages_goes_through() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("POST /").start();
+    let mut client = FrameClient::new(&proxy, 65_535);
+    proxy.owes(1);
+    client.send(frame(HEADERS, END_HEADERS, 1, POST));
+    eventually("the upstream reads it", || (!upstream.seen().is_empty()).then_some(()));
+    client.send([frame(DATA, 0, 1, b"hi").repeat(10_000), frame(DATA, END_STREAM, 1, b"!")].concat());
+    client.until(HEADERS);
+    assert_eq!(upstream.only().body.len(), 20_001);
+    proxy.done();
 }

@@ -284,7 +284,8 @@ pub(crate) struct Limits {
     #[schemars(extend("default" = 1000))]
     pub(crate) per_client: Option<u32>,
     /// Bodies of requests and responses that are held and decoded to be checked, all together, at least 1MiB; past it
-    /// requests are refused with 503.
+    /// requests are refused with 503. Beside it, a connection of HTTP/2 holds at most 512 KiB that it has received and
+    /// nobody has read, and 256 KiB that its client does not take, with 8 KiB for each of its 128 streams.
     #[schemars(extend("default" = "256MiB"))]
     pub(crate) memory: Option<Size>,
 }

@@ -42,6 +42,8 @@ pub(crate) struct ClientConnection {
     pub(crate) peer: Peer,
     pub(crate) activity: Arc<Activity>,
     phase: Cell<Phase>,
+    /// Since when a head is being received in HTTP/2, beside whatever else the connection does.
+    head_since: Cell<Option<Instant>>,
     stalled: Cell<Option<Stalled>>,
     /// The connection was ended because the client stalled.
     ended_stalled: Cell<bool>,
@@ -54,9 +56,9 @@ pub(crate) struct ClientConnection {
 impl ClientConnection {
     /// Creates the state of a connection that was just accepted.
     pub(crate) fn new(peer: Peer, activity: Arc<Activity>, now: Instant) -> Rc<Self> {
-        let (phase, stalled) = (Cell::new(Phase::Opened(now)), Cell::new(None));
+        let (phase, head_since, stalled) = (Cell::new(Phase::Opened(now)), Cell::new(None), Cell::new(None));
         let (ended_stalled, yields, interims) = (Cell::new(false), Cell::new(false), Cell::default());
-        Rc::new(Self { peer, activity, phase, stalled, ended_stalled, yields, interims })
+        Rc::new(Self { peer, activity, phase, head_since, stalled, ended_stalled, yields, interims })
     }
 
     /// Lets every other ready task of this worker run first. Requests that are sent together wake the upstream once, and
@@ -118,7 +120,12 @@ impl ClientConnection {
         self.ended_stalled.get()
     }
 
-    /// Returns when the connection ends if nothing changes. A request in flight that makes progress, or that waits for
+    /// Returns when a head must have been received that is being received in HTTP/2.
+    pub(crate) fn head_deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
+        self.head_since.get().map(|since| since + timeouts.request_headers)
+    }
+
+    /// Returns when the connection ends if nothing changes, but for [`Self::head_deadline`]. A request in flight that makes progress, or that waits for
     /// something else than the client, has its own deadlines.
     pub(crate) fn deadline(&self, timeouts: &Timeouts, now: Instant) -> Instant {
         match (self.phase.get(), self.stalled()) {
@@ -172,6 +179,11 @@ impl ClientConnection {
         if let Phase::Opened(_) | Phase::Head(_) = self.phase.get() {
             self.phase.set(Phase::Idle(Instant::now()));
         }
+    }
+
+    /// Records since when a head is being received in HTTP/2; `None`: none is.
+    pub(crate) fn receives_head(&self, since: Option<Instant>) {
+        self.head_since.set(since);
     }
 
     /// Records that a request begins.

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
 
 use super::activity::Ending;
 use super::client::ClientConnection;
@@ -27,12 +26,11 @@ const DISCARD: usize = 16 * 1024;
 pub(super) struct Closing<'a> {
     pub(super) worker: &'a Rc<Worker>,
     pub(super) client: &'a Rc<ClientConnection>,
-    pub(super) drain: watch::Receiver<bool>,
 }
 
 impl Closing<'_> {
     /// Writes a final response to input that is not a valid request, and closes the connection.
-    pub(super) async fn write_final_response(mut self, stream: &mut Stream, refusal: &Refusal) {
+    pub(super) async fn write_final_response(self, stream: &mut Stream, refusal: &Refusal) {
         let (status, fields, body) = refuse_head(self.worker, self.client, refusal);
         let mut text =
             format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len()).into_bytes();
@@ -48,7 +46,7 @@ impl Closing<'_> {
     /// Closes the connection so that the last response arrives. Closing a socket with unread input resets it, and the
     /// reset may overtake what was written (RFC 9112 §9.6). A client that sends a large body reads the response only after
     /// it has sent all of it, so that body is read and discarded, within bounds.
-    pub(super) async fn close(&mut self, stream: &mut Stream) {
+    pub(super) async fn close(&self, stream: &mut Stream) {
         let lingering = async {
             tokio::time::timeout(LINGER_SILENCE, stream.shutdown()).await.ok()?.ok()?;
             let (mut discarded, mut left) = (vec![0; DISCARD], LINGER_BYTES);
@@ -57,14 +55,15 @@ impl Closing<'_> {
             }
             Some(())
         };
-        let drained = async {
-            let _ = self.drain.wait_for(|draining| *draining).await;
-            tokio::time::sleep(LINGER_SILENCE).await;
+        let activity = &self.client.activity;
+        let ending = async {
+            if activity.ending_after(Ending::No).await == Ending::Finish {
+                let _ = tokio::time::timeout(LINGER_SILENCE, activity.ending_after(Ending::Finish)).await;
+            }
         };
         tokio::select! {
             _ = lingering => {}
-            () = drained => {}
-            _ = self.client.activity.ending_after(Ending::Finish) => {}
+            () = ending => {}
             () = tokio::time::sleep(LINGER) => {}
         }
     }

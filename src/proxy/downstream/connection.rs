@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::accepted::{Accepted, Open};
@@ -22,6 +21,7 @@ use super::connection_limit::Permit;
 use super::deadlines::{Command, Cut, run_until_deadline};
 use super::http2;
 use super::proxy_protocol::{self, Source};
+use super::unfinished_head::{cut_short, evicted, too_slow};
 use super::worker::Worker;
 use crate::exchange::{ClientCertificate, Peer};
 use crate::policy::{ListenerTls, Timeouts};
@@ -33,7 +33,6 @@ use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::request::target;
 use crate::proxy::request::upgrade::{Upgraded, tunnel};
 use crate::proxy::stream::{Stream, tls_version};
-use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::auth::certificate;
 
 /// The client connection preface of HTTP/2 (RFC 9113 §3.4).
@@ -51,21 +50,20 @@ pub(crate) fn serve(
     worker: Rc<Worker>,
     accepted: Accepted,
     open: Open,
-    drain: watch::Receiver<bool>,
 ) -> impl Future<Output = Option<Box<WebSocket>>> {
-    let beginning = Box::pin(begin(worker, accepted, drain));
+    let beginning = Box::pin(begin(worker, accepted));
     async move {
         let (connection, permit, http2) = beginning.await?;
-        let Connection { worker, client, stream, prefix, drain } = connection;
+        let Connection { worker, client, stream, prefix } = connection;
         if http2 {
-            Box::pin(http2::serve(worker, client, stream, prefix, drain)).await;
+            Box::pin(http2::serve(worker, client, stream, prefix)).await;
             return None;
         }
         let (limits, timeouts) = settings(&worker);
         let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&client), prefix, limits)));
-        let ended = serve_http1(&worker, &client, &wire, &timeouts, drain.clone()).await;
-        let (wire, upgraded, body) = Box::pin(end_http1(&worker, &client, wire, ended, drain.clone())).await?;
-        Some(Box::new(WebSocket { client, wire, upgraded, body, drain, _permit: permit, _open: open }))
+        let ended = serve_http1(&worker, &client, &wire, &timeouts).await;
+        let (wire, upgraded, body) = Box::pin(end_http1(&worker, &client, wire, ended)).await?;
+        Some(Box::new(WebSocket { client, wire, upgraded, body, _permit: permit, _open: open }))
     }
 }
 
@@ -77,11 +75,7 @@ fn settings(worker: &Worker) -> (HeadLimits, Timeouts) {
 }
 
 /// Begins a connection: finds out who is at its other end, and whether they speak HTTP/2. `None` if it has ended before.
-async fn begin(
-    worker: Rc<Worker>,
-    accepted: Accepted,
-    drain: watch::Receiver<bool>,
-) -> Option<(Connection, Permit, bool)> {
+async fn begin(worker: Rc<Worker>, accepted: Accepted) -> Option<(Connection, Permit, bool)> {
     let Accepted { stream, peer, listener, tls, proxy_protocol, mut permit } = accepted;
     let mut tcp = TcpStream::from_std(stream).ok()?;
     let timeout = worker.view().in_force.policy.timeouts().request_headers;
@@ -101,7 +95,7 @@ async fn begin(
     peer.hides_client = named.is_none();
     peer.certificate = certificate.flatten();
     let client = ClientConnection::new(peer, Arc::clone(&permit.activity), Instant::now());
-    let mut connection = Connection { worker, client, stream, prefix: Bytes::new(), drain };
+    let mut connection = Connection { worker, client, stream, prefix: Bytes::new() };
     let http2 = match http2 {
         Some(http2) => http2,
         None => connection.detect_protocol().await?,
@@ -172,8 +166,6 @@ struct Connection {
     stream: Stream,
     /// Bytes that were read to detect the protocol.
     prefix: Bytes,
-    /// Turns true when the process drains.
-    drain: watch::Receiver<bool>,
 }
 
 impl Connection {
@@ -186,7 +178,6 @@ impl Connection {
             let deadline = self.client.deadline(&timeouts, Instant::now());
             let read = tokio::select! {
                 read = tokio::time::timeout_at(deadline.into(), self.stream.read_buf(&mut prefix)) => read,
-                _ = self.drain.wait_for(|draining| *draining), if prefix.is_empty() => return None,
                 _ = self.client.activity.ending_after(Ending::No), if prefix.is_empty() => return None,
             };
             let ended = !matches!(read, Ok(Ok(1..)));
@@ -196,9 +187,9 @@ impl Connection {
                 return Some(matches_preface);
             }
             if ended {
-                let Self { worker, client, drain, stream, .. } = self;
+                let Self { worker, client, stream, .. } = self;
                 if !prefix.is_empty() && read.is_err() {
-                    let closing = Closing { worker, client, drain: drain.clone() };
+                    let closing = Closing { worker, client };
                     closing.write_final_response(stream, &too_slow()).await;
                 } else if !prefix.is_empty() {
                     record_unanswered(worker, client, None, &cut_short());
@@ -216,14 +207,18 @@ async fn serve_http1(
     client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
     timeouts: &Timeouts,
-    drain: watch::Receiver<bool>,
 ) -> Result<Served, Cut> {
     let finish = Cell::new(false);
     let mut serving = pin!(http1::serve(worker, client, wire, &finish));
-    run_until_deadline(client, timeouts, drain, |cx, command| {
-        finish.set(finish.get() || command == Command::Finish);
-        serving.as_mut().poll(cx)
-    })
+    run_until_deadline(
+        client,
+        timeouts,
+        |_| None,
+        |cx, command| {
+            finish.set(finish.get() || command == Command::Finish);
+            serving.as_mut().poll(cx)
+        },
+    )
     .await
 }
 
@@ -233,7 +228,6 @@ async fn end_http1(
     client: &Rc<ClientConnection>,
     wire: Rc<RefCell<Wire>>,
     ended: Result<Served, Cut>,
-    drain: watch::Receiver<bool>,
 ) -> Option<(Wire, Box<Upgraded>, ResponseBody)> {
     // The serving future was dropped, so this is the only reference left.
     let mut wire = Rc::into_inner(wire).map(RefCell::into_inner)?;
@@ -247,7 +241,7 @@ async fn end_http1(
         Err(cut) => Err(cut),
     };
     let mut stream = wire.into_stream()?;
-    let mut closing = Closing { worker, client, drain };
+    let closing = Closing { worker, client };
     let refusal = match ended {
         Ok(End::Closed) | Err(Cut::Idle | Cut::Stalled) => {
             closing.close(&mut stream).await;
@@ -277,7 +271,6 @@ pub(super) struct WebSocket {
     wire: Wire,
     upgraded: Box<Upgraded>,
     body: ResponseBody,
-    drain: watch::Receiver<bool>,
     _permit: Permit,
     _open: Open,
 }
@@ -285,16 +278,21 @@ pub(super) struct WebSocket {
 impl WebSocket {
     /// Serves it until it ends.
     pub(super) async fn serve(self: Box<Self>) {
-        let Self { client, wire, upgraded, mut body, drain, _permit, _open } = *self;
+        let Self { client, wire, upgraded, mut body, _permit, _open } = *self;
         let timeouts = body.guard().view.in_force.policy.timeouts();
         let (wire, finish) = (RefCell::new(wire), Cell::new(false));
         let ended = {
             let early = wire.borrow_mut().take_input();
             let mut running = pin!(tunnel::run(SharedWire(&wire), early, upgraded, &mut body, &finish));
-            run_until_deadline(&client, &timeouts, drain, |cx, command| {
-                finish.set(finish.get() || command == Command::Finish);
-                running.as_mut().poll(cx)
-            })
+            run_until_deadline(
+                &client,
+                &timeouts,
+                |_| None,
+                |cx, command| {
+                    finish.set(finish.get() || command == Command::Finish);
+                    running.as_mut().poll(cx)
+                },
+            )
             .await
         };
         drop(body);
@@ -311,20 +309,4 @@ impl WebSocket {
             Err(_) => wire.abort(),
         }
     }
-}
-
-fn too_slow() -> Refusal {
-    Refusal::new(
-        Stage::Request,
-        Reason::RequestTimeout,
-        "the request's headers were not received in time; send them sooner",
-    )
-}
-
-fn cut_short() -> Refusal {
-    Refusal::new(Stage::Request, Reason::MalformedRequest, "the connection was closed within the request's headers")
-}
-
-fn evicted() -> Refusal {
-    Refusal::new(Stage::Request, Reason::Overloaded, "too many connections are open; try again later")
 }

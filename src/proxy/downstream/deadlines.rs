@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio::task::unconstrained;
 
 use super::activity::Ending;
@@ -39,6 +38,11 @@ pub(super) enum Command {
     Finish,
 }
 
+/// Returns the time by the clock of the timers.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Returns when the connection is cut if nothing changes, and why. `finishing` is when it was commanded to finish.
 fn next_cut(
     client: &ClientConnection,
@@ -47,13 +51,18 @@ fn next_cut(
     now: Instant,
 ) -> (Instant, Cut) {
     let due = client.deadline(timeouts, now);
-    match (client.phase(), finishing) {
+    let (due, cut) = match (client.phase(), finishing) {
         _ if client.ended_stalled() => (now, Cut::Stalled),
         (Phase::Idle(_), _) if client.is_busy() => (due, Cut::Stalled),
         (Phase::Opened(since) | Phase::Idle(since), Some(finishing)) => (since.max(finishing) + FINISH, Cut::Idle),
         (Phase::Opened(_) | Phase::Idle(_), None) => (due, Cut::Idle),
         (Phase::Head(_), _) => (due, Cut::Head),
         (Phase::Busy(_), _) => (due, Cut::Stalled),
+    };
+    match client.head_deadline(timeouts) {
+        // A connection that receives a head is not idle.
+        Some(head) if head < due || cut == Cut::Idle => (head, Cut::Head),
+        _ => (due, cut),
     }
 }
 
@@ -65,36 +74,33 @@ async fn watch_endings(client: &ClientConnection) {
     }
 }
 
-/// Runs a connection until it ends or is cut. Commands it to finish when the process drains or its listener is gone.
+/// Runs a connection until it ends or is cut. Commands it to finish when its listener is gone, which is also how a process
+/// drains. `end_overdue` ends what has deadlines within it, none of them shorter than all of the connection's, and returns the next
+/// one.
 pub(super) async fn run_until_deadline<T>(
     client: &ClientConnection,
     timeouts: &Timeouts,
-    mut drain: watch::Receiver<bool>,
+    end_overdue: impl Fn(Instant) -> Option<Instant>,
     mut run: impl FnMut(&mut Context<'_>, Command) -> Poll<T>,
 ) -> Result<T, Cut> {
     // A wait with a shorter deadline may begin just after the timer was set, so the timer never sleeps longer than the
     // shortest one.
     let shortest = ClientConnection::shortest(timeouts);
     let mut timer = pin!(tokio::time::sleep(shortest));
-    let drain_changes = drain.clone();
-    let mut draining = pin!(drain.wait_for(|draining| *draining));
     let mut endings = pin!(watch_endings(client));
-    let (mut known, mut drained, mut armed) = (Ending::No, false, false);
+    let (mut known, mut armed) = (Ending::No, false);
     let mut finishing: Option<Instant> = None;
     std::future::poll_fn(|cx| {
-        // All three wake this task once they have been polled, whatever is left of its budget. After that they are polled
+        // Both wake this task once they have been polled, whatever is left of its budget. After that they are polled
         // again only when they have news: this function runs several times a request, always in the same task.
         let ending = client.activity.ending();
         if !armed || ending != known {
             known = ending;
             let _: Poll<()> = pin!(unconstrained(endings.as_mut())).poll(cx);
         }
-        if !drained && (!armed || drain_changes.has_changed().unwrap_or(true)) {
-            drained = pin!(unconstrained(draining.as_mut())).poll(cx).is_ready();
-        }
-        let finish = finishing.is_none() && (drained || ending != Ending::No);
+        let finish = finishing.is_none() && ending != Ending::No;
         if finish {
-            let now = Instant::now();
+            let now = now();
             finishing = Some(now);
             timer.as_mut().reset((now + shortest.min(FINISH)).into());
             armed = false;
@@ -110,7 +116,8 @@ pub(super) async fn run_until_deadline<T>(
         }
         armed = true;
         while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
-            let now = Instant::now();
+            let now = now();
+            let within = end_overdue(now);
             let (due, cut) = next_cut(client, timeouts, finishing, now);
             if due <= now {
                 if cut == Cut::Stalled {
@@ -119,6 +126,7 @@ pub(super) async fn run_until_deadline<T>(
                 return Poll::Ready(Err(cut));
             }
             let step = finishing.map_or(shortest, |_| shortest.min(FINISH));
+            let due = within.map_or(due, |within| within.min(due));
             timer.as_mut().reset(due.min(now + step).into());
         }
         Poll::Pending
@@ -132,6 +140,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use std::cell::RefCell;
+
     use crate::exchange::Peer;
     use crate::proxy::downstream::activity::Activity;
 
@@ -163,5 +173,51 @@ mod tests {
             let (due, cut) = next_cut(&client, &timeouts, finishing, now);
             assert_eq!((due.saturating_duration_since(since), cut), expected, "{stalls} {ends} {finishing:?}");
         }
+    }
+
+    /// S19: a head has its own deadline in HTTP/2, too, whatever else the connection does.
+    #[test]
+    fn a_head_beside_requests_has_a_deadline_of_its_own() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let timeouts = Timeouts { request_headers: second * 10, idle: second, drain: second * 3, stall: second * 40 };
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        for requests in 0..3 {
+            for (began, expected) in [
+                (Some(now), (second * 10, Cut::Head)),
+                (Some(now - second * 10), (Duration::ZERO, Cut::Head)),
+                (None, if requests == 0 { (second, Cut::Idle) } else { (second * 40, Cut::Stalled) }),
+            ] {
+                let client =
+                    ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
+                (0..requests.max(1)).for_each(|_| client.begin());
+                if requests == 0 {
+                    client.end(now);
+                }
+                client.receives_head(began);
+                let (due, cut) = next_cut(&client, &timeouts, None, now);
+                assert_eq!((due.saturating_duration_since(now), cut), expected, "{requests} {began:?}");
+            }
+        }
+    }
+
+    /// S2: what has deadlines within a connection needs no timer of its own, and ends when it has to.
+    #[tokio::test(start_paused = true)]
+    async fn deadlines_within_a_connection_are_kept_by_its_timer() {
+        let (start, second) = (now(), Duration::from_secs(1));
+        let timeouts = Timeouts { request_headers: second * 10, idle: second * 75, drain: second, stall: second * 60 };
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        let client = ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, start)), start);
+        client.begin();
+        let (calls, due) = (RefCell::new(Vec::new()), start + second * 61 + Duration::from_millis(7));
+        let end_overdue = |now| {
+            calls.borrow_mut().push(now);
+            if now >= due {
+                client.end_stalled();
+            }
+            Some(due).filter(|due| now < *due)
+        };
+        let ended = run_until_deadline(&client, &timeouts, end_overdue, |_, _| Poll::<()>::Pending).await;
+        assert_eq!((ended, now()), (Err(Cut::Stalled), due));
+        assert_eq!(calls.borrow().len(), 7, "in between only every ten seconds: {calls:?}");
     }
 }

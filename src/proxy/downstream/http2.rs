@@ -15,17 +15,17 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
 
 use super::client::ClientConnection;
-use super::deadlines::{Command, run_until_deadline};
+use super::deadlines::{Command, Cut, run_until_deadline};
 use super::extended_connect::{self, Ending, WebSocketStream};
 use super::rewind::{Rewind, Socket};
 use super::stream_counter::StreamCounter;
-use super::stream_deadline::{StreamDeadline, Watched};
+use super::stream_deadline::{LastTurn, StreamDeadline, Streams, Watched};
+use super::unfinished_head::{cut_short, evicted, too_slow};
 use super::worker::Worker;
 use crate::body::Source;
-use crate::policy::{Limits, Policy};
+use crate::policy::{Limits, Timeouts};
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::request::client_response::ClientResponse;
 use crate::proxy::request::{begun, handle, record_unanswered};
@@ -34,100 +34,127 @@ use crate::refusal::{Reason, Refusal, Stage};
 
 /// Maximum number of concurrent streams of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
+/// Bytes of the body of one request that a client may send before anybody reads them: those of one upload that are under way. Over
+/// 50 ms and back, 128 KiB are 20 Mbit/s.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// The same of all requests of a connection. They are held outside `limits.memory`, for as long as the requests wait for something
+/// else: the record, an introspection, a connection to the upstream. Several such do not hold up the others. With a smaller window,
+/// h2 would bear fewer small parts of bodies that nobody has read, as streaming calls of gRPC have them, before it ends the
+/// connection: 1,000 with this one.
+const CONNECTION_WINDOW: u32 = 512 * 1024;
 /// Maximum number of bytes that one HTTP/2 stream buffers for sending.
 const SEND_BUFFER: usize = 64 * 1024;
 /// What SETTINGS_MAX_HEADER_LIST_SIZE counts for each field beside its name and value (RFC 9113 §6.5.2).
 const FIELD_OVERHEAD: usize = 32;
 
 /// Serves a connection, of which `prefix` has already been read, until it ends.
-pub(super) async fn serve(
-    worker: Rc<Worker>,
-    client: Rc<ClientConnection>,
-    stream: Stream,
-    prefix: Bytes,
-    drain: watch::Receiver<bool>,
-) {
-    let policy = &worker.view().in_force.policy;
-    let (limits, timeouts) = (policy.limits(), policy.timeouts());
+pub(super) async fn serve(worker: Rc<Worker>, client: Rc<ClientConnection>, stream: Stream, prefix: Bytes) {
+    let settings = Settings::of(&worker);
     let requests = Requests { worker: &worker, client: &client, counter: Rc::default(), handled: Cell::new(0) };
-    let socket = Socket::new(stream, Rc::clone(&client));
-    let stream = Rewind::new(&socket, prefix, Rc::clone(&requests.counter));
+    let streams = Streams::new(&client, settings.timeouts.stall);
+    // Dropped after the connection, also where this is.
+    let last_turn = LastTurn(Rc::clone(&streams));
+    let (ended, begun_before) = run(&requests, &streams, &settings, (stream, prefix)).await;
+    drop(last_turn);
+    requests.record_rest(&ended, begun_before);
+}
+
+/// Runs a connection until it ends, or is cut. Returns how many requests the client had begun when it was told to send no more of
+/// them.
+async fn run(
+    requests: &Requests<'_>,
+    streams: &Rc<Streams>,
+    settings: &Settings,
+    (stream, prefix): (Stream, Bytes),
+) -> (Result<hyper::Result<()>, Cut>, u64) {
+    let Requests { worker, client, counter, handled } = requests;
+    let socket = Socket::new(stream, Rc::clone(client));
+    let stream = Rewind::new(&socket, prefix, Rc::clone(counter));
     let executor = StreamExecutor::default();
     let opened = Rc::clone(&executor.opened);
     // Cloned for every stream that runs.
     let running = Rc::new(());
     let ending = Rc::new(Ending::default());
     let service = service_fn(|mut request: Request<Incoming>| {
-        requests.handled.set(requests.handled.get() + 1);
-        let deadline = StreamDeadline::new(Rc::clone(&client), timeouts.stall);
-        opened.set(Some((Rc::clone(&deadline), Rc::clone(&running))));
+        handled.set(handled.get() + 1);
+        let stream = streams.open();
+        opened.set(Some(Rc::clone(&stream)));
         let upgrade = extended_connect::take(&mut request);
         let (parts, body) = request.into_parts();
-        let source = Source::client(RequestBody { body, max_trailers: limits.headers }, strip_trailers);
-        let response = handle(&worker, Rc::clone(&client), parts, source);
+        let source = Source::client(RequestBody { body, max_trailers: settings.limits.headers }, strip_trailers);
+        let response = handle(worker, Rc::clone(client), parts, source);
         // Boxed, because hyper moves it around many times before it is polled.
-        let (ending, running) = (Rc::clone(&ending), Rc::clone(&running));
-        Box::pin(answer(response, deadline, upgrade, (ending, running)))
+        Box::pin(answer(response, stream, upgrade, (Rc::clone(&ending), Rc::clone(&running))))
     });
-    let mut connection = pin!(protocol(executor, policy).serve_connection(TokioIo::new(stream), service));
-    // How many requests the client had begun when it was told to send no more of them.
+    let mut connection = pin!(protocol(executor, settings).serve_connection(TokioIo::new(stream), service));
     let mut begun_before = u64::MAX;
-    let ended = run_until_deadline(&client, &timeouts, drain, |cx, command| {
+    let end_overdue = |now| streams.end_overdue(now);
+    let ended = run_until_deadline(client, &settings.timeouts, end_overdue, |cx, command| {
         if command == Command::Finish {
-            begun_before = requests.counter.borrow().begun();
+            begun_before = counter.borrow().begun();
             connection.as_mut().graceful_shutdown();
             ending.begin();
         }
+        counter.borrow_mut().next_turn();
         let polled = connection.as_mut().poll(cx);
         socket.borrow_mut().end_turn(cx);
+        streams.end_turn();
         // With no stream running and no write pending, HTTP/2 has decided about every request received so far.
         if polled.is_pending() && Rc::strong_count(&running) == 1 && client.stalled().is_none() {
-            let received = requests.counter.borrow().received();
-            requests.record_unhandled(received.min(begun_before), None);
+            let received = counter.borrow().received();
+            requests.record_unhandled(received.min(begun_before), || violates_http2(None));
             socket.borrow_mut().release_buffer();
         }
         polled
     })
     .await;
-    let violation = match &ended {
-        Ok(Err(error)) => error.source().and_then(|source| source.downcast_ref::<h2::Error>()),
-        _ => None,
-    };
-    let violation = violation.filter(|error| error.is_library()).map(ToString::to_string);
-    let begun = requests.counter.borrow().begun();
-    if !requests.record_unhandled(begun.min(begun_before), violation.as_deref()) && violation.is_some() {
-        requests.record(violation.as_deref());
-    }
+    (ended, begun_before)
 }
 
 /// Answers a request on a stream, which becomes a WebSocket if that was asked for and the upstream has switched.
 async fn answer(
     response: impl Future<Output = ClientResponse>,
-    deadline: Rc<StreamDeadline>,
+    stream: Rc<StreamDeadline>,
     upgrade: Option<OnUpgrade>,
     (ending, running): (Rc<Ending>, Rc<()>),
 ) -> Result<Response<Watched>, Infallible> {
     let mut response = response.await;
     match (response.upgraded.take(), upgrade) {
         (Some(upgraded), Some(upgrade)) => {
-            let (head, stream) = WebSocketStream::of(response, upgraded, upgrade, &ending);
-            tokio::task::spawn_local(stream.serve(running));
-            Ok(head.map(|()| deadline.watch_none()))
+            let (head, websocket) = WebSocketStream::of(response, upgraded, upgrade, &ending);
+            tokio::task::spawn_local(websocket.serve(Rc::clone(&running)));
+            Ok(head.map(|()| stream.watch_none(running)))
         }
-        _ => Ok(begun(response).await.map(|body| deadline.watch(body))),
+        _ => Ok(begun(response).await.map(|body| stream.watch(body, running))),
     }
 }
 
-fn protocol(executor: StreamExecutor, policy: &Policy) -> http2::Builder<StreamExecutor> {
-    let (mut builder, limits) = (http2::Builder::new(executor), policy.limits());
-    if policy.has_websockets() {
+/// What a connection keeps of the policy that is in force when it begins. The policy itself may go while it goes on.
+struct Settings {
+    limits: Limits,
+    timeouts: Timeouts,
+    has_websockets: bool,
+}
+
+impl Settings {
+    fn of(worker: &Worker) -> Self {
+        let policy = &worker.view().in_force.policy;
+        Self { limits: policy.limits(), timeouts: policy.timeouts(), has_websockets: policy.has_websockets() }
+    }
+}
+
+fn protocol(executor: StreamExecutor, settings: &Settings) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(executor);
+    if settings.has_websockets {
         // Otherwise clients that could use it would be refused here, where HTTP/1.1 would not help them either.
         builder.enable_connect_protocol();
     }
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(header_list_size(limits))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(header_list_size(settings.limits))
         .max_send_buf_size(SEND_BUFFER);
     builder
 }
@@ -150,23 +177,48 @@ struct Requests<'a> {
 }
 
 impl Requests<'_> {
+    /// Records the requests that are left when the connection has ended, of the first `begun_before`, and what has ended it if no
+    /// request has.
+    fn record_rest(&self, ended: &Result<hyper::Result<()>, Cut>, begun_before: u64) {
+        let violation = match ended {
+            Ok(Err(error)) => error.source().and_then(|source| source.downcast_ref::<h2::Error>()),
+            _ => None,
+        };
+        let violation = violation.filter(|error| error.is_library()).map(ToString::to_string);
+        let violated = || violates_http2(violation.as_deref());
+        let unfinished = || match ended {
+            Err(Cut::Head) => too_slow(),
+            Err(Cut::Evicted) => evicted(),
+            _ if violation.is_some() => violated(),
+            _ => cut_short(),
+        };
+        let (received, begun) = (self.counter.borrow().received(), self.counter.borrow().begun());
+        let some = self.record_unhandled(received.min(begun_before), violated);
+        if !self.record_unhandled(begun.min(begun_before), unfinished) && !some && violation.is_some() {
+            self.record(&violated());
+        }
+    }
+
     /// Records the requests that HTTP/2 refused itself, of the first `begun`. Those that were sent after a GOAWAY have no
     /// record: the client may repeat them elsewhere (RFC 9113 §6.8). Returns whether there were any.
-    fn record_unhandled(&self, begun: u64, cause: Option<&str>) -> bool {
+    fn record_unhandled(&self, begun: u64, why: impl Fn() -> Refusal) -> bool {
         let some = self.handled.get() < begun;
         while self.handled.get() < begun {
             self.handled.set(self.handled.get() + 1);
-            self.record(cause);
+            self.record(&why());
         }
         some
     }
 
-    fn record(&self, cause: Option<&str>) {
-        let detail = "the request violates HTTP/2";
-        let refusal = Refusal::new(Stage::Request, Reason::MalformedRequest, detail);
-        let refusal = refusal.cause(cause.unwrap_or("HTTP/2 refused the stream").to_owned());
-        record_unanswered(self.worker, self.client, Some(Version::HTTP_2), &refusal);
+    fn record(&self, refusal: &Refusal) {
+        record_unanswered(self.worker, self.client, Some(Version::HTTP_2), refusal);
     }
+}
+
+/// Why a request is refused by HTTP/2 itself; `cause`: what it says.
+fn violates_http2(cause: Option<&str>) -> Refusal {
+    let refusal = Refusal::new(Stage::Request, Reason::MalformedRequest, "the request violates HTTP/2");
+    refusal.cause(cause.unwrap_or("HTTP/2 refused the stream").to_owned())
 }
 
 /// The body of a request, with as many trailers as in HTTP/1.
@@ -204,29 +256,98 @@ impl Body for RequestBody {
     }
 }
 
-/// The deadline of a stream, and what counts it as running until its task has ended.
-type Opened = (Rc<StreamDeadline>, Rc<()>);
-
 /// Spawns the tasks of HTTP/2 streams on this worker's thread.
 #[derive(Clone, Default)]
 struct StreamExecutor {
     /// The stream whose request was handed over last: its task is spawned right after.
-    opened: Rc<Cell<Option<Opened>>>,
+    opened: Rc<Cell<Option<Rc<StreamDeadline>>>>,
 }
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        match self.opened.take() {
-            Some((deadline, running)) => tokio::task::spawn_local(async move {
-                let stream = async move {
-                    let _running = running;
-                    stream.await;
-                };
-                deadline.run(stream).await;
-            }),
-            None => tokio::task::spawn_local(async move {
-                stream.await;
-            }),
+        let task = tokio::task::spawn_local(stream);
+        if let Some(opened) = self.opened.take() {
+            opened.runs(task);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::audit::Trail;
+    use crate::exchange::Peer;
+    use crate::policy::compile;
+    use crate::proxy::downstream::activity::Activity;
+    use crate::proxy::downstream::worker::Shared;
+    use crate::proxy::upstream::UpstreamLimit;
+    use crate::runtime::{InForce, Runtime};
+    use crate::stages::scope_probes::ScopeProbes;
+    use crate::state::published::Published;
+
+    /// A policy in force that answers nothing.
+    fn in_force(runtime: &Runtime) -> Arc<InForce> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.yaml");
+        let text = "version: 1\nlisten: [{ address: \"127.0.0.1:0\" }]\napis: { a: { upstream: \"http://127.0.0.1:1\", \
+                    routes: { GET /x: { public: true } } } }\n";
+        std::fs::write(&path, text).unwrap();
+        let (policy, problems) = compile::compile(&path);
+        let policy = policy.unwrap_or_else(|| panic!("{}", problems.text(false)));
+        Arc::new(InForce::attach(policy, Arc::new(Trail::silent()), runtime, None))
+    }
+
+    /// Reads until this many responses have ended.
+    async fn answers(peer: &mut TcpStream, mut left: usize) {
+        while left > 0 {
+            let mut header = [0; 9];
+            peer.read_exact(&mut header).await.unwrap();
+            let [a, b, c, kind, flags, ..] = header;
+            peer.read_exact(&mut vec![0; u32::from_be_bytes([0, a, b, c]) as usize]).await.unwrap();
+            left -= usize::from(matches!(kind, 0 | 1) && flags & 1 != 0);
+        }
+    }
+
+    /// A policy with many consumers is large, and connections stay open for days.
+    #[tokio::test]
+    async fn a_connection_does_not_keep_a_policy_that_was_replaced() {
+        let runtime = Runtime::new(Instant::now());
+        let published = Arc::new(Published::new(in_force(&runtime)));
+        let shared = Shared {
+            in_force: Arc::clone(&published),
+            epoch: runtime.epoch.clone(),
+            metrics: runtime.metrics.clone(),
+            upstreams: UpstreamLimit::new(8),
+            scope_probes: ScopeProbes::default(),
         };
+        let story = async {
+            let worker = Rc::new(Worker::new(Arc::new(shared)));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let stream = Stream::Plain(listener.accept().await.unwrap().0);
+            let (address, now) = (SocketAddr::from(([127, 0, 0, 1], 9)), Instant::now());
+            let client = ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
+            tokio::task::spawn_local(serve(Rc::clone(&worker), client, stream, Bytes::new()));
+            // GET http://a/ (RFC 7541, Appendix A).
+            let get = |stream| [&[0, 0, 6, 1, 5, 0, 0, 0, stream], b"\x82\x86\x84\x41\x01a".as_slice()].concat();
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0].as_slice();
+            let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings, &get(1)].concat();
+            peer.write_all(&preface).await.unwrap();
+            answers(&mut peer, 1).await;
+            let former = Arc::downgrade(&published.current());
+            published.replace(in_force(&runtime));
+            peer.write_all(&get(3)).await.unwrap();
+            answers(&mut peer, 1).await;
+            assert!(former.upgrade().is_none(), "the connection keeps it");
+        };
+        LocalSet::new().run_until(story).await;
     }
 }

@@ -14,5 +14,6 @@ mod proxy_protocol;
 mod rewind;
 mod stream_counter;
 mod stream_deadline;
+mod unfinished_head;
 pub(crate) mod worker;
 pub(crate) mod worker_thread;

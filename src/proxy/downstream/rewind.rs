@@ -9,6 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -93,7 +94,7 @@ impl Socket {
 /// A client stream that replays its first bytes.
 pub(super) struct Rewind {
     socket: Rc<RefCell<Socket>>,
-    /// Bytes that were read to distinguish HTTP/1 from HTTP/2.
+    /// Bytes that were read to distinguish HTTP/1 from HTTP/2, or too many for one turn.
     prefix: Bytes,
     counter: Rc<RefCell<StreamCounter>>,
 }
@@ -112,16 +113,37 @@ impl Rewind {
         buffer.put_slice(&self.prefix.split_to(size));
         Poll::Ready(Ok(()))
     }
+
+    /// Counts what was read, as far as HTTP/2 may have it in this turn. Returns how much that is.
+    fn count(&self, read: &[u8]) -> usize {
+        let (mut counter, socket) = (self.counter.borrow_mut(), self.socket.borrow());
+        let unfinished = counter.unfinished();
+        let taken = counter.take(read);
+        if counter.is_after_preface() {
+            socket.client.preface_ends();
+        }
+        if counter.unfinished() != unfinished {
+            socket.client.receives_head(counter.unfinished().map(|_| Instant::now()));
+        }
+        taken
+    }
 }
 
 impl AsyncRead for Rewind {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.counter.borrow().has_enough() {
+            // The streams have their turn first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         ready!(self.poll_bytes(cx, buffer))?;
-        let mut counter = self.counter.borrow_mut();
-        counter.take(buffer.filled().get(before..).unwrap_or_default());
-        if counter.is_after_preface() {
-            self.socket.borrow().client.preface_ends();
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        let taken = self.count(read);
+        if taken < read.len() {
+            let rest = read.get(taken..).unwrap_or_default();
+            self.prefix = [rest, &self.prefix].concat().into();
+            buffer.set_filled(before + taken);
         }
         Poll::Ready(Ok(()))
     }
@@ -151,7 +173,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
     use std::task::Waker;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};

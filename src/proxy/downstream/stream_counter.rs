@@ -1,4 +1,5 @@
-//! Counts the requests that a client sends on an HTTP/2 connection, from the frames as they are received.
+//! Counts the requests that a client sends on an HTTP/2 connection, from the frames as they are received, and the small parts of their
+//! bodies.
 //!
 //! HTTP/2 refuses some requests itself, before they are handed over: malformed or too large headers, too many streams, an
 //! error of the whole connection. They must leave a record, too, so somebody has to know that they were there.
@@ -7,6 +8,13 @@
 const PREFACE: usize = 24;
 /// Length of a frame's header (RFC 9113 §4.1).
 const HEADER: usize = 9;
+/// The type of a frame of a body (RFC 9113 §6.1).
+const DATA: u8 = 0;
+/// Parts of bodies that are smaller than this, in bytes, are counted by h2, which ends the connection when there are too many.
+const SMALL: usize = 256;
+/// How many of them are taken in one turn of the connection. h2 bears four times as many that nobody has read
+/// ([`super::http2`]), and nobody reads any before the turn ends.
+const MOST_SMALL: u32 = 256;
 /// The type of a frame that begins the headers of a request, or its trailers (RFC 9113 §6.2).
 const HEADERS: u8 = 1;
 /// The type of a frame that continues them (RFC 9113 §6.10).
@@ -31,19 +39,23 @@ pub(super) struct StreamCounter {
     /// The current frame ends them.
     ends_headers: bool,
     preface: bool,
+    /// Small parts of bodies that were taken in this turn.
+    small: u32,
 }
 
 impl Default for StreamCounter {
     fn default() -> Self {
-        let (header, received, last, whole) = ([0; HEADER], 0, 0, 0);
-        Self { skip: PREFACE, header, received, last, whole, in_headers: false, ends_headers: false, preface: true }
+        let (header, received, last, whole, small) = ([0; HEADER], 0, 0, 0, 0);
+        let (in_headers, ends_headers, preface) = (false, false, true);
+        Self { skip: PREFACE, header, received, last, whole, in_headers, ends_headers, preface, small }
     }
 }
 
 impl StreamCounter {
-    /// Takes the next bytes that were received.
-    pub(super) fn take(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
+    /// Takes the next bytes that were received, up to as many as HTTP/2 may have in this turn. Returns how many.
+    pub(super) fn take(&mut self, mut bytes: &[u8]) -> usize {
+        let all = bytes.len();
+        while !bytes.is_empty() && !self.has_enough() {
             if self.skip > 0 {
                 let skipped = self.skip.min(bytes.len());
                 self.skip -= skipped;
@@ -57,7 +69,7 @@ impl StreamCounter {
                 self.received += size;
                 bytes = rest;
                 if self.received < HEADER {
-                    return;
+                    break;
                 }
                 self.received = 0;
                 self.begin_frame();
@@ -66,6 +78,17 @@ impl StreamCounter {
                 self.end_frame();
             }
         }
+        all - bytes.len()
+    }
+
+    /// Whether HTTP/2 may have no more in this turn.
+    pub(super) fn has_enough(&self) -> bool {
+        self.small >= MOST_SMALL
+    }
+
+    /// The next turn of the connection begins.
+    pub(super) fn next_turn(&mut self) {
+        self.small = 0;
     }
 
     fn begin_frame(&mut self) {
@@ -77,6 +100,7 @@ impl StreamCounter {
             self.last = stream;
             self.in_headers = true;
         }
+        self.small += u32::from(kind == DATA && self.skip < SMALL);
         let continues = matches!(kind, HEADERS | CONTINUATION);
         self.ends_headers = self.in_headers && continues && flags & END_HEADERS != 0;
     }
@@ -97,6 +121,11 @@ impl StreamCounter {
     /// How many requests have been received, each with all of its headers.
     pub(super) fn received(&self) -> u64 {
         self.whole
+    }
+
+    /// The request whose headers have begun and have not ended, by how many came before it.
+    pub(super) fn unfinished(&self) -> Option<u64> {
+        self.in_headers.then_some(self.whole)
     }
 
     /// How many requests the client has begun, with the one whose headers have not ended.
@@ -133,14 +162,31 @@ mod tests {
             let bytes = [vec![preface.clone()], frames].concat().concat();
             for size in [1, 2, 7, 1000] {
                 let mut counter = StreamCounter::default();
-                bytes.chunks(size).for_each(|chunk| counter.take(chunk));
+                bytes.chunks(size).for_each(|chunk| assert_eq!(counter.take(chunk), chunk.len()));
                 assert!(counter.is_after_preface());
                 assert_eq!((counter.received(), counter.begun()), (expected, expected), "{bytes:?} {size}");
+                assert_eq!(counter.unfinished(), None, "{bytes:?} {size}");
             }
         }
         let mut counter = StreamCounter::default();
         counter.take(&preface[..23]);
         assert!(!counter.is_after_preface());
+    }
+
+    #[test]
+    fn small_parts_of_bodies_are_taken_turn_by_turn() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        for (kind, size, turns) in [(DATA, 1, 3), (DATA, SMALL - 1, 3), (DATA, SMALL, 1), (HEADERS, 1, 1)] {
+            let parts = frame(kind, 1, &vec![0; size]).repeat(MOST_SMALL as usize * 2 + 1);
+            let bytes = [preface.as_slice(), &parts, &frame(HEADERS, 3, b"")].concat();
+            let (mut counter, mut rest, mut taken) = (StreamCounter::default(), bytes.as_slice(), 0);
+            while !rest.is_empty() {
+                counter.next_turn();
+                rest = &rest[counter.take(rest)..];
+                taken += 1;
+            }
+            assert_eq!((taken, counter.received()), (turns, if kind == HEADERS { 2 } else { 1 }), "{kind} {size}");
+        }
     }
 
     /// S12: HTTP/2 decides about a request when its headers have ended, so before that it only counts as begun.
@@ -161,6 +207,8 @@ mod tests {
             let mut counter = StreamCounter::default();
             counter.take(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes.as_slice()].concat());
             assert_eq!((counter.received(), counter.begun()), expected, "{bytes:?}");
+            let (received, begun) = expected;
+            assert_eq!(counter.unfinished(), (received < begun).then_some(received), "{bytes:?}");
         }
     }
 }

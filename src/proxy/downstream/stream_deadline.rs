@@ -1,27 +1,35 @@
 //! The deadline of one HTTP/2 stream whose response is being sent.
 //!
-//! hyper asks a response for its next piece only when the client's flow-control window has room for it. So no deadline may
-//! depend on being asked: [`StreamDeadline`] is looked at by a timer of the stream's own task, whatever the window says.
+//! hyper asks a response for its next piece only once the client's flow-control window had room for the one before. So no
+//! deadline may depend on being asked: [`StreamDeadline`] is looked at by a timer of the stream's own task, whatever the window says.
 //!
 //! hyper is done with a response once its last [`Piece`] is queued, which may be long before the client takes it. So the
-//! deadline holds until each byte was written or dropped, and only then is the response recorded as sent.
+//! deadline holds until each byte was written or dropped, and only then is the response recorded as sent. HTTP/2 writes and drops
+//! bytes while it is locked, so that is left to the end of the connection's turn.
+//!
+//! What is queued is bounded for each stream by HTTP/2, and for all of a connection by [`Streams`].
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::task::JoinHandle;
 
 use super::client::ClientConnection;
+use super::deadlines::now;
 use crate::proxy::request::response_body::{Interrupted, ResponseBody};
 
-/// Size of the pieces that are handed to HTTP/2, in bytes. The client must take one within `timeouts.stall`; more is not
-/// queued for a client that does not open its window.
+/// Size of the pieces that are handed to HTTP/2, in bytes. The client must take one within `timeouts.stall`. For a client that
+/// does not open its window, one is kept; for one that opens it and reads nothing, as many as the send buffer of the stream takes.
 const PIECE: usize = 16 * 1024;
+/// Bytes of all responses of a connection that may be read before the client takes them. Past that, a stream reads more only when
+/// all of its own was taken, so that none is held up by others, and little at once.
+const MOST_UNSENT: usize = 256 * 1024;
 
 /// Who the stream waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,25 +43,139 @@ enum Waiting {
     Upstream(Instant, Duration),
 }
 
-/// Returns the time by the clock of the timer.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
+/// How far a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Its task runs.
+    Running,
+    /// HTTP/2 has all of the response, and the task has ended.
+    Queued,
+    /// All was written or dropped, or the deadline was missed.
+    Ended,
+}
+
+/// What the streams of one connection share.
+pub(super) struct Streams {
+    client: Rc<ClientConnection>,
+    stall: Duration,
+    /// Bytes of all responses that were read, and neither written nor dropped yet.
+    unsent: Cell<usize>,
+    all: RefCell<Vec<Weak<StreamDeadline>>>,
+    /// Those of which the last byte was written or dropped in this turn.
+    ended: RefCell<VecDeque<Rc<StreamDeadline>>>,
+    /// The connection has no turns any more.
+    is_closed: Cell<bool>,
+}
+
+impl Streams {
+    /// Creates those of a connection that has none yet. `stall` is how long its client may take nothing of one.
+    pub(super) fn new(client: &Rc<ClientConnection>, stall: Duration) -> Rc<Self> {
+        let (client, unsent, is_closed) = (Rc::clone(client), Cell::default(), Cell::default());
+        Rc::new(Self { client, stall, unsent, all: RefCell::default(), ended: RefCell::default(), is_closed })
+    }
+
+    /// Opens a stream.
+    pub(super) fn open(self: &Rc<Self>) -> Rc<StreamDeadline> {
+        let mut all = self.all.borrow_mut();
+        let stream = Rc::new(StreamDeadline {
+            connection: Rc::clone(self),
+            place: Cell::new(all.len()),
+            task: Cell::default(),
+            stage: Cell::new(Stage::Running),
+            waiting: Cell::new(Waiting::Handling),
+            body: RefCell::default(),
+            unsent: Cell::default(),
+            ahead: Cell::default(),
+            taken: Cell::default(),
+            dropped: Cell::default(),
+            is_held_up: Cell::default(),
+            waker: Cell::default(),
+            missed: Cell::default(),
+        });
+        all.push(Rc::downgrade(&stream));
+        stream
+    }
+
+    /// Writes the records of the streams that have ended in this turn of the connection.
+    pub(super) fn end_turn(&self) {
+        loop {
+            // Not in the condition: it would be borrowed for as long.
+            let next = self.ended.borrow_mut().pop_front();
+            let Some(stream) = next else { return };
+            stream.finish();
+        }
+    }
+
+    /// Ends the streams whose deadline is missed: they are reset, their records written, and their upstream connections closed. Returns
+    /// when it is to be called again.
+    pub(super) fn end_overdue(&self, now: Instant) -> Option<Instant> {
+        let (mut next, mut overdue) = (None, Vec::new());
+        let goes_on = |stream: &Rc<StreamDeadline>| !stream.missed.get() && stream.stage.get() != Stage::Ended;
+        for stream in self.all.borrow().iter().filter_map(Weak::upgrade).filter(goes_on) {
+            match stream.at(now) {
+                due if due <= now => overdue.push(stream),
+                due => next = Some(next.map_or(due, |next: Instant| next.min(due))),
+            }
+        }
+        overdue.iter().for_each(|stream| stream.miss());
+        next
+    }
+
+    fn is_full(&self) -> bool {
+        self.unsent.get() > MOST_UNSENT
+    }
+
+    fn hold(&self, size: usize) {
+        self.unsent.set(self.unsent.get() + size);
+    }
+
+    /// Counts bytes off. Streams go on when there is room for several: they would wake in vain otherwise.
+    fn release(&self, size: usize) {
+        let before = self.unsent.get();
+        let left = before.saturating_sub(size);
+        self.unsent.set(left);
+        if before > MOST_UNSENT / 2 && left <= MOST_UNSENT / 2 {
+            let all = self.all.borrow();
+            all.iter()
+                .filter_map(Weak::upgrade)
+                .filter(|stream| stream.is_held_up.take())
+                .for_each(|stream| stream.wake());
+        }
+    }
+}
+
+/// Writes the records of streams of which something was queued, when it is dropped after their connection.
+pub(super) struct LastTurn(pub(super) Rc<Streams>);
+
+impl Drop for LastTurn {
+    fn drop(&mut self) {
+        self.0.is_closed.set(true);
+        self.0.end_turn();
+    }
 }
 
 /// When a stream ends if nothing changes, and what was sent of its response.
 pub(super) struct StreamDeadline {
-    client: Rc<ClientConnection>,
+    connection: Rc<Streams>,
+    /// Its position among the streams of the connection.
+    place: Cell<usize>,
+    /// Its task, while that runs.
+    task: Cell<Option<JoinHandle<()>>>,
+    stage: Cell<Stage>,
     waiting: Cell<Waiting>,
-    stall: Duration,
     /// The body of the response, from when its head is sent until the stream has ended.
     body: RefCell<Option<ResponseBody>>,
     /// Bytes of the body that were read and are not written yet, or were dropped.
     unsent: Cell<usize>,
+    /// Bytes that were read from the upstream and are not taken as parts of the body yet.
+    ahead: Cell<usize>,
     /// Bytes written since the wait for the client began.
     taken: Cell<usize>,
     /// Some bytes were dropped: the stream was reset, or the connection has ended.
     dropped: Cell<bool>,
-    /// Waits for the last byte to be written.
+    /// It reads no more until fewer bytes of the connection are unsent.
+    is_held_up: Cell<bool>,
+    /// Waits until it is not.
     waker: Cell<Option<Waker>>,
     /// It has passed, so the client took nothing: the upstream's own deadline is earlier, unless the client's window is
     /// closed.
@@ -61,31 +183,21 @@ pub(super) struct StreamDeadline {
 }
 
 impl StreamDeadline {
-    /// Creates the deadline of a stream. `stall` is how long the client may take nothing.
-    pub(super) fn new(client: Rc<ClientConnection>, stall: Duration) -> Rc<Self> {
-        Rc::new(Self {
-            client,
-            waiting: Cell::new(Waiting::Handling),
-            stall,
-            body: RefCell::default(),
-            unsent: Cell::default(),
-            taken: Cell::default(),
-            dropped: Cell::default(),
-            waker: Cell::default(),
-            missed: Cell::default(),
-        })
+    /// Notes the task of the stream, which was just spawned.
+    pub(super) fn runs(&self, task: JoinHandle<()>) {
+        self.task.set(Some(task));
     }
 
-    /// Watches the body of the response, whose head is sent now.
-    pub(super) fn watch(self: &Rc<Self>, body: ResponseBody) -> Watched {
+    /// Watches the body of the response, whose head is sent now. `running` counts the stream until its task ends.
+    pub(super) fn watch(self: &Rc<Self>, body: ResponseBody, running: Rc<()>) -> Watched {
         self.wait_for_client();
         *self.body.borrow_mut() = Some(body);
-        Watched { piece: Piece::new(Bytes::new(), self), stream: Rc::clone(self) }
+        self.watch_none(running)
     }
 
     /// The same for a response after whose head the stream is no longer this one's.
-    pub(super) fn watch_none(self: &Rc<Self>) -> Watched {
-        Watched { piece: Piece::new(Bytes::new(), self), stream: Rc::clone(self) }
+    pub(super) fn watch_none(self: &Rc<Self>, running: Rc<()>) -> Watched {
+        Watched { piece: Piece::new(Bytes::new(), self), stream: Rc::clone(self), _running: running }
     }
 
     fn wait_for_client(&self) {
@@ -95,14 +207,14 @@ impl StreamDeadline {
 
     fn at(&self, now: Instant) -> Instant {
         match self.waiting.get() {
-            Waiting::Handling => now + self.stall,
-            Waiting::Client(since) => since + self.stall,
-            Waiting::Upstream(since, limit) => since + limit + self.stall,
+            Waiting::Handling => now + self.connection.stall,
+            Waiting::Client(since) => since + self.connection.stall,
+            Waiting::Upstream(since, limit) => since + limit + self.connection.stall,
         }
     }
 
     /// Records that bytes were written. A whole piece is progress; less is none, as for a connection.
-    fn wrote(&self, size: usize) {
+    fn wrote(self: &Rc<Self>, size: usize) {
         self.unsent.set(self.unsent.get().saturating_sub(size));
         self.taken.set(self.taken.get() + size);
         if self.taken.get() >= PIECE && matches!(self.waiting.get(), Waiting::Client(_)) {
@@ -110,7 +222,68 @@ impl StreamDeadline {
         }
         if self.unsent.get() == 0 {
             self.wake();
+            self.end_with_turn();
         }
+        self.connection.release(size);
+    }
+
+    /// Records that bytes will never be written.
+    fn dropped(self: &Rc<Self>, size: usize) {
+        self.dropped.set(true);
+        self.end_with_turn();
+        self.connection.release(size);
+    }
+
+    /// Ends the stream with the turn of the connection, if its task has.
+    fn end_with_turn(self: &Rc<Self>) {
+        if self.stage.get() != Stage::Queued {
+            return;
+        }
+        self.stage.set(Stage::Ended);
+        let this = Rc::clone(self);
+        if self.connection.is_closed.get() {
+            tokio::task::spawn_local(async move { this.finish() });
+        } else {
+            self.connection.ended.borrow_mut().push_back(this);
+        }
+    }
+
+    /// The task has ended: HTTP/2 has all of the response, or has reset the stream.
+    fn is_queued(&self) {
+        self.stage.set(Stage::Queued);
+        drop(self.task.take());
+        if self.unsent.get() == 0 || self.dropped.get() || self.missed.get() {
+            self.finish();
+        }
+    }
+
+    fn miss(&self) {
+        self.missed.set(true);
+        if self.stage.get() == Stage::Queued {
+            // HTTP/2 does not reset a stream that has ended for it, nor drop what the client has not taken.
+            self.connection.client.end_stalled();
+            self.finish();
+        } else if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+
+    /// Counts what has been read ahead of what is taken, instead of what was before.
+    fn reads_ahead(&self, size: usize) {
+        let before = self.ahead.replace(size);
+        self.connection.hold(size.saturating_sub(before));
+        self.connection.release(before.saturating_sub(size));
+    }
+
+    /// Whether it reads no more for now: much of the connection is unsent, and some of that is its own. It is woken when either
+    /// changes.
+    fn must_wait(&self, cx: &Context<'_>) -> bool {
+        let is_held_up = self.connection.is_full() && self.unsent.get() > 0;
+        self.is_held_up.set(is_held_up);
+        if is_held_up {
+            self.waker.set(Some(cx.waker().clone()));
+        }
+        is_held_up
     }
 
     fn wake(&self) {
@@ -119,57 +292,30 @@ impl StreamDeadline {
         }
     }
 
-    /// Is ready when nothing of the response is left to be written.
-    fn poll_written(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.unsent.get() == 0 || self.dropped.get() {
-            return Poll::Ready(());
-        }
-        self.waker.set(Some(cx.waker().clone()));
-        Poll::Pending
-    }
-
-    /// Runs the task of a stream until all was written or the deadline is missed. Then the record is written, and the
-    /// upstream connection closed. If the task has not ended until then, it is dropped, which resets the stream.
-    pub(super) async fn run(&self, stream: impl Future) {
-        let mut stream = pin!(Some(stream));
-        let mut timer = pin!(tokio::time::sleep(self.stall));
-        poll_fn(|cx| {
-            if stream.as_mut().as_pin_mut().is_some_and(|stream| stream.poll(cx).is_ready()) {
-                stream.set(None);
-            }
-            if stream.is_none() && self.poll_written(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            loop {
-                ready!(timer.as_mut().poll(cx));
-                let now = now();
-                let due = self.at(now);
-                if due <= now {
-                    self.missed.set(true);
-                    if stream.is_none() {
-                        // HTTP/2 does not reset a stream that has ended for it, nor drop what the client has not taken.
-                        self.client.end_stalled();
-                    }
-                    return Poll::Ready(());
-                }
-                // A wait with an earlier deadline may begin meanwhile, but none that is shorter than this.
-                timer.as_mut().reset(due.min(now + self.stall).into());
-            }
-        })
-        .await;
-        stream.set(None);
-        self.finish();
-    }
-
     /// Writes the record of the response, if there was one.
     fn finish(&self) {
+        self.stage.set(Stage::Ended);
         let Some(mut body) = self.body.take() else { return };
+        self.reads_ahead(0);
         if self.missed.get() {
             body.client_stalled();
         } else if self.unsent.get() == 0 && body.is_end_stream() {
             body.completed();
         }
         body.unsent(self.unsent.get() as u64);
+    }
+}
+
+impl Drop for StreamDeadline {
+    fn drop(&mut self) {
+        self.connection.release(self.ahead.get());
+        let (mut all, place) = (self.connection.all.borrow_mut(), self.place.get());
+        if place < all.len() {
+            all.swap_remove(place);
+        }
+        if let Some(moved) = all.get(place).and_then(Weak::upgrade) {
+            moved.place.set(place);
+        }
     }
 }
 
@@ -182,11 +328,19 @@ pub(super) struct Piece {
 impl Piece {
     fn new(bytes: Bytes, stream: &Rc<StreamDeadline>) -> Self {
         stream.unsent.set(stream.unsent.get() + bytes.len());
+        stream.connection.hold(bytes.len());
         Self { bytes, stream: Rc::clone(stream) }
     }
 
     fn split_to(&mut self, size: usize) -> Self {
         Self { bytes: self.bytes.split_to(size), stream: Rc::clone(&self.stream) }
+    }
+
+    fn discard(&mut self) {
+        let rest = std::mem::take(&mut self.bytes);
+        if !rest.is_empty() {
+            self.stream.dropped(rest.len());
+        }
     }
 }
 
@@ -207,10 +361,7 @@ impl Buf for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        if !self.bytes.is_empty() {
-            self.stream.dropped.set(true);
-            self.stream.wake();
-        }
+        self.discard();
     }
 }
 
@@ -219,6 +370,14 @@ pub(super) struct Watched {
     /// The rest of a large piece.
     piece: Piece,
     stream: Rc<StreamDeadline>,
+    _running: Rc<()>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.piece.discard();
+        self.stream.is_queued();
+    }
 }
 
 impl Watched {
@@ -228,7 +387,12 @@ impl Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, Interrupted>>> {
         if !self.piece.has_remaining() {
-            match ready!(Pin::new(body).poll_frame(cx)) {
+            if self.stream.connection.is_full() {
+                body.read_less();
+            }
+            let frame = Pin::new(&mut *body).poll_frame(cx);
+            self.stream.reads_ahead(body.read_ahead());
+            match ready!(frame) {
                 Some(Ok(frame)) => match frame.map_data(|data| Piece::new(data, &self.stream)).into_data() {
                     Ok(piece) => self.piece = piece,
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
@@ -252,6 +416,12 @@ impl Body for Watched {
         let mut body = stream.body.borrow_mut();
         // Only a stream that has ended has none.
         let Some(body) = body.as_mut() else { return Poll::Ready(Some(Err(Interrupted))) };
+        if !this.piece.has_remaining() && stream.must_wait(cx) {
+            if let Waiting::Upstream(..) = stream.waiting.get() {
+                stream.wait_for_client();
+            }
+            return Poll::Pending;
+        }
         let piece = this.poll_piece(body, cx);
         match (&piece, stream.waiting.get()) {
             (Poll::Ready(_), _) => stream.wait_for_client(),
@@ -278,9 +448,10 @@ impl Body for Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::future::ready;
     use std::net::SocketAddr;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
 
     use super::*;
     use crate::exchange::Peer;
@@ -291,59 +462,129 @@ mod tests {
     fn stream() -> Rc<StreamDeadline> {
         let (now, address) = (now(), SocketAddr::from(([127, 0, 0, 1], 9)));
         let activity = Arc::new(Activity::new(address, now));
-        StreamDeadline::new(ClientConnection::new(Peer::new(address, None), activity, now), STALL)
+        Streams::new(&ClientConnection::new(Peer::new(address, None), activity, now), STALL).open()
     }
 
-    /// S2: a stream that is never asked for its next piece ends all the same.
-    #[tokio::test(start_paused = true)]
+    /// S2: a stream that is never asked for its next piece ends all the same: its task does, and the others go on.
+    #[tokio::test]
     async fn a_stream_ends_when_nobody_asks_for_its_next_piece() {
-        for case in 0..3 {
-            let (deadline, begun) = (stream(), tokio::time::Instant::now());
-            let (waiting, ends_after) = match case {
-                0 => (Waiting::Client(begun.into_std()), Some(STALL)),
-                1 => (Waiting::Upstream(begun.into_std(), STALL), Some(STALL * 2)),
-                // It has deadlines of its own.
-                _ => (Waiting::Handling, None),
-            };
-            deadline.waiting.set(waiting);
-            let runs = deadline.run(std::future::pending::<()>());
-            let ended = tokio::time::timeout(STALL * 10, runs).await.map(|()| begun.elapsed());
-            assert_eq!(ended.ok(), ends_after, "{:?}", deadline.waiting);
-            assert_eq!(deadline.missed.get(), ends_after.is_some(), "{:?}", deadline.waiting);
-            assert!(!deadline.client.ended_stalled(), "it is reset, and the others go on: {:?}", deadline.waiting);
-        }
+        let local = tokio::task::LocalSet::new();
+        let story = async {
+            for case in 0..3 {
+                let (stream, begun) = (stream(), now());
+                let (waiting, ends_after) = match case {
+                    0 => (Waiting::Client(begun), Some(STALL)),
+                    1 => (Waiting::Upstream(begun, STALL), Some(STALL * 2)),
+                    // It has deadlines of its own.
+                    _ => (Waiting::Handling, None),
+                };
+                let running = Rc::new(());
+                let watched = stream.watch_none(Rc::clone(&running));
+                let task = tokio::task::spawn_local(async move {
+                    let _watched = watched;
+                    std::future::pending::<()>().await;
+                });
+                stream.runs(task);
+                stream.waiting.set(waiting);
+                let connection = &stream.connection;
+                let due = begun + ends_after.unwrap_or(STALL * 10);
+                let early = due - Duration::from_nanos(1);
+                assert_eq!(connection.end_overdue(early), Some(ends_after.map_or(early + STALL, |_| due)), "{case}");
+                assert!(!stream.missed.get(), "{case}");
+                assert_eq!(connection.end_overdue(due), (ends_after.is_none()).then_some(due + STALL), "{case}");
+                assert_eq!(stream.missed.get(), ends_after.is_some(), "{case}");
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+                assert_eq!(Rc::strong_count(&running) == 1, ends_after.is_some(), "{case}");
+                assert!(!connection.client.ended_stalled(), "it is reset, and the others go on: {case}");
+            }
+        };
+        local.run_until(story).await;
+    }
+
+    /// A response of this many bytes that HTTP/2 has queued whole.
+    fn queued(size: usize) -> (Rc<StreamDeadline>, Piece) {
+        let stream = stream();
+        let piece = Piece::new(Bytes::from(vec![0; size]), &stream);
+        stream.wait_for_client();
+        drop(stream.watch_none(Rc::default()));
+        (stream, piece)
     }
 
     /// S2: a stream whose last piece is queued has not ended. It ends when the piece was written or dropped; if the client
     /// takes neither it nor enough of it, only the end of the connection frees it.
     #[tokio::test(start_paused = true)]
     async fn a_stream_ends_when_its_last_byte_was_written() {
-        // How much is written after half of the time, whether the rest is dropped then, and when the stream ends, stalled.
-        for (written, drops, ends_after, stalled) in [
-            (100, false, STALL / 2, false),
-            (99, false, STALL, true),
-            (0, false, STALL, true),
-            (0, true, STALL / 2, false),
-            (99, true, STALL / 2, false),
-        ] {
-            let (deadline, begun) = (stream(), tokio::time::Instant::now());
-            let mut piece = Piece::new(Bytes::from(vec![0; 100]), &deadline);
-            deadline.waiting.set(Waiting::Client(begun.into_std()));
-            let writes = async {
-                tokio::time::sleep(STALL / 2).await;
-                piece.advance(written);
-                // Otherwise HTTP/2 keeps the rest.
-                if drops {
-                    drop(piece.split_to(piece.remaining()));
-                }
-            };
-            let run = async {
-                deadline.run(ready(())).await;
-                begun.elapsed()
-            };
-            let ((), ended) = tokio::join!(writes, run);
-            assert_eq!((ended, deadline.client.ended_stalled()), (ends_after, stalled), "{written} {drops}");
-            assert_eq!(deadline.unsent.get(), 100 - written, "{written} {drops}");
+        // How much is written after half of the time, whether the rest is dropped then, and whether it stalls otherwise.
+        for (written, drops, stalls) in
+            [(100, false, false), (99, false, true), (0, false, true), (0, true, false), (99, true, false)]
+        {
+            let (stream, mut piece) = queued(100);
+            let (connection, begun) = (Rc::clone(&stream.connection), now());
+            assert_eq!(connection.end_overdue(begun), Some(begun + STALL));
+            tokio::time::advance(STALL / 2).await;
+            piece.advance(written);
+            // Otherwise HTTP/2 keeps the rest.
+            if drops {
+                drop(piece.split_to(piece.remaining()));
+            }
+            assert_eq!(connection.end_overdue(now()), stalls.then_some(begun + STALL), "{written} {drops}");
+            assert_eq!(connection.ended.borrow().len(), usize::from(!stalls), "{written} {drops}");
+            connection.end_turn();
+            assert!(connection.ended.borrow().is_empty());
+            tokio::time::advance(STALL / 2).await;
+            assert_eq!(connection.end_overdue(now()), None);
+            assert_eq!(connection.client.ended_stalled(), stalls, "{written} {drops}");
+            assert_eq!((stream.unsent.get(), stream.stage.get()), (100 - written, Stage::Ended), "{written} {drops}");
+        }
+    }
+
+    /// S2: what all streams of a connection hold is bounded, whatever the windows of its client say. None waits for what others hold.
+    #[test]
+    fn a_stream_reads_no_more_until_there_is_room_or_all_of_its_own_was_taken() {
+        let connection = stream().connection.clone();
+        let [own, other, none] = std::array::from_fn(|_| connection.open());
+        let (woken, others) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+        let (waker, other_waker) = (Waker::from(Arc::clone(&woken)), Waker::from(Arc::clone(&others)));
+        let (cx, other_cx) = (Context::from_waker(&waker), Context::from_waker(&other_waker));
+        let mut small = Piece::new(Bytes::from(vec![0; 10]), &own);
+        assert!(!own.must_wait(&cx), "there is room");
+        // What was read and is not a part of a body yet counts, too.
+        other.reads_ahead(MOST_UNSENT / 2);
+        let mut large = Piece::new(Bytes::from(vec![0; MOST_UNSENT / 2]), &other);
+        assert!(own.must_wait(&cx) && other.must_wait(&other_cx) && !none.must_wait(&cx));
+        small.advance(9);
+        assert_eq!((woken.count(), own.must_wait(&cx)), (0, true), "there is hardly more room, and a byte is its own");
+        small.advance(1);
+        assert_eq!((woken.count(), own.must_wait(&cx)), (1, false), "none is");
+        // It may have one of its own again.
+        let rest = Piece::new(Bytes::from(vec![0; 10]), &own);
+        assert!(own.must_wait(&cx));
+        large.advance(MOST_UNSENT / 2 - 1);
+        assert_eq!((woken.count(), others.count()), (1, 0), "it would be full again at once");
+        drop(rest);
+        other.reads_ahead(0);
+        assert_eq!(connection.unsent.get(), 1);
+        assert_eq!((woken.count(), others.count()), (2, 1));
+        other.reads_ahead(5);
+        drop((small, large, own, other));
+        assert_eq!((connection.unsent.get(), connection.all.borrow().len()), (0, 1));
+        assert_eq!(none.place.get(), 0);
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Woken {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -351,19 +592,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_piece_has_the_whole_time() {
         for (size, ends_after) in [(PIECE, STALL * 3 / 2), (PIECE - 1, STALL)] {
-            let (deadline, begun) = (stream(), tokio::time::Instant::now());
-            let mut piece = Piece::new(Bytes::from(vec![0; PIECE * 2]), &deadline);
-            deadline.waiting.set(Waiting::Client(begun.into_std()));
-            let writes = async {
-                tokio::time::sleep(STALL / 2).await;
-                piece.advance(size);
-            };
-            let run = async {
-                deadline.run(ready(())).await;
-                begun.elapsed()
-            };
-            let ((), ended) = tokio::join!(writes, run);
-            assert_eq!(ended, ends_after, "{size}");
+            let ((stream, mut piece), begun) = (queued(PIECE * 2), now());
+            tokio::time::advance(STALL / 2).await;
+            piece.advance(size);
+            assert_eq!(stream.connection.end_overdue(now()), Some(begun + ends_after), "{size}");
         }
+    }
+
+    /// What HTTP/2 drops after the last turn of its connection is not forgotten.
+    #[tokio::test]
+    async fn a_stream_ends_after_its_connection() {
+        let story = async {
+            let (stream, piece) = queued(1);
+            drop(LastTurn(Rc::clone(&stream.connection)));
+            drop(piece);
+            tokio::task::yield_now().await;
+            assert_eq!((stream.stage.get(), Rc::strong_count(&stream)), (Stage::Ended, 1));
+        };
+        tokio::task::LocalSet::new().run_until(story).await;
     }
 }

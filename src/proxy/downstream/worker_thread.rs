@@ -40,7 +40,7 @@ impl Handle {
 
 /// Starts a worker, and returns its handle and its thread.
 ///
-/// When `drain` turns true, idle connections close at once. Requests in flight may finish within the policy's
+/// When `drain` turns true, its connections have been told to finish. Requests in flight may do so within the policy's
 /// `timeouts.drain`, or until `cut` turns true. The thread ends after all records have been handed over.
 ///
 /// Fails when the thread cannot be started.
@@ -69,11 +69,10 @@ async fn run(
     let worker = Rc::new(Worker::new(shared));
     let mut connections = Connections::new();
     let mut sweep = tokio::time::interval(SWEEP);
-    let draining = drain.clone();
     loop {
         tokio::select! {
             Some((accepted, open)) = incoming.recv() => {
-                connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open, draining.clone()));
+                connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open));
             }
             Some(ended) = connections.join_next(), if !connections.is_empty() => go_on(&mut connections, ended),
             _ = sweep.tick() => worker.view().pools().sweep(),
@@ -83,7 +82,7 @@ async fn run(
     // Connections accepted before the listeners closed are served too: their first request may be on the way.
     incoming.close();
     while let Some((accepted, open)) = incoming.recv().await {
-        connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open, draining.clone()));
+        connections.spawn_local(connection::serve(Rc::clone(&worker), accepted, open));
     }
     let timeout = worker.view().in_force.policy.timeouts().drain;
     let finished = async {

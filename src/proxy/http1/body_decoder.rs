@@ -40,7 +40,8 @@ pub(crate) struct BodyDecoder {
     size: usize,
     /// Total size of the chunk extensions of the current body, in bytes.
     extensions: usize,
-    trailers: HeaderMap,
+    /// Boxed, because few bodies have any, and every connection has a decoder.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 /// What the next byte belongs to.
@@ -95,22 +96,14 @@ impl BodyDecoder {
     }
 
     fn new(strictness: Strictness, max_trailers: usize, max_fields: usize) -> Self {
-        Self {
-            strictness,
-            max_trailers,
-            max_fields,
-            state: State::End,
-            size: 0,
-            extensions: 0,
-            trailers: HeaderMap::new(),
-        }
+        Self { strictness, max_trailers, max_fields, state: State::End, size: 0, extensions: 0, trailers: None }
     }
 
     /// Begins the body of the next message.
     pub(crate) fn begin(&mut self, framing: Framing) {
         self.state = framing.into();
         (self.size, self.extensions) = (0, 0);
-        self.trailers.clear();
+        self.trailers = None;
     }
 
     /// Takes the next piece of the body, or its trailers, out of `input`. Returns `None` at the end of the body, and
@@ -149,8 +142,7 @@ impl BodyDecoder {
                     self.size += line.len();
                     if self.take_trailer(&line)? {
                         self.state = State::End;
-                        let trailers = std::mem::take(&mut self.trailers);
-                        return Ok(Some(trailers).filter(|trailers| !trailers.is_empty()).map(Frame::trailers));
+                        return Ok(self.trailers.take().map(|trailers| Frame::trailers(*trailers)));
                     }
                 }
                 _ => {
@@ -244,14 +236,15 @@ impl BodyDecoder {
         if text.is_empty() {
             return Ok(true);
         }
-        if self.trailers.len() >= self.max_fields {
+        let trailers = self.trailers.get_or_insert_default();
+        if trailers.len() >= self.max_fields {
             return Err(FramingErrorKind::TooManyFields);
         }
-        let (name, value) = split_field(text, self.trailers.is_empty())?;
+        let (name, value) = split_field(text, trailers.is_empty())?;
         let name = HeaderName::from_bytes(text.get(..name).unwrap_or_default()).map_err(|_| FramingErrorKind::Name)?;
         let value = text.get(value).unwrap_or_default();
         let value = HeaderValue::from_bytes(value).map_err(|_| FramingErrorKind::Control)?;
-        self.trailers.try_append(name, value).map_err(|_| FramingErrorKind::TooManyFields)?;
+        trailers.try_append(name, value).map_err(|_| FramingErrorKind::TooManyFields)?;
         Ok(false)
     }
 }

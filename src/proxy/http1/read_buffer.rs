@@ -37,6 +37,11 @@ impl ReadBuffer {
         Self { input, bulk: false }
     }
 
+    /// Reads no more than of an ordinary message the next time.
+    pub(crate) fn read_less(&mut self) {
+        self.bulk = false;
+    }
+
     /// Reads, and appends to `input`. Returns 0 at the end of the stream.
     pub(crate) fn poll_fill(
         &mut self,
@@ -77,5 +82,29 @@ impl ReadBuffer {
         self.bulk = before + read == room.capacity();
         self.input = room.freeze();
         Poll::Ready(Ok(read))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn much_is_read_at_once_where_there_is_much_and_little_is_wanted_of_it_once() {
+        let bytes = vec![0; 200 * 1024];
+        let mut buffer = ReadBuffer::default();
+        for (little, expected) in [(false, READ), (false, BULK_READ), (true, READ), (true, READ), (false, BULK_READ)] {
+            if little {
+                buffer.read_less();
+            }
+            buffer.input.clear();
+            let read = buffer.poll_fill(bytes.as_slice(), &mut Context::from_waker(Waker::noop()));
+            assert!(
+                matches!(read, Poll::Ready(Ok(size)) if size == expected && buffer.input.len() == size),
+                "{read:?}"
+            );
+        }
     }
 }

@@ -138,6 +138,21 @@ impl ResponseBody {
         self.guard.counter.last()
     }
 
+    /// Returns how many bytes were read from the upstream and are not taken yet.
+    pub(crate) fn read_ahead(&self) -> usize {
+        match &self.source {
+            Source::Upstream(Upstream { connection: Some(connection), .. }) => connection.read_ahead(),
+            Source::Local(_) | Source::Upstream(_) => 0,
+        }
+    }
+
+    /// Reads little from the upstream the next time, however much there is.
+    pub(crate) fn read_less(&mut self) {
+        if let Source::Upstream(Upstream { connection: Some(connection), .. }) = &mut self.source {
+            connection.read_less();
+        }
+    }
+
     /// Reads what is already there of the body, so that a response that breaks at its beginning can still be replaced.
     pub(super) fn poll_beginning(&mut self, cx: &mut Context<'_>) {
         if let Source::Upstream(upstream) = &mut self.source

@@ -193,6 +193,16 @@ impl UpstreamConnection {
         }
     }
 
+    /// Returns how many bytes were read and are not taken yet.
+    pub(super) fn read_ahead(&self) -> usize {
+        self.read_buffer.input.len()
+    }
+
+    /// Reads little the next time, however much there is.
+    pub(super) fn read_less(&mut self) {
+        self.read_buffer.read_less();
+    }
+
     /// Counts the current request until the connection is put back or closed.
     pub(crate) fn count(&mut self, counted: Counted) {
         self.counted = Some(counted);

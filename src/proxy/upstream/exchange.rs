@@ -73,6 +73,21 @@ impl UpstreamExchange {
         }
     }
 
+    /// Returns how many bytes were read of the response's body and are not taken yet. A stream of HTTP/2 is bounded by its window.
+    pub(crate) fn read_ahead(&self) -> usize {
+        match self {
+            Self::Http1(connection) => connection.read_ahead(),
+            Self::Http2(_) => 0,
+        }
+    }
+
+    /// Reads little the next time, however much there is.
+    pub(crate) fn read_less(&mut self) {
+        if let Self::Http1(connection) = self {
+            connection.read_less();
+        }
+    }
+
     /// Counts the request until it has ended.
     pub(crate) fn count(&mut self, counted: Counted) {
         match self {

@@ -370,7 +370,7 @@ pub(crate) enum ConnectError {
     Timeout,
     /// The process has as many upstream connections as it can.
     TooMany,
-    /// The worker has as many connections to this address as the policy allows, or too many requests wait for one.
+    /// The worker has as many connections to this address as the policy allows, and none became free in time.
     TooManyHere,
     /// The address refused the connection, or is not reachable.
     Connect(io::Error),
@@ -388,11 +388,9 @@ impl fmt::Display for ConnectError {
             Self::TooMany => {
                 f.write_str("the process has as many upstream connections as its limit on open files allows")
             }
-            Self::TooManyHere => {
-                f.write_str(
-                    "there are as many connections to the server as `connections.most` allows, or too many requests wait for one",
-                )
-            }
+            Self::TooManyHere => f.write_str(
+                "there are as many connections to the server as `connections.most` allows, and none became free in time",
+            ),
             Self::Timeout => f.write_str("no connection within the connect timeout"),
             Self::Connect(error) => write!(f, "no connection: {}", error_text::connection(error)),
             Self::Tls(error) => write!(f, "no TLS: {}", error_text::connection(error)),
