@@ -290,6 +290,7 @@ mod tests {
     use crate::proxy::downstream::worker::Shared;
     use crate::proxy::upstream::UpstreamLimit;
     use crate::runtime::{InForce, Runtime};
+    use crate::stages::replaced_secrets::ReplacedSecrets;
     use crate::stages::scope_probes::ScopeProbes;
     use crate::state::published::Published;
 
@@ -327,6 +328,7 @@ mod tests {
             metrics: runtime.metrics.clone(),
             upstreams: UpstreamLimit::new(8),
             scope_probes: ScopeProbes::default(),
+            replaced_secrets: ReplacedSecrets::default(),
         };
         let story = async {
             let worker = Rc::new(Worker::new(Arc::new(shared)));

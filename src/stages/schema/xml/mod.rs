@@ -43,7 +43,7 @@ pub(super) const AT_ONCE: usize = 64 << 10;
 /// Steps on the worker.
 const STEPS_AT_ONCE: u64 = 50_000;
 /// Steps in all: so many, and so many for each byte.
-const STEPS: u64 = 1_000_000;
+const STEPS: u64 = 500_000;
 const STEPS_PER_BYTE: u64 = 4;
 /// Bytes of identifiers, keys, and values in several pieces, in all and for each byte of the body.
 const MEMORY: usize = 512 << 10;

@@ -39,7 +39,7 @@ fn schema(text: &str) -> XmlSchema {
 }
 
 fn steps(length: usize) -> u64 {
-    1_000_000 + 4 * length as u64
+    500_000 + 4 * length as u64
 }
 
 fn check(schema: &XmlSchema, body: impl AsRef<[u8]>) -> Result<(), Refusal> {
