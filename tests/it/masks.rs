@@ -130,14 +130,27 @@ fn a_long_response_is_masked_as_it_comes() {
 #[test]
 fn what_its_head_says_cannot_be_good_is_not_read_to_its_end() {
     let issuer = issuer();
-    for (response, status) in [(MASK, 502), ("json: any.json", 502), ("json: any.json, mode: report", 200)] {
+    let reports = "mode: { response: report }, ";
+    for (mode, response, event, status) in [
+        ("", MASK, "data:\n", 502),
+        ("", "json: any.json", "data:\n", 502),
+        // Its first event may be long in coming.
+        (reports, "json: any.json", "", 200),
+        (reports, MASK, "", 200),
+        (reports, MASK, "data:\n", 200),
+    ] {
         let upstream = upstream().does(move |call| {
             // It says nothing more, and does not end.
-            call.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n6\r\ndata:\n\r\n")
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            call.send(match event {
+                "" => head.to_owned(),
+                event => format!("{head}{:x}\r\n{event}\r\n", event.len()),
+            })
         });
         let upstream = upstream.start();
-        let policy = before(&upstream, &issuer, response).file("any.json", "{}");
-        let proxy = policy.start();
+        let policy = proxy().before(&upstream).trusts(&issuer).file("any.json", "{}");
+        let asks = format!("scopes: [customers:read], {mode}response: {{ {response} }}");
+        let proxy = policy.route("GET /customer", &asks).start();
         let mut client = client(&proxy);
         let bearer = format!("authorization: Bearer {}", token(&issuer, ""));
         client.raw(format!("GET /customer HTTP/1.1\r\nhost: a\r\n{bearer}\r\n\r\n"), 1);

@@ -61,7 +61,7 @@ pub(super) async fn check(
     let view = Rc::clone(&guard.view);
     let memory = &view.in_force.memory;
     let masks = hides && !route.mask_reporting.contains(Stage::Response);
-    let known = refused_by_head(requirement, contents, (hides, masks), headers);
+    let known = refused_by_head(route, requirement, contents, (hides, masks), headers);
     let in_parts = masks && contents.is_none() && requirement.hides_in_parts(headers);
     let (size, called) = (forwarded.connection.size_hint(), guard.trace.called.as_ref());
     let mut parts = contents.and_then(|contents| requirement.in_parts(contents, headers, &size, memory, called));
@@ -121,18 +121,22 @@ fn contents<'r>(
     Ok(None)
 }
 
-/// Why a response is refused whatever its body is, which then need not be read to its end. A mask decides whatever else would be
-/// found, unless it only reports.
+/// Why a response is refused whatever its body is, which then need not be read to its end; and whether that is only reported. A mask
+/// decides whatever else would be found, unless it only reports.
 fn refused_by_head(
+    route: &Route,
     requirement: &Requirement,
     contents: Option<&Contents>,
     (hides, masks): (bool, bool),
     headers: &HeaderMap,
-) -> Option<Refusal> {
-    if hides {
-        return masks.then(|| requirement.unmaskable(headers)).flatten();
-    }
-    requirement.unexpected(contents?, headers)
+) -> Option<(Refusal, bool)> {
+    let unmaskable = if hides { Some(requirement.unmaskable(headers)?) } else { None };
+    let refusal = match (unmaskable, contents) {
+        (Some(unmaskable), contents) if masks || contents.is_none() => unmaskable,
+        (_, contents) => requirement.unexpected(contents?, headers)?,
+    };
+    let reports = contents.is_none() || route.reporting.contains(Stage::Response);
+    Some((refusal, reports && !masks))
 }
 
 /// Goes on with a body of which this has come, and of which something is hidden.
@@ -228,17 +232,22 @@ fn make_private(fields: &mut ResponseFields) {
 }
 
 /// Reads the body of a response, within the limit of its size and the memory budget. `in_parts`: if it is long, only its beginning.
-/// `known`: why it is refused, unless there is none.
+/// `known`: why it is refused, unless there is none, and whether that is only reported: then none of it is waited for.
 /// `look` sees all that has come, whenever there is more of it, and again as long as it returns true.
 async fn read(
     forwarded: &mut Forwarded,
     requirement: &Requirement,
     memory: &MemoryBudget,
-    (in_parts, known): (bool, Option<Refusal>),
+    (in_parts, known): (bool, Option<(Refusal, bool)>),
     mut look: impl FnMut(&[u8]) -> bool,
 ) -> Result<Read, Refusal> {
     let idle = forwarded.pool.idle_timeout();
     let mut collected = Collected::new(memory);
+    if let Some((refusal, true)) = &known
+        && !forwarded.connection.has_ended()
+    {
+        return Ok(Read::Refused(Pieces::new(), refusal.clone()));
+    }
     loop {
         let connection = &mut forwarded.connection;
         let since = Instant::now();
@@ -264,8 +273,8 @@ async fn read(
         if kept.is_err() {
             return Ok(Read::Refused(collected.into_pieces(), no_memory(Stage::Response)));
         }
-        if let Some(known) = known.as_ref().filter(|_| collected.len() > 0) {
-            return Ok(Read::Refused(collected.into_pieces(), known.clone()));
+        if let Some((refusal, _)) = known.as_ref().filter(|_| collected.len() > 0) {
+            return Ok(Read::Refused(collected.into_pieces(), refusal.clone()));
         }
         if collected.len() as u64 > requirement.max_size {
             return Ok(Read::Refused(collected.into_pieces(), requirement.too_large()));

@@ -303,7 +303,6 @@ impl Masking {
     }
 }
 
-/// Whether a response says that it is JSON that everybody reads alike.
 /// How a body with these headers is checked, if it can be.
 fn expected<'a>(
     contents: &'a Contents,
@@ -316,7 +315,7 @@ fn expected<'a>(
     Ok((content, media, encoding))
 }
 
-/// The coding of a body with these headers, if something can be hidden in it.
+/// The coding of a body with these headers, if it says that it is JSON that everybody reads alike, in which something can be hidden.
 fn maskable(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     let media = media_type::of(headers);
     if !media.is_some_and(|media| media_type::is_json(&media) && media_type::is_utf8(&media)) {
