@@ -119,7 +119,8 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Reserved<B> {
 }
 
 /// Work that one decision may take, in steps of some tens of nanoseconds. Counted and not timed, so that the same request
-/// gets the same answer whatever else the machine does.
+/// gets the same answer whatever else the machine does, unless it comes near the bound by states of large patterns: those that were
+/// made for other texts are not made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Steps {
     left: u64,

@@ -215,8 +215,8 @@ impl<'s, S: Surroundings> Judge<'s, S> {
         self.validator.take_from(taken);
     }
 
-    /// Whether [`Rejection::TooComplex`] means that the budget of all instances has nothing left.
-    pub(crate) fn lacks_memory(&self) -> bool {
+    /// How many bytes were kept when the budget of all instances had too little left, if that is what [`Rejection::TooComplex`] means.
+    pub(crate) fn lacks_memory(&self) -> Option<usize> {
         self.validator.lacks_memory()
     }
 

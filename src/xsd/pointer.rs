@@ -2,7 +2,7 @@
 //!
 //! They are found by reading the document once more, so that one that is valid costs nothing for them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::document::namespaces::split;
 use super::document::tokens::{Accepts, Token, Tokens};
@@ -15,19 +15,23 @@ const MAX_COUNTS: usize = 64;
 pub(crate) fn pointers(text: &str, violations: &[Violation]) -> Vec<String> {
     let mut tokens = Tokens::new(text, Accepts::ANY);
     let (mut trail, mut ways) = (Trail::default(), Vec::with_capacity(violations.len()));
-    // Elements with a child on a way.
-    let mut parents: HashSet<u64> = HashSet::new();
+    // Where the children of an element are on ways.
+    let mut children: HashMap<u64, Vec<(usize, usize)>> = HashMap::new();
     loop {
         let offset = tokens.offset();
         match tokens.next() {
             Ok(Token::Start { name, empty }) => {
                 let local = split(name).map_or(name, |(_, local)| local);
-                if trail.enter(local) && parents.contains(&trail.parent()) {
-                    trail.mark_second(&mut ways);
+                if trail.enter(local)
+                    && let Some(places) = children.get(&trail.parent())
+                {
+                    mark_second(local, places, &mut ways);
                 }
                 while violations.get(ways.len()).is_some_and(|violation| violation.offset <= offset) {
                     let way = trail.way();
-                    parents.extend(way.iter().map(|segment| segment.parent));
+                    for (position, segment) in way.iter().enumerate() {
+                        children.entry(segment.parent).or_default().push((ways.len(), position));
+                    }
                     ways.push(way);
                 }
                 if empty {
@@ -134,15 +138,14 @@ impl<'a> Trail<'a> {
     fn parent(&self) -> u64 {
         self.levels.iter().rev().nth(1).map_or(0, |level| level.number)
     }
+}
 
-    /// Marks what is on former ways, now that the open element is the second of its name.
-    fn mark_second(&self, ways: &mut [Vec<Segment>]) {
-        let Some(last) = self.levels.last() else { return };
-        let parent = self.parent();
-        for segment in ways.iter_mut().flatten() {
-            if segment.parent == parent && &*segment.local == last.local {
-                segment.several = true;
-            }
+/// Marks what is on former ways, at these places, now that there is a second element of its name.
+fn mark_second(local: &str, places: &[(usize, usize)], ways: &mut [Vec<Segment>]) {
+    for (way, position) in places {
+        let segment = ways.get_mut(*way).and_then(|way| way.get_mut(*position));
+        if let Some(segment) = segment.filter(|segment| &*segment.local == local) {
+            segment.several = true;
         }
     }
 }

@@ -220,7 +220,7 @@ impl<'a> Checker<'a> {
         if ty.constrained {
             self.facets(id, ty, text, value.as_ref(), || length(primitive, text, &ty.facets))?;
         }
-        if ty.role != Role::None {
+        if ty.role != Role::None && !roles.last().is_some_and(|(role, last)| *role == Role::IdRef && **last == *text) {
             if !self.work.take_memory(text.len().saturating_add(ROLE)) {
                 return fail(Violated::Form);
             }

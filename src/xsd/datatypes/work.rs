@@ -1,21 +1,36 @@
 //! What judging values may still take.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use crate::budget::{Exhausted, Steps};
+use crate::budget::{Exhausted, Reservation, Steps};
 
 /// Steps, and bytes of what is kept only while a value is judged. Once there was too little of either, nothing is left.
 #[derive(Debug)]
 pub(crate) struct Work {
     steps: Cell<Steps>,
     memory: Cell<usize>,
+    /// Bytes that are taken, with what was kept before.
+    kept: Cell<usize>,
+    /// What they are taken from, beyond [`UNCOUNTED`].
+    taken: RefCell<Option<Reservation>>,
+    lacks_memory: Cell<Option<usize>>,
     is_short: Cell<bool>,
 }
+
+/// Bytes that are kept of an instance without being taken from a budget of all instances, and in pieces of which they are taken.
+pub(crate) const UNCOUNTED: usize = 64 << 10;
 
 impl Work {
     /// Returns so much work.
     pub(crate) fn new(steps: Steps, memory: usize) -> Self {
-        Self { steps: Cell::new(steps), memory: Cell::new(memory), is_short: Cell::new(false) }
+        let (lacks_memory, is_short) = (Cell::default(), Cell::default());
+        let (steps, memory, kept, taken) = (Cell::new(steps), Cell::new(memory), Cell::new(0), RefCell::default());
+        Self { steps, memory, kept, taken, lacks_memory, is_short }
+    }
+
+    /// Takes bytes from a budget of all instances, beside those that are `kept` already.
+    pub(crate) fn taking_from(self, taken: Option<Reservation>, kept: usize) -> Self {
+        Self { kept: Cell::new(kept), taken: RefCell::new(taken), ..self }
     }
 
     /// Enough for a value in a schema.
@@ -41,8 +56,26 @@ impl Work {
     pub(crate) fn take_memory(&self, bytes: usize) -> bool {
         let left = self.memory.get().checked_sub(bytes);
         self.memory.set(left.unwrap_or(0));
-        self.is_short.set(self.is_short.get() || left.is_none());
-        left.is_some()
+        self.kept.set(self.kept.get().saturating_add(bytes));
+        let kept = self.kept.get();
+        let counted = self
+            .taken
+            .borrow_mut()
+            .as_mut()
+            .is_none_or(|taken| kept <= UNCOUNTED || taken.grow_to(kept.next_multiple_of(UNCOUNTED)).is_ok());
+        self.lacks_memory.set(self.lacks_memory.get().or((!counted).then_some(kept)));
+        self.is_short.set(self.is_short.get() || left.is_none() || !counted);
+        left.is_some() && counted
+    }
+
+    /// How many bytes were kept when the budget of all instances had too little left, if that was so.
+    pub(crate) fn lacks_memory(&self) -> Option<usize> {
+        self.lacks_memory.get()
+    }
+
+    /// What bytes are taken from.
+    pub(crate) fn give_back(&self) -> Option<Reservation> {
+        self.taken.take()
     }
 
     /// The steps that are left.

@@ -4,9 +4,10 @@
 //! as many places in the pattern as there are: `.*[0-9].{0,1000}` has more of them than can ever be made. That is what work is
 //! taken for, so that a pattern never makes a small body slow.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::hybrid::LazyStateID;
@@ -25,22 +26,25 @@ const MAX_STATES: usize = 500;
 const MAX_TABLE: usize = 64 << 10;
 /// Most bytes that it takes to make one.
 const MAX_MAKING: usize = 1 << 20;
-/// Most bytes that the states take which are made for a text.
+/// About the most bytes that states take which are made for texts, until all of them are made anew.
 const MAX_CACHE: usize = 2 << 20;
-/// Most bytes that all of these take which wait for the next text, of all patterns together.
+/// Most bytes of states that wait for the next text, of all patterns together. Past that, those of half of them are forgotten.
 const MAX_KEPT: usize = 64 << 20;
 
 /// Bytes that are matched in a step by a table, and otherwise.
 const TABLE_BYTES: usize = 32;
 const LAZY_BYTES: usize = 8;
-/// Steps to make a state that stands for few places, and the bytes of one that stands for many for each further step.
+/// Steps to make a state that stands for few places.
 const STATE: usize = 6;
+/// Bytes of a state that take a further step: the more places it stands for, the more there are.
 const STATE_BYTES: usize = 3;
 /// Bytes that any state takes, beside where it leads to.
 const LEAST_STATE: usize = 100;
 
 /// Bytes of states that wait for the next text.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
+/// Where they wait, the patterns that have been used longest first.
+static ALL: Mutex<VecDeque<Weak<Waiting>>> = Mutex::new(VecDeque::new());
 
 /// An automaton that matches the whole of a text.
 pub(super) enum Engine {
@@ -80,7 +84,7 @@ impl Engine {
     pub(super) fn matches(&self, text: &str, steps: &mut Steps) -> Result<bool, Exhausted> {
         match self {
             Self::Table(table) => {
-                steps.take((text.len() / TABLE_BYTES) as u64)?;
+                steps.take(1 + (text.len() / TABLE_BYTES) as u64)?;
                 let input = Input::new(text).anchored(Anchored::Yes).earliest(true);
                 // It gives up at no byte, because no pattern has a word boundary of Unicode.
                 Ok(matches!(table.try_search_fwd(&input), Ok(Some(_))))
@@ -107,8 +111,56 @@ pub(crate) struct Lazy {
     dfa: DFA,
     /// Where matches begin: with the text, or anywhere.
     anchored: Anchored,
-    /// States that were made for earlier texts; as many as there were texts at one time.
-    waiting: Mutex<Vec<Cache>>,
+    waiting: Arc<Waiting>,
+}
+
+/// States that were made for earlier texts; as many times as there were texts at once.
+#[derive(Debug, Default)]
+struct Waiting(Mutex<Vec<Cache>>);
+
+impl Waiting {
+    fn take(&self) -> Option<Cache> {
+        let cache = lock(&self.0).pop()?;
+        KEPT.fetch_sub(cache.memory_usage(), Relaxed);
+        Some(cache)
+    }
+
+    fn put(&self, cache: Cache) {
+        let size = cache.memory_usage();
+        if KEPT.fetch_add(size, Relaxed).saturating_add(size) > MAX_KEPT {
+            forget_some();
+        }
+        lock(&self.0).push(cache);
+    }
+
+    fn forget(&self) {
+        while self.take().is_some() {}
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// Forgets states of some patterns, each in its turn, so that no pattern keeps others from having any.
+fn forget_some() {
+    let mut all = lock(&ALL);
+    for _ in 0..all.len() {
+        if KEPT.load(Relaxed) <= MAX_KEPT / 2 {
+            return;
+        }
+        let Some(first) = all.pop_front() else { return };
+        if let Some(waiting) = first.upgrade() {
+            waiting.forget();
+            all.push_back(first);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Lazy {
@@ -122,7 +174,11 @@ impl Lazy {
     pub(crate) fn new(program: NFA, anchored: Anchored) -> Option<Self> {
         let config = Config::new().cache_capacity(MAX_CACHE).skip_cache_capacity_check(true);
         let dfa = DFA::builder().configure(config).build_from_nfa(program).ok()?;
-        Some(Self { dfa, anchored, waiting: Mutex::default() })
+        let waiting = Arc::new(Waiting::default());
+        let mut all = lock(&ALL);
+        all.retain(|other| other.strong_count() > 0);
+        all.push_back(Arc::downgrade(&waiting));
+        Some(Self { dfa, anchored, waiting })
     }
 
     fn size(&self) -> usize {
@@ -131,22 +187,10 @@ impl Lazy {
 
     /// Whether a text matches.
     pub(crate) fn matches(&self, text: &str, steps: &mut Steps) -> Result<bool, Exhausted> {
-        steps.take((text.len() / LAZY_BYTES) as u64)?;
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut cache = match waiting {
-            Some(cache) => {
-                KEPT.fetch_sub(cache.memory_usage(), Relaxed);
-                cache
-            }
-            None => self.dfa.create_cache(),
-        };
+        steps.take(2 + (text.len() / LAZY_BYTES) as u64)?;
+        let mut cache = self.waiting.take().unwrap_or_else(|| self.dfa.create_cache());
         let matches = self.find(text, &mut cache, steps);
-        let size = cache.memory_usage();
-        if KEPT.fetch_add(size, Relaxed).saturating_add(size) <= MAX_KEPT {
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(cache);
-        } else {
-            KEPT.fetch_sub(size, Relaxed);
-        }
+        self.waiting.put(cache);
         matches
     }
 
@@ -156,6 +200,7 @@ impl Lazy {
         let input = Input::new(text).anchored(self.anchored);
         let mut state = self.dfa.start_state_forward(cache, &input).map_err(|_| Exhausted)?;
         let least = LEAST_STATE.saturating_add(size_of::<LazyStateID>() << self.dfa.byte_classes().stride2());
+        // Of the text's states: what a byte costs depends on the state that it leaves, too.
         let mut largest = 0;
         for byte in text.bytes() {
             if !state.is_tagged() {
@@ -174,12 +219,5 @@ impl Lazy {
             steps.take(STATE.saturating_add(largest / STATE_BYTES) as u64)?;
         }
         Ok(state.is_match() || self.dfa.next_eoi_state(cache, state).map_err(gave_up)?.is_match())
-    }
-}
-
-impl Drop for Lazy {
-    fn drop(&mut self) {
-        let waiting = self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner);
-        KEPT.fetch_sub(waiting.iter().map(Cache::memory_usage).sum(), Relaxed);
     }
 }

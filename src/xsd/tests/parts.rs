@@ -140,17 +140,24 @@ fn a_value_is_used_with_the_tag_that_ends_it_so_that_it_need_not_be_kept() {
     }
 }
 
-/// A value is kept once, however many elements around it are selected, and counted when it is kept.
+/// A value is kept once, however many elements around it are selected, and counted when it is kept; to hash it takes steps each time.
 #[test]
 fn what_fields_keep_is_counted() {
     let schema = schema(
         r#"<xs:element name="f" type="t"><xs:unique name="u"><xs:selector xpath=".//f"/><xs:field xpath=".//n"/></xs:unique></xs:element>
-<xs:complexType name="t"><xs:choice minOccurs="0" maxOccurs="unbounded"><xs:element ref="f"/><xs:element name="n"/></xs:choice></xs:complexType>"#,
+<xs:complexType name="t"><xs:choice minOccurs="0" maxOccurs="unbounded"><xs:element ref="f"/><xs:element name="n" type="xs:string"/></xs:choice></xs:complexType>"#,
     );
-    let value = "x".repeat(200_000);
-    let text = format!("{}<n>{value}</n>", "<f>".repeat(100));
-    let mut judge = Judge::new(&schema, (), limits(1_000_000), HashSet::new());
-    judge.feed(&text, false).unwrap();
-    let kept = judge.kept();
-    assert!(kept > value.len() && kept < value.len() + 2_000_000, "{kept}");
+    let kept = |length: usize| {
+        let text = format!("{}<n>{}</n>", "<f>".repeat(100), "x".repeat(length));
+        let mut judge = Judge::new(&schema, (), limits(1_000_000), HashSet::new());
+        judge.feed(&text, false).unwrap();
+        judge.kept()
+    };
+    assert_eq!(kept(200_001) - kept(1), 200_000);
+    let judged = |length: usize| {
+        let text = format!("{}<n>{}</n>{}", "<f>".repeat(100), "x".repeat(length), "</f>".repeat(100));
+        in_parts(&schema, &text, limits(1_000_000), HashSet::new(), [])
+    };
+    assert!(matches!(judged(1), Err(Rejection::Invalid(_))));
+    assert!(matches!(judged(1_000_000), Err(Rejection::TooComplex)));
 }

@@ -443,7 +443,8 @@ impl<'s> Validator<'s> {
             .is_some_and(|found| found.nillable);
         let ending = super::identity::Ending {
             depth,
-            value: value.map(Arc::new),
+            // A fixed value is known even if no field asks for it.
+            value: value.filter(|_| open.wanted).map(Arc::new),
             simple: simple || open.mode == Mode::Skip,
             nillable,
             offset: open.offset,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::keys::{Kept, Key, KeyReference, Keys, Origin, size};
+use super::keys::{Kept, Key, KeyReference, Keys, Origin, cost, size};
 use super::selectors::{Selector, Selectors};
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, IdentityConstraint, Path};
@@ -294,7 +294,7 @@ impl<'s> Identity<'s> {
         while let Some(selection) = self.selections.pop_if(|selection| selection.depth == depth) {
             self.runs = self.runs.saturating_sub(selection.runs());
             *memory = memory.saturating_add(selection.size());
-            self.select(components, selection, ending, memory, &mut faults)?;
+            self.select(components, selection, ending, (steps, memory), &mut faults)?;
         }
         *memory = memory.saturating_add(self.runs.saturating_mul(BITS));
         self.close(components, depth, steps, &mut faults)?;
@@ -307,7 +307,7 @@ impl<'s> Identity<'s> {
         components: &Components,
         selection: Selection<'s>,
         ending: &Ending,
-        memory: &mut usize,
+        (steps, memory): (&mut Steps, &mut usize),
         faults: &mut Vec<Fault>,
     ) -> Result<(), Exhausted> {
         let position = self.scopes.partition_point(|scope| scope.number < selection.scope);
@@ -334,6 +334,7 @@ impl<'s> Identity<'s> {
         }
         let key: Key = selection.fields.into_iter().filter_map(|field| field.value).collect();
         take(memory, size(&key))?;
+        steps.take(cost(&key))?;
         if let ConstraintKind::KeyRef(_) = constraint.kind {
             scope.references.push(KeyReference { key, offset: ending.offset });
         } else if scope.keys.known.insert(key, Origin::Own).is_some() {
@@ -365,7 +366,7 @@ impl<'s> Identity<'s> {
             }
         }
         while let Some(kept) = self.kept.pop_if(|kept| kept.depth >= depth) {
-            steps.take(kept.keys.known.len() as u64)?;
+            steps.take(kept.keys.cost())?;
             match tables.iter_mut().find(|(constraint, _)| *constraint == kept.constraint) {
                 Some((_, keys)) => keys.absorb(kept.keys),
                 None => {
@@ -376,7 +377,8 @@ impl<'s> Identity<'s> {
             }
         }
         for scope in ended.into_iter().filter(|scope| !scope.references.is_empty()) {
-            steps.take(tables.len() as u64)?;
+            let references = scope.references.iter().map(|reference| cost(&reference.key));
+            steps.take(references.fold(tables.len() as u64, u64::saturating_add))?;
             find_keys(components, scope, &tables, faults);
         }
         // Who refers to them from further out still needs them.

@@ -14,6 +14,11 @@ pub(super) fn size(key: &Key) -> usize {
     size_of_val(&**key).saturating_add(96)
 }
 
+/// Steps to hash a key, or to compare it with another one.
+pub(super) fn cost(key: &Key) -> u64 {
+    key.iter().map(|value| value.size() as u64 / 32).fold(1, u64::saturating_add)
+}
+
 /// A reference to a key.
 #[derive(Debug)]
 pub(super) struct KeyReference {
@@ -47,6 +52,11 @@ pub(super) struct Kept {
 }
 
 impl Keys {
+    /// Steps to add all of them to others.
+    pub(super) fn cost(&self) -> u64 {
+        self.known.keys().map(cost).fold(0, u64::saturating_add)
+    }
+
     /// Adds the keys of an element within.
     pub(super) fn absorb(&mut self, within: Self) {
         for (key, origin) in within.known {

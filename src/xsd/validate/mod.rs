@@ -19,6 +19,7 @@ use super::components::model::{ElementId, ParticleId};
 use super::content::walk::State;
 use super::datatypes::check::{Roles, Surroundings};
 use super::datatypes::simple_type::SimpleId;
+use super::datatypes::work::UNCOUNTED;
 use super::document::namespaces::Scopes;
 use super::names::{QName, Sym};
 use super::schema::Schema;
@@ -109,9 +110,6 @@ impl Surroundings for Here<'_> {
     }
 }
 
-/// Bytes that are kept without being taken from a budget of all instances.
-const UNCOUNTED: usize = 64 << 10;
-
 /// Judges one instance.
 #[derive(Debug)]
 pub(crate) struct Validator<'s> {
@@ -123,8 +121,8 @@ pub(crate) struct Validator<'s> {
     whole_memory: usize,
     /// What is kept beyond [`UNCOUNTED`] is taken from it.
     taken: Option<Reservation>,
-    /// There was not enough to take it from.
-    lacks_memory: bool,
+    /// How much was kept when there was not enough to take it from.
+    lacks_memory: Option<usize>,
     most: usize,
     open: Vec<Open>,
     /// Where the contents of the open elements are, by depth; more than are in use.
@@ -150,7 +148,7 @@ impl<'s> Validator<'s> {
             memory: limits.memory,
             whole_memory: limits.memory,
             taken: None,
-            lacks_memory: false,
+            lacks_memory: None,
             most: limits.violations.max(1),
             open: Vec::new(),
             states: Vec::new(),
@@ -174,8 +172,8 @@ impl<'s> Validator<'s> {
         self.taken = Some(taken);
     }
 
-    /// Whether it ended because the budget of all instances has nothing left.
-    pub(crate) fn lacks_memory(&self) -> bool {
+    /// How many bytes were kept when it ended because the budget of all instances had too little left, if it did.
+    pub(crate) fn lacks_memory(&self) -> Option<usize> {
         self.lacks_memory
     }
 
@@ -184,9 +182,8 @@ impl<'s> Validator<'s> {
         let kept = self.kept();
         match &mut self.taken {
             Some(taken) if kept > UNCOUNTED => {
-                // In pieces of that size.
                 let counted = taken.grow_to(kept.next_multiple_of(UNCOUNTED));
-                self.lacks_memory = counted.is_err();
+                self.lacks_memory = counted.is_err().then_some(kept);
                 counted
             }
             _ => Ok(()),

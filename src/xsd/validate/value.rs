@@ -34,11 +34,11 @@ impl Validator<'_> {
         let schema = self.schema;
         let here = Here { scopes, schema };
         let fixed = wanted.preset.filter(|preset| preset.fixed);
-        let work = Work::new(self.steps, self.memory);
+        let work = Work::new(self.steps, self.memory).taking_from(self.taken.take(), self.kept());
         let checker = Checker::new(&schema.simple, &here, &work);
         self.roles.clear();
         let checked = checker.check(ty, text, wanted.value || fixed.is_some(), &mut self.roles);
-        self.steps = work.steps();
+        (self.steps, self.taken, self.lacks_memory) = (work.steps(), work.give_back(), work.lacks_memory());
         if work.is_short() {
             return Err(Exhausted);
         }

@@ -21,6 +21,7 @@ const MAX_DETERMINISTIC: usize = 1 << 20;
 const MAX_DETERMINIZATION: usize = 4 << 20;
 /// Largest deterministic automaton, in bytes, that is kept: it needs no scratch memory to match, but more than the lazy one.
 const MAX_KEPT: usize = 32 << 10;
+
 /// An automaton.
 #[derive(Debug, Clone)]
 pub(super) enum Linear {

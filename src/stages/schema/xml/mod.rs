@@ -186,7 +186,11 @@ impl XmlSchema {
         let mut judge = Judge::new(&self.schema, around, (BOUNDS, limits), HashSet::new());
         judge.take_from(memory.reserve());
         let judged = match judge.feed(text, true) {
-            Err(Rejection::TooComplex) if judge.lacks_memory() => return Some(Err(no_memory(Stage::Schema))),
+            // Later there may be more, unless it could not have enough alone.
+            Err(Rejection::TooComplex) if let Some(kept) = judge.lacks_memory() => {
+                let alone = text.len().saturating_add(kept) as u64;
+                return (alone <= memory.limit()).then(|| Err(no_memory(Stage::Schema)));
+            }
             Err(rejection) => Err(rejection),
             Ok(_) => judge.finish(),
         };
@@ -236,8 +240,8 @@ impl Surroundings for Message<'_> {
 }
 
 fn too_complex() -> Refusal {
-    let detail = "too complex to judge: the document has too many keys, references or nested elements for its schema; \
-                  send less at a time";
+    let detail = "too complex to judge: the document has too many keys, references, items of lists or nested elements for its \
+                  schema, or long texts for its patterns; send less at a time";
     violated("the body", vec![Violation::new("/", detail)])
 }
 

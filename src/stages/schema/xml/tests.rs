@@ -587,12 +587,21 @@ fn what_judging_keeps_is_taken_from_the_memory_of_all() {
     let ids = r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:element name="i" type="xs:ID" maxOccurs="unbounded"/></xs:sequence></xs:complexType></xs:element>"#;
     let schema = schema(&in_schema("", ids));
     let body = format!("<r>{}</r>", (0..10_000).map(|id| format!("<i>i{id}</i>")).collect::<String>());
-    let judged =
-        |memory: &MemoryBudget| schema.judge(body.as_bytes(), None, memory, Steps::new(steps(body.len()))).unwrap();
-    let (little, enough) = (MemoryBudget::new(200_000), MemoryBudget::new(2 << 20));
-    assert_eq!(judged(&little).unwrap_err().reason(), Reason::Overloaded);
-    assert!(judged(&enough).is_ok());
-    assert_eq!((little.in_use(), enough.in_use(), little.refusals()), (0, 0, 1));
+    let judged = |memory: &MemoryBudget| schema.judge(body.as_bytes(), None, memory, Steps::new(steps(body.len())));
+    let memory = MemoryBudget::new(2 << 20);
+    let mut others = memory.reserve();
+    others.grow_to((2 << 20) - 100_000).unwrap();
+    assert_eq!(judged(&memory).unwrap().unwrap_err().reason(), Reason::Overloaded);
+    drop(others);
+    assert!(judged(&memory).unwrap().is_ok());
+    assert_eq!((memory.in_use(), memory.refusals()), (0, 1));
+    assert!(judged(&MemoryBudget::new(200_000)).is_none(), "it never has enough");
+    // What a single value takes counts, too.
+    let references = r#"<xs:element name="r"><xs:complexType><xs:attribute name="i" type="xs:ID"/><xs:attribute name="l" type="xs:IDREFS"/></xs:complexType></xs:element>"#;
+    let list = format!("<r i='a' l='{}'/>", "a b ".repeat(20_000));
+    let schema = self::schema(&in_schema("", references));
+    let judged = schema.judge(list.as_bytes(), None, &MemoryBudget::new(400_000), Steps::new(steps(list.len())));
+    assert!(judged.is_none(), "{judged:?}");
 }
 
 #[test]
