@@ -1,7 +1,7 @@
 //! The deadline of one HTTP/2 stream whose response is being sent.
 //!
 //! hyper asks a response for its next piece only once the client's flow-control window had room for the one before. So no
-//! deadline may depend on being asked: [`StreamDeadline`] is looked at by a timer of the stream's own task, whatever the window says.
+//! deadline may depend on being asked: [`StreamDeadline`] is looked at by the timer of its connection, whatever the window says.
 //!
 //! hyper is done with a response once its last [`Piece`] is queued, which may be long before the client takes it. So the
 //! deadline holds until each byte was written or dropped, and only then is the response recorded as sent. HTTP/2 writes and drops
@@ -30,6 +30,8 @@ const PIECE: usize = 16 * 1024;
 /// Bytes of all responses of a connection that may be read before the client takes them. Past that, a stream reads more only when
 /// all of its own was taken, so that none is held up by others, and little at once.
 const MOST_UNSENT: usize = 256 * 1024;
+/// Streams that may keep what was read at once of a large response, 64 KiB, while others read little at once.
+const MOST_HOLDING: usize = 4;
 
 /// Who the stream waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub(super) struct Streams {
     stall: Duration,
     /// Bytes of all responses that were read, and neither written nor dropped yet.
     unsent: Cell<usize>,
+    /// Streams that have some of them: however few, they may keep all alive that was read at once.
+    holding: Cell<usize>,
     all: RefCell<Vec<Weak<StreamDeadline>>>,
     /// Those of which the last byte was written or dropped in this turn.
     ended: RefCell<VecDeque<Rc<StreamDeadline>>>,
@@ -70,8 +74,9 @@ pub(super) struct Streams {
 impl Streams {
     /// Creates those of a connection that has none yet. `stall` is how long its client may take nothing of one.
     pub(super) fn new(client: &Rc<ClientConnection>, stall: Duration) -> Rc<Self> {
-        let (client, unsent, is_closed) = (Rc::clone(client), Cell::default(), Cell::default());
-        Rc::new(Self { client, stall, unsent, all: RefCell::default(), ended: RefCell::default(), is_closed })
+        let (client, is_closed) = (Rc::clone(client), Cell::default());
+        let (unsent, holding) = (Cell::default(), Cell::default());
+        Rc::new(Self { client, stall, unsent, holding, all: RefCell::default(), ended: RefCell::default(), is_closed })
     }
 
     /// Opens a stream.
@@ -123,6 +128,11 @@ impl Streams {
 
     fn is_full(&self) -> bool {
         self.unsent.get() > MOST_UNSENT
+    }
+
+    /// Whether streams read little at once.
+    fn reads_less(&self) -> bool {
+        self.is_full() || self.holding.get() > MOST_HOLDING
     }
 
     fn hold(&self, size: usize) {
@@ -215,7 +225,7 @@ impl StreamDeadline {
 
     /// Records that bytes were written. A whole piece is progress; less is none, as for a connection.
     fn wrote(self: &Rc<Self>, size: usize) {
-        self.unsent.set(self.unsent.get().saturating_sub(size));
+        self.set_unsent(self.unsent.get().saturating_sub(size));
         self.taken.set(self.taken.get() + size);
         if self.taken.get() >= PIECE && matches!(self.waiting.get(), Waiting::Client(_)) {
             self.wait_for_client();
@@ -286,6 +296,15 @@ impl StreamDeadline {
         is_held_up
     }
 
+    fn set_unsent(&self, size: usize) {
+        let holding = &self.connection.holding;
+        match (self.unsent.replace(size), size) {
+            (0, 1..) => holding.set(holding.get() + 1),
+            (1.., 0) => holding.set(holding.get().saturating_sub(1)),
+            _ => {}
+        }
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -308,6 +327,7 @@ impl StreamDeadline {
 
 impl Drop for StreamDeadline {
     fn drop(&mut self) {
+        self.set_unsent(0);
         self.connection.release(self.ahead.get());
         let (mut all, place) = (self.connection.all.borrow_mut(), self.place.get());
         if place < all.len() {
@@ -327,7 +347,7 @@ pub(super) struct Piece {
 
 impl Piece {
     fn new(bytes: Bytes, stream: &Rc<StreamDeadline>) -> Self {
-        stream.unsent.set(stream.unsent.get() + bytes.len());
+        stream.set_unsent(stream.unsent.get() + bytes.len());
         stream.connection.hold(bytes.len());
         Self { bytes, stream: Rc::clone(stream) }
     }
@@ -387,7 +407,7 @@ impl Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, Interrupted>>> {
         if !self.piece.has_remaining() {
-            if self.stream.connection.is_full() {
+            if self.stream.connection.reads_less() {
                 body.read_less();
             }
             let frame = Pin::new(&mut *body).poll_frame(cx);
@@ -570,6 +590,23 @@ mod tests {
         drop((small, large, own, other));
         assert_eq!((connection.unsent.get(), connection.all.borrow().len()), (0, 1));
         assert_eq!(none.place.get(), 0);
+    }
+
+    /// A byte that the client does not take keeps alive all that was read with it.
+    #[test]
+    fn streams_read_little_at_once_while_many_hold_something() {
+        let connection = stream().connection.clone();
+        let streams: Vec<_> = (0..=MOST_HOLDING).map(|_| connection.open()).collect();
+        let mut pieces: Vec<_> = streams.iter().map(|stream| Piece::new(Bytes::from(vec![0; 100]), stream)).collect();
+        assert!(connection.reads_less() && !connection.is_full());
+        pieces[0].advance(99);
+        assert!(connection.reads_less(), "one byte is enough");
+        pieces[0].advance(1);
+        assert!(!connection.reads_less());
+        let again = Piece::new(Bytes::from(vec![0; 100]), &streams[0]);
+        assert!(connection.reads_less());
+        drop((again, pieces, streams));
+        assert_eq!((connection.holding.get(), connection.unsent.get()), (0, 0), "nor do they once they are gone");
     }
 
     /// Counts how often it is woken.
