@@ -118,6 +118,33 @@ fn a_partner_claims_a_key_calls_and_rotates_it() {
     }
 }
 
+/// It is made all the same, and no operator is left to wonder.
+#[test]
+fn a_change_is_on_record_as_what_became_of_it_though_its_caller_has_left() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    for _ in 0..10 {
+        let (_, code) = invite(&proxy, "acme", Value::Null);
+        let body = json!({"code": code}).to_string();
+        let head = format!(
+            "POST {CLAIM} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        client(&proxy).raw(head + &body, 1).leaves();
+    }
+    let proxy = proxy.again("TERM");
+    let listed = operates(&proxy, "GET", "/v1/consumers/acme/invitations", Value::Null, 200);
+    let claimed = listed["items"].as_array().unwrap().iter().filter(|one| one["state"] == "claimed").count();
+    let records = proxy.done();
+    let outcomes: Vec<_> = records
+        .iter()
+        .filter(|record| said(record, "event.action") == "invitation_claimed")
+        .map(|record| said(record, "event.outcome").clone())
+        .collect();
+    assert!(claimed > 0);
+    assert_eq!(outcomes, vec![json!("success"); claimed]);
+}
+
 /// Every way in which a claim ends without a key, what the partner reads, and what operators see of it.
 #[test]
 fn a_code_that_is_not_good_gives_nothing() {

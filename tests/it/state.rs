@@ -5,8 +5,9 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use crate::self_service::proxy_text;
 use crate::support::client::{Answer, Client, operator};
-use crate::support::proxy::ADMIN_TOKEN;
+use crate::support::proxy::{ADMIN_TOKEN, Reloaded};
 use crate::support::*;
 
 const PEOPLE: &str = "roles: { clerk: [orders:read, orders:write], reader: [orders:read] }
@@ -199,6 +200,46 @@ fn a_consumer_comes_is_changed_elevated_suspended_and_goes() {
     assert_eq!((second["items"][0]["name"].as_str(), &second["next"]), (Some("partner"), &Value::Null));
     operator.does("DELETE", "/v1/consumers/partner", &Value::Null);
     client.get("/x").bearer(&token).send().refused(403, "unknown_consumer");
+    proxy.done();
+}
+
+/// All items of a list, two on each page.
+fn paged(operator: &mut Operator, path: &str) -> Vec<Value> {
+    let (mut items, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = operator.does("GET", &format!("{path}?limit=2{after}"), &Value::Null);
+        items.extend(page["items"].as_array().unwrap().iter().cloned());
+        let Some(next) = page["next"].as_str() else { return items };
+        let next: String = next.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        after = format!("&after={next}");
+    }
+}
+
+#[test]
+fn pages_have_each_entry_once() {
+    let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
+    let mut proxy = keeping(store.path(), &upstream, &issuer).start();
+    let mut operator = Operator::of(&proxy);
+    for number in 0..5 {
+        operator.does("POST", "/v1/consumers", &json!({"name": format!("c{number}")}));
+        let grant = json!({"scopes": ["orders:read"], "until": "1h"});
+        operator.does("PUT", &format!("/v1/consumers/c{number}/grants/incident"), &grant);
+        operator.does("PUT", &format!("/v1/consumers/c{number}/keys/k{number}"), &json!({}));
+    }
+    let of: Vec<String> = paged(&mut operator, "/v1/grants").iter().map(|one| text(one, "consumer")).collect();
+    assert_eq!(of, ["c0", "c1", "c2", "c3", "c4"]);
+
+    // The policy comes to list some that are in the store, at the end of one page and at the beginning of another.
+    let digest = "8dfa5cb0d4b7f2a07fcb5ab6f7b6d3a2f2d7bd9aa55d8d1b4ea5eaaf9e4b5d10";
+    let keys = ["k1", "k2"].map(|id| {
+        let digest = digest.replace("8d", id).replace('k', "0");
+        format!("{{ id: {id}, sha256: \"{digest}\" }}")
+    });
+    let acme = format!("acme: {{ roles: [reader], keys: [{}],", keys.join(", "));
+    let text = proxy_text(&keeping(store.path(), &upstream, &issuer), "acme: { roles: [reader],", &acme);
+    assert_eq!(proxy.reload_to(|policy| policy.text(&text)), Reloaded::Loaded);
+    let ids: Vec<String> = paged(&mut operator, "/v1/keys").iter().map(|one| self::text(one, "id")).collect();
+    assert_eq!(ids, ["k0", "k1", "k2", "k3", "k4"]);
     proxy.done();
 }
 
