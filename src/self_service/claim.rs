@@ -63,8 +63,9 @@ pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) 
         }
         // Invitations have counted, but a client may be good again: its revocation was undone.
         if invitation.credential.is_client() && good_clients(registry, &invitation.consumer, now) >= MOST_CLIENTS {
-            let detail =
-                format!("there are {MOST_CLIENTS} clients already; ask the API's owner to remove those that are not used");
+            let detail = format!(
+                "there are {MOST_CLIENTS} clients already; ask the API's owner to remove those that are not used"
+            );
             return Err(conflict(detail));
         }
         Ok(())

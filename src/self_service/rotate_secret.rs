@@ -3,7 +3,7 @@
 //!
 //! The rules are those of keys: a secret replaces only itself, is replaced once, and the next one lives as long as the operator let it
 //! live. Two of a client's secrets are good at most. Those that have ended are remembered for a time: a thief that replaces what it has
-//! stolen cannot make them forgotten.
+//! stolen cannot make them forgotten within a day.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
@@ -162,7 +162,8 @@ mod tests {
     #[test]
     fn a_secret_that_ended_within_a_day_is_not_forgotten() {
         let at = |hours: i64| Timestamp::from_second(1_795_000_000).unwrap() + SignedDuration::from_hours(hours);
-        let secret = |age: i64| ClientSecret { sha256: Default::default(), created: at(-age - 1), expires: Some(at(-age)) };
+        let secret =
+            |age: i64| ClientSecret { sha256: Default::default(), created: at(-age - 1), expires: Some(at(-age)) };
         let (hourly, daily) = (|age: i64| age, |age: i64| age * 24);
         for (ages, expected) in [
             ((0..0).map(hourly).collect::<Vec<i64>>(), Ok(0)),

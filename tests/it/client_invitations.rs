@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::documented::{joined, sends_what_is_before_a_comment};
 use crate::self_service::{CLAIM, claim, invite, operates, proxy_text};
 use crate::support::client::{Answer, Client, operator};
 use crate::support::issuer::{Key, Token, now};
@@ -691,6 +692,8 @@ fn operators_have_commands_for_clients() {
 
 /// The commands of a sheet, each as a partner pastes it: one line, which no shell takes for something else.
 pub fn commands(sheet: &str) -> Vec<String> {
+    let sent = joined(sheet).lines().find(|line| sends_what_is_before_a_comment(line)).map(str::to_owned);
+    assert_eq!(sent, None, "{sheet}");
     let blocks = sheet.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
     let commands: Vec<String> = blocks.collect();
     for command in &commands {
@@ -802,8 +805,13 @@ fn the_sheet_for_a_certificate_is_all_that_a_partner_needs() {
         assert_eq!(code, Some(0), "{said}");
         let (invitation, sheet) = printed.split_once("\n\n").unwrap();
         std::fs::write(proxy.file("code.txt"), invitation).unwrap();
+        assert!(
+            sheet.contains(&format!("'{ISSUER}{CLAIM}'")) && sheet.contains("must take client certificates"),
+            "{sheet}"
+        );
         let sheet = sheet
-            .replace(&format!("{ISSUER}/oauth/token"), &format!("{url}/oauth/token"))
+            // That is another address than the one that is called: it takes certificates, and the claim shows one.
+            .replace(&format!("{ISSUER}/"), &format!("{url}/"))
             .replace("curl ", "curl --http1.1 --cacert ca.pem -H 'Host: 127.0.0.1' ");
         let made = pasted(shell, folder, &command(&sheet, "/invitations/claim"), "");
         let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}\n{sheet}"));

@@ -740,6 +740,33 @@ fn invitations_are_bounded() {
     proxy.done();
 }
 
+/// Of invitations that are made at the same moment, each counts for the next.
+#[test]
+fn invitations_are_bounded_when_all_are_asked_for_at_once() {
+    const TIMES: usize = 20;
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    for _ in 0..15 {
+        invite(&proxy, "acme", Value::Null);
+    }
+    let together = Barrier::new(TIMES);
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let asks = || {
+            scope.spawn(|| {
+                let mut operator = operator(&proxy);
+                operator.connection();
+                together.wait();
+                operator.post("/v1/consumers/acme/invitations", "").bearer(ADMIN_TOKEN).send().status
+            })
+        };
+        let asking: Vec<_> = (0..TIMES).map(|_| asks()).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let count = |status: u16| statuses.iter().filter(|one| **one == status).count();
+    assert_eq!((count(201), count(409)), (5, TIMES - 5), "{statuses:?}");
+    proxy.done();
+}
+
 /// A consumer that replaces its keys while it is removed leaves none to the next one with its name.
 #[test]
 fn a_later_consumer_inherits_nothing_that_was_made_during_a_removal() {

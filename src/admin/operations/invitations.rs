@@ -13,8 +13,8 @@ use crate::policy::self_service::{SelfEndpoint, SelfService};
 use crate::policy::{Api, Period};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::self_service::sheet;
-use crate::stages::auth::client::{self, MOST_CLIENTS};
 use crate::stages::auth::api_key_format;
+use crate::stages::auth::client::{self, MOST_CLIENTS};
 use crate::state::registry::entry::{Change, Entry, Invitation, InvitedCredential};
 use crate::url::{Form, HttpUrl};
 

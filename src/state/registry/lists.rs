@@ -186,5 +186,8 @@ mod tests {
         ] {
             assert_eq!(keys(registry.some_keys(Part { after, limit }, |_| true)), expected, "{after:?}");
         }
+        // What is left out takes no place.
+        let part = Part { after: Some("a"), limit: 2 };
+        assert_eq!(keys(registry.some_keys(part, |key| *key.id != *"b")), ["c", "d"]);
     }
 }
