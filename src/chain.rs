@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::audit::{ChangeRecord, Outcome};
+use crate::audit::ChangeRecord;
 use crate::body::{Body, Counter, Source};
 use crate::exchange::Request;
 use crate::policy::{Access, Reporting, Route};
@@ -23,7 +23,7 @@ use crate::stages::schema::content::Contents;
 use crate::stages::schema::xml::Called;
 use crate::stages::schema::{Rejected, response};
 use crate::stages::scope;
-use crate::state::registry::UnusualUse;
+use crate::state::registry::{Underway, UnusualUse};
 
 /// What the chain found out about a request, for the response and the record; set even if the request is refused.
 #[derive(Default)]
@@ -47,8 +47,8 @@ pub(crate) struct Trace {
 /// What a caller changes for itself.
 pub(crate) struct CallerChange {
     pub(crate) record: ChangeRecord,
-    /// Unknown until the store has confirmed the change.
-    pub(crate) outcome: Outcome,
+    /// What becomes of it in the store. It goes on if the caller leaves meanwhile.
+    pub(crate) made: Underway,
 }
 
 impl Trace {

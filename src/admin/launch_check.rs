@@ -4,6 +4,7 @@
 //! on a thread of its own, one at a time, and is given again while it is young. However often somebody asks, it takes at most a tenth
 //! of one core.
 
+use std::borrow::Cow;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -129,7 +130,7 @@ impl Made {
                 let why = format!("{why} (so it was at the last look{of}; the next one is possible from {again} on)");
                 Err(Refusal::new(Stage::Request, Reason::Conflict, why))
             }
-            Err(Failure::Panic) => Err(failed()),
+            Err(Failure::Panic) => Err(failed(&format!("; the next one is possible from {again} on"))),
         }
     }
 }
@@ -169,7 +170,7 @@ impl LaunchCheck {
         };
         let made = tokio::time::timeout(WAIT, underway.wait_for(Option::is_some)).await;
         match made {
-            Ok(made) => made.ok().and_then(|made| made.as_ref().map(given)).unwrap_or_else(|| Err(failed())),
+            Ok(made) => made.ok().and_then(|made| made.as_ref().map(given)).unwrap_or_else(|| Err(failed(""))),
             Err(_) => Err(busy("the checklist is still being made; ask again, or use `bartizan ready`")),
         }
     }
@@ -201,13 +202,13 @@ impl LaunchCheck {
     }
 }
 
-fn busy(detail: &'static str) -> Refusal {
+fn busy(detail: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(Stage::Request, Reason::Overloaded, detail)
 }
 
-/// It has panicked, which is in the log.
-fn failed() -> Refusal {
-    busy("the checklist could not be made; see the log, or use `bartizan ready`")
+/// It has panicked, which is in the log. `more`: when it is made again, if that is known.
+fn failed(more: &str) -> Refusal {
+    busy(format!("the checklist could not be made; see the log, or use `bartizan ready`{more}"))
 }
 
 #[cfg(test)]
@@ -264,6 +265,8 @@ mod tests {
             assert!(refused.reason() == Reason::Conflict && detail.starts_with("line 7 is wrong"), "{detail}");
             assert!(detail.contains(says) && detail.contains("from 2026-11-28T12:00:10Z on"), "{detail}");
         }
+        let panicked = made(Err(Failure::Panic), 1).given("one").unwrap_err();
+        assert!(panicked.detail().contains("from 2026-11-28T12:00:10Z on"), "{}", panicked.detail());
     }
 
     /// The thread that accepts connections and answers `/healthz` only starts the thread that does the work, also for what is in the

@@ -236,7 +236,9 @@ pub(super) fn client(client: &Client, made: Option<&entry::Client>, registry: &R
     let (mut secrets, mut certificate, mut thumbprint) = (None, None, None);
     match &client.credential {
         ClientCredential::Secrets(all) => {
-            let shown = all.iter().map(|secret| json!({"created": secret.created, "expires": secret.expires}));
+            // Those that have ended are remembered, and good for nothing.
+            let good = all.iter().filter(|secret| secret.expires.is_none_or(|end| end > now));
+            let shown = good.map(|secret| json!({"created": secret.created, "expires": secret.expires}));
             secrets = Some(shown.collect::<Vec<_>>());
         }
         ClientCredential::Certificate(digest) => certificate = Some(format!("sha256:{}", hex::encode(digest))),

@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 
 use super::input;
 use super::new_credential::{self, NewCredential, Sent};
-use super::service::{Service, change, json, refuse};
+use super::service::{Service, change, conflict, json, refuse};
 use crate::audit::{Change as Details, ChangeRecord};
 use crate::body::Body;
 use crate::chain::Trace;
 use crate::exchange::Answer;
 use crate::refusal::{Reason, Refusal, Stage};
+use crate::stages::auth::client::{MOST_CLIENTS, good_clients};
 use crate::state::registry::entry::{self, Change, Entry, Invitation};
 
 #[derive(Deserialize)]
@@ -55,7 +56,20 @@ pub(super) async fn claim(service: &Service<'_>, body: Body, trace: &mut Trace) 
         let detail = "it was claimed or withdrawn at this moment; if that was not you, tell the API's owner at once";
         refuse(Stage::Auth, Reason::InvitationEnded, detail)
     };
-    let is_new = || sent.is_none_or(|sent| sent.is_new(&in_force.auth, now));
-    change(in_force.registry(), is_new, changes, record, trace, changed).await?;
+    let registry = in_force.registry();
+    let holds = || {
+        if !sent.is_none_or(|sent| sent.is_new(&in_force.auth, now)) {
+            return Err(conflict("somebody else has just registered the same; make a new one"));
+        }
+        // Invitations have counted, but a client may be good again: its revocation was undone.
+        if invitation.credential.is_client() && good_clients(registry, &invitation.consumer, now) >= MOST_CLIENTS {
+            let detail = format!(
+                "there are {MOST_CLIENTS} clients already; ask the API's owner to remove those that are not used"
+            );
+            return Err(conflict(detail));
+        }
+        Ok(())
+    };
+    change(registry, holds, changes, record, trace, changed).await?;
     Ok(json(StatusCode::CREATED, &shown))
 }

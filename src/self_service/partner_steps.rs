@@ -1,11 +1,14 @@
 //! What a partner does with its credential, as commands for a shell: claim it, get a token, call, replace it.
 
+use std::borrow::Cow;
+
 use super::key_use::KeyUse;
 use crate::policy::Policy;
 use crate::policy::self_service::{SelfEndpoint, SelfService};
 use crate::policy::token_service::{OwnEndpoint, TokenService};
 use crate::stages::auth::locations::TokenLocation;
 use crate::state::registry::entry::InvitedCredential;
+use crate::url::{Form, HttpUrl};
 
 /// Encodes standard input as base64url without padding (RFC 4648 §5), in any shell.
 const BASE64URL: &str = "base64 | tr -d '=\\n' | tr '+/' '-_'";
@@ -68,7 +71,7 @@ impl<'p> Steps<'p> {
 
     /// The steps that claim it, and what the answer has.
     pub(super) fn claim(&self) -> (Vec<Step>, &'static str) {
-        let url = quoted(&format!("{}{}", self.base, self.config.path_of(SelfEndpoint::ClaimInvitation)));
+        let url = quoted(&format!("{}{}", self.claim_base(), self.config.path_of(SelfEndpoint::ClaimInvitation)));
         // The key of a certificate is shown by connecting with it.
         let curl = match self.credential {
             InvitedCredential::Certificate => format!("curl -s {CERTIFICATE}"),
@@ -105,7 +108,7 @@ impl<'p> Steps<'p> {
                 // Lines may end as those of Windows do.
                 let lines = r#" "$(awk '{sub(/\r$/, ""); printf "%s\\n", $0}' client.crt)""#;
                 let mut send = send(", \"certificate\": \"%s\"", lines);
-                send.words.insert_str(0, "Have your certificate, with its chain, as `client.crt`, and its key as `client.key`, both in PEM. ");
+                send.words.insert_str(0, "Have your certificate, with its chain, as `client.crt`, and its key as `client.key`, both in PEM. The address of the claim must take client certificates: if the answer says that you have shown none, tell us. ");
                 (
                     vec![send],
                     "The answer has the client's id (`client_id`) and its end (`expires`). The certificate must be one that this \
@@ -199,6 +202,17 @@ impl<'p> Steps<'p> {
         }
     }
 
+    /// Where it is claimed. A certificate has to be shown there: the address of the token service takes those of clients, and the one
+    /// that is called may not.
+    fn claim_base(&self) -> Cow<'_, str> {
+        let shows = self.credential == InvitedCredential::Certificate;
+        let issuer = self.tokens().filter(|_| shows).and_then(|tokens| origin(&tokens.issuer));
+        match issuer {
+            Some(issuer) if origin(&self.base).as_ref() != Some(&issuer) => Cow::Owned(issuer),
+            _ => Cow::Borrowed(&self.base),
+        }
+    }
+
     fn tokens(&self) -> Option<&'p TokenService> {
         self.policy.token_service().filter(|_| self.credential.is_client())
     }
@@ -222,6 +236,16 @@ fn script(issuer: &str, grant: &str) -> String {
     )
 }
 
+/// The origin of a URL (RFC 6454 §4), with its port unless that is the usual one.
+fn origin(url: &str) -> Option<String> {
+    let url = HttpUrl::parse(url, Form::BASE).ok()?;
+    let (scheme, usual) = if url.is_https() { ("https", 443) } else { ("http", 80) };
+    let (host, port) = (url.host().to_ascii_lowercase(), url.port());
+    // An address of IPv6 is in brackets (RFC 3986 §3.2.2).
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
+    Some(if port == usual { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") })
+}
+
 /// The URL that partners most likely call.
 fn likely_base(policy: &Policy) -> String {
     let mut hosts = policy.apis().iter().flat_map(|api| api.hosts()).filter(|host| !host.starts_with("*."));
@@ -231,4 +255,22 @@ fn likely_base(policy: &Policy) -> String {
 /// A text as one word of a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_has_neither_a_path_nor_the_usual_port() {
+        for (url, expected) in [
+            ("https://API.example.com:443/tenant", Some("https://api.example.com")),
+            ("https://api.example.com:8443", Some("https://api.example.com:8443")),
+            ("http://api.example.com:443/", Some("http://api.example.com:443")),
+            ("http://[2001:db8::1]:80/x", Some("http://[2001:db8::1]")),
+            ("api.example.com", None),
+        ] {
+            assert_eq!(origin(url).as_deref(), expected, "{url}");
+        }
+    }
 }

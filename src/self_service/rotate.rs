@@ -55,7 +55,7 @@ pub(super) async fn rotate(
     };
     let changed = || conflict("the key was changed at this moment; see which keys you have, and try again");
     let changes = vec![swap, Change::Create(Entry::Key(key.clone()))];
-    change(registry, || true, changes, record, trace, changed).await?;
+    change(registry, || Ok(()), changes, record, trace, changed).await?;
     let mut answer = json!({
         "consumer": key.consumer, "id": key.id, "key": secret.expose_secret(),
         "expires": key.expires, "scopes": key.scopes, "replaces": old.id,

@@ -3,7 +3,7 @@
 //!
 //! The rules are those of keys: a secret replaces only itself, is replaced once, and the next one lives as long as the operator let it
 //! live. Two of a client's secrets are good at most. Those that have ended are remembered for a time: a thief that replaces what it has
-//! stolen cannot make them forgotten.
+//! stolen cannot make them forgotten within a day.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
@@ -28,8 +28,11 @@ use crate::state::registry::entry::{Change, Client, ClientCredential, ClientSecr
 
 /// How long a secret is remembered that has ended.
 const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// How many secrets of a client are remembered.
-const MOST_SECRETS: usize = 20;
+/// How many secrets of a client are remembered. It may be replaced every hour.
+const MOST_SECRETS: usize = 32;
+/// If there are more, those are forgotten that have ended so long ago. So this bounds the pace of changes: a thief of a secret
+/// needs a day to make it forgotten, and until then its owner's use of it is noticed.
+const NOT_FORGOTTEN: SignedDuration = SignedDuration::from_hours(24);
 
 /// Answers `POST clients/{id}/rotate`.
 pub(super) async fn rotate(service: &Service<'_>, body: Body, trace: &mut Trace) -> Result<Box<Answer>, Refusal> {
@@ -71,7 +74,7 @@ pub(super) async fn rotate(service: &Service<'_>, body: Body, trace: &mut Trace)
     });
     let changed = || conflict("the client was changed at this moment; try again");
     let changes = vec![Change::Swap(Box::new((Entry::Client(stored), Entry::Client(after))))];
-    change(registry, || true, changes, record, trace, changed).await?;
+    change(registry, || Ok(()), changes, record, trace, changed).await?;
     Ok(json(StatusCode::CREATED, &shown))
 }
 
@@ -127,12 +130,64 @@ fn replaceable(registry: &Registry, known: &KnownClient, id: &str, now: Timestam
     if let Some(end) = before.iter().filter_map(|secret| secret.expires).max().filter(|end| *end > now) {
         return Err(conflict(format!("the secret before is valid until {end}; replace this one after that")));
     }
-    let is_kept = |secret: &&ClientSecret| secret.expires.is_none_or(|end| now.duration_since(end) < KEPT);
-    let before: Vec<ClientSecret> = before.iter().filter(is_kept).cloned().collect();
-    if before.len() + 1 >= MOST_SECRETS {
-        let detail =
-            format!("this client had {MOST_SECRETS} secrets within 90 days; ask the API's owner for a new one");
-        return Err(conflict(detail));
-    }
+    let before = remembered(before, now).map_err(|again| {
+        let detail = "this client has had too many secrets within a day; replace this one after";
+        conflict(format!("{detail} {again}, or ask the API's owner for a new one"))
+    })?;
     Ok(Replaceable { stored: Client::clone(&stored), old: newest.clone(), before })
+}
+
+/// Of the secrets before the one that is replaced now, the oldest first, those that are remembered.
+///
+/// # Errors
+/// There are too many. They are not from this time on.
+fn remembered(before: &[ClientSecret], now: Timestamp) -> Result<Vec<ClientSecret>, Timestamp> {
+    let ended_for = |secret: &ClientSecret, period| secret.expires.is_some_and(|end| now.duration_since(end) >= period);
+    let mut kept: Vec<ClientSecret> = before.iter().filter(|secret| !ended_for(secret, KEPT)).cloned().collect();
+    // With the one that is replaced, and the next.
+    let surplus = (kept.len() + 2).saturating_sub(MOST_SECRETS);
+    if let Some(last) = surplus.checked_sub(1).and_then(|last| kept.get(last))
+        && !ended_for(last, NOT_FORGOTTEN)
+    {
+        return Err(last.expires.unwrap_or(now).checked_add(NOT_FORGOTTEN).unwrap_or(Timestamp::MAX));
+    }
+    kept.drain(..surplus);
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_ended_within_a_day_is_not_forgotten() {
+        let at = |hours: i64| Timestamp::from_second(1_795_000_000).unwrap() + SignedDuration::from_hours(hours);
+        let secret =
+            |age: i64| ClientSecret { sha256: Default::default(), created: at(-age - 1), expires: Some(at(-age)) };
+        let (hourly, daily) = (|age: i64| age, |age: i64| age * 24);
+        for (ages, expected) in [
+            ((0..0).map(hourly).collect::<Vec<i64>>(), Ok(0)),
+            ((1..=30).map(hourly).collect(), Ok(30)),
+            // 31 that ended every hour: there is always one that ended a day ago.
+            ((1..=31).map(hourly).collect(), Ok(30)),
+            ((0..=30).map(hourly).collect(), Ok(30)),
+            ((1..=31).map(daily).collect(), Ok(30)),
+            // Those of long ago go in any case.
+            ((88..=95).map(daily).collect(), Ok(2)),
+            (vec![0; 30], Ok(30)),
+            (vec![0; 31], Err(at(24))),
+            ([vec![0; 30], vec![23]].concat(), Err(at(1))),
+            ([vec![0; 30], vec![24]].concat(), Ok(30)),
+            ([vec![0; 29], vec![23, 24]].concat(), Ok(30)),
+            ([vec![0; 30], vec![23, 24]].concat(), Err(at(1))),
+        ] {
+            let before: Vec<ClientSecret> = ages.iter().rev().copied().map(secret).collect();
+            let remembered = remembered(&before, at(0));
+            // The oldest go.
+            if let Ok(kept) = &remembered {
+                assert!(before.ends_with(kept), "{ages:?}");
+            }
+            assert_eq!(remembered.map(|kept| kept.len()), expected, "{ages:?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTE
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::audit::{ChangeRecord, Outcome};
+use crate::audit::ChangeRecord;
 use crate::chain::{CallerChange, Trace};
 use crate::exchange::{Answer, Request};
 use crate::policy::self_service::SelfService;
@@ -49,12 +49,12 @@ pub(super) fn conflict(detail: impl Into<Cow<'static, str>>) -> Refusal {
     refuse(Stage::Request, Reason::Conflict, detail)
 }
 
-/// Makes changes that a caller asked for. They are on record even if it leaves meanwhile, because they may be made all the same, and
-/// as a success once the store has confirmed them; unless it is known that nothing was changed. They are made only if `holds` once no
-/// other change is under way on this node. `changed` refuses them because something else was changed at the same moment.
+/// Makes changes that a caller asked for. They are made to their end even if it leaves meanwhile, and on record with what became of
+/// them; unless it is known that nothing was changed. They are made only if `holds` does not
+/// refuse them once no other change is under way on this node. `changed` refuses them because something else was changed at the same moment.
 pub(super) async fn change(
     registry: &Registry,
-    holds: impl FnOnce() -> bool,
+    holds: impl FnOnce() -> Result<(), Refusal>,
     changes: Vec<Change>,
     record: ChangeRecord,
     trace: &mut Trace,
@@ -70,28 +70,23 @@ pub(super) async fn change(
         return Err(refuse(Stage::Request, Reason::StoreUnavailable, detail));
     }
     // Only now: a caller that leaves while it waits for its turn has changed nothing.
-    let begins = || {
-        let holds = holds();
-        if holds {
-            trace.change = Some(Box::new(CallerChange { record, outcome: Outcome::Unknown }));
-        }
-        holds
+    let mut refused = None;
+    let decide = || holds().map_err(|refusal| refused = Some(refusal)).ok().map(|()| changes);
+    let made = match registry.begin(decide).await {
+        Ok(made) => trace.change.insert(Box::new(CallerChange { record, made })).made.done().await,
+        Err(error) => Err(error),
     };
-    match registry.change_if(begins, changes).await {
-        Ok(()) => {
-            if let Some(change) = &mut trace.change {
-                change.outcome = Outcome::Success;
-            }
-            Ok(())
-        }
+    match made {
+        // What is stored will be in force: the caller gets what is shown this once.
+        Ok(()) | Err(StoreError::NotInForce) => Ok(()),
         Err(error @ (StoreError::Unreachable(_) | StoreError::Unusable(_))) => Err(unsaved(&error)),
         Err(error) => {
             trace.change = None;
-            Err(match error {
+            Err(refused.unwrap_or_else(|| match error {
                 StoreError::Changed => changed(),
                 StoreError::Exists => conflict("somebody else has just registered the same; make a new one"),
                 error => unsaved(&error),
-            })
+            }))
         }
     }
 }
@@ -136,10 +131,14 @@ mod tests {
         let mut trace = Trace::default();
         {
             let mut context = Context::from_waker(Waker::noop());
-            let mut at_work = pin!(change(&registry, || true, changes, record(), &mut trace, || conflict("changed")));
+            let mut at_work = pin!(change(&registry, || Ok(()), changes, record(), &mut trace, || conflict("changed")));
             assert!(at_work.as_mut().poll(&mut context).is_pending());
         }
-        assert_eq!(trace.change.unwrap().outcome, Outcome::Unknown);
+        let made = &mut trace.change.as_mut().unwrap().made;
+        assert_eq!(made.result(), None);
+        // It is made all the same.
+        made.done().await.unwrap();
+        assert_eq!(made.result(), Some(&Ok(())));
     }
 
     /// A store on the network that is known to be away is not asked, and nothing is on record.
@@ -150,7 +149,7 @@ mod tests {
         let config = StoreConfig::Redis { servers, prefix: "bartizan".into(), timeout: Duration::from_millis(50) };
         let registry = Registry::new(Some(config), Epoch::default(), Clock::starting(Instant::now()));
         let mut trace = Trace::default();
-        let refused = change(&registry, || true, Vec::new(), record(), &mut trace, || conflict("changed")).await;
+        let refused = change(&registry, || Ok(()), Vec::new(), record(), &mut trace, || conflict("changed")).await;
         let refused = refused.unwrap_err();
         assert!(refused.reason() == Reason::StoreUnavailable && refused.detail().contains("nothing was changed"));
         assert!(trace.change.is_none());
@@ -169,15 +168,15 @@ mod tests {
         let (mut first, mut second) = (Trace::default(), Trace::default());
         // The first has its turn, and is at work until its task runs.
         {
-            let mut at_work = pin!(change(&registry, || true, changes(), record(), &mut first, changed));
+            let mut at_work = pin!(change(&registry, || Ok(()), changes(), record(), &mut first, changed));
             assert!(at_work.as_mut().poll(&mut context).is_pending());
             {
-                let mut waits = pin!(change(&registry, || true, changes(), record(), &mut second, changed));
+                let mut waits = pin!(change(&registry, || Ok(()), changes(), record(), &mut second, changed));
                 assert!(waits.as_mut().poll(&mut context).is_pending());
             }
             at_work.await.unwrap();
         }
         assert!(second.change.is_none());
-        assert_eq!(first.change.unwrap().outcome, Outcome::Success);
+        assert_eq!(first.change.unwrap().made.result(), Some(&Ok(())));
     }
 }

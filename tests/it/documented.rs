@@ -61,7 +61,7 @@ fn help_texts(words: &[String], found: &mut Vec<String>) {
 /// The commands in the examples of a help text.
 fn examples(help: &str) -> Vec<String> {
     let Some((_, examples)) = help.split_once("\nExample") else { return Vec::new() };
-    let joined = examples.replace("\\\n", " ");
+    let joined = joined(examples);
     let commands = joined.lines().map(|line| line.trim_start_matches("s:").trim_start_matches(':').trim());
     let commands = commands.map(|line| line.strip_prefix("Then: ").unwrap_or(line));
     let command = |line: &&str| line.starts_with("bartizan ") || line.contains("$(bartizan ");
@@ -172,6 +172,11 @@ fn readmes() -> Vec<(PathBuf, Option<PathBuf>)> {
     found.push((repository().join("README.md"), None));
     found.push((repository().join(".github/REFERENCE.md"), None));
     found
+}
+
+/// A text in which each command is on one line.
+pub fn joined(text: &str) -> String {
+    text.replace("\\\n", " ")
 }
 
 /// The blocks of shell commands in a README.
@@ -325,11 +330,13 @@ fn no_command_with_a_credential_has_a_comment_behind_it() {
     assert!(sends_what_is_before_a_comment("curl -u id:secret http://127.0.0.1/   # 200"));
     assert!(!sends_what_is_before_a_comment("# 200, with $KEY # and so on"));
     assert!(!sends_what_is_before_a_comment("curl http://127.0.0.1/ # 401"));
+    assert!(sends_what_is_before_a_comment(&joined("curl -H \"X-API-Key: $KEY\" \\\n  http://127.0.0.1/ # 200")));
     let found: Vec<String> = readmes()
         .into_iter()
         .flat_map(|(readme, _)| {
             let text = std::fs::read_to_string(&readme).unwrap();
-            let lines: Vec<String> = blocks(&text).flat_map(str::lines).map(str::to_owned).collect();
+            let lines = blocks(&text).map(joined).collect::<Vec<_>>().join("\n");
+            let lines: Vec<String> = lines.lines().map(str::to_owned).collect();
             let wrong = lines.into_iter().filter(|line| sends_what_is_before_a_comment(line));
             wrong.map(|line| format!("{}: {line}", readme.display())).collect::<Vec<_>>()
         })

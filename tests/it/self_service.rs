@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::client_invitations::{command, pasted, shells};
 use crate::support::client::{Answer, Client, operator};
-use crate::support::proxy::ADMIN_TOKEN;
+use crate::support::proxy::{ADMIN_TOKEN, of_requests};
 use crate::support::redis::Server;
 use crate::support::*;
 
@@ -116,6 +116,37 @@ fn a_partner_claims_a_key_calls_and_rotates_it() {
     for secret in [&code, key, next] {
         assert!(!all.contains(secret), "a secret is on record");
     }
+}
+
+/// It is made all the same, and no operator is left to wonder.
+#[test]
+fn a_change_is_on_record_as_what_became_of_it_though_its_caller_has_left() {
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    let mut claimed = 0;
+    // Some claims begin before it is noticed that their caller has left, and others do not.
+    for number in 1..=100 {
+        let (id, code) = invite(&proxy, "acme", Value::Null);
+        let body = json!({"code": code}).to_string();
+        let head = format!(
+            "POST {CLAIM} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        client(&proxy).raw(head + &body, 1).leaves();
+        eventually("it has left", || (of_requests(&proxy.records()).count() == number).then_some(()));
+        let withdrawn = operator(&proxy).request("DELETE", &format!("/v1/invitations/{id}")).bearer(ADMIN_TOKEN).send();
+        claimed += usize::from(withdrawn.status == 409);
+        if claimed == 3 {
+            break;
+        }
+    }
+    let records = proxy.done();
+    let outcomes: Vec<_> = records
+        .iter()
+        .filter(|record| said(record, "event.action") == "invitation_claimed")
+        .map(|record| said(record, "event.outcome").clone())
+        .collect();
+    assert_eq!(outcomes, vec![json!("success"); 3]);
 }
 
 /// Every way in which a claim ends without a key, what the partner reads, and what operators see of it.
@@ -710,6 +741,33 @@ fn invitations_are_bounded() {
     // After a restart, what was claimed stays so.
     let proxy = proxy.again("TERM");
     claim(&mut client(&proxy), &code).refused(410, "invitation_ended");
+    proxy.done();
+}
+
+/// Of invitations that are made at the same moment, each counts for the next.
+#[test]
+fn invitations_are_bounded_when_all_are_asked_for_at_once() {
+    const TIMES: usize = 20;
+    let upstream = upstream().start();
+    let proxy = serving(&upstream).start();
+    for _ in 0..15 {
+        invite(&proxy, "acme", Value::Null);
+    }
+    let together = Barrier::new(TIMES);
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let asks = || {
+            scope.spawn(|| {
+                let mut operator = operator(&proxy);
+                operator.connection();
+                together.wait();
+                operator.post("/v1/consumers/acme/invitations", "").bearer(ADMIN_TOKEN).send().status
+            })
+        };
+        let asking: Vec<_> = (0..TIMES).map(|_| asks()).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let count = |status: u16| statuses.iter().filter(|one| **one == status).count();
+    assert_eq!((count(201), count(409)), (5, TIMES - 5), "{statuses:?}");
     proxy.done();
 }
 

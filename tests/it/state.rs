@@ -202,6 +202,37 @@ fn a_consumer_comes_is_changed_elevated_suspended_and_goes() {
     proxy.done();
 }
 
+/// All items of a list, two on each page.
+fn paged(operator: &mut Operator, path: &str) -> Vec<Value> {
+    let (mut items, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = operator.does("GET", &format!("{path}?limit=2{after}"), &Value::Null);
+        items.extend(page["items"].as_array().unwrap().iter().cloned());
+        let Some(next) = page["next"].as_str() else { return items };
+        let next: String = next.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        after = format!("&after={next}");
+    }
+}
+
+#[test]
+fn pages_have_each_entry_once() {
+    let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());
+    let proxy = keeping(store.path(), &upstream, &issuer).start();
+    let mut operator = Operator::of(&proxy);
+    for number in 0..5 {
+        operator.does("POST", "/v1/consumers", &json!({"name": format!("c{number}")}));
+        let grant = json!({"scopes": ["orders:read"], "until": "1h"});
+        operator.does("PUT", &format!("/v1/consumers/c{number}/grants/incident"), &grant);
+        operator.does("PUT", &format!("/v1/consumers/c{number}/keys/k{number}"), &json!({}));
+    }
+    let of: Vec<String> = paged(&mut operator, "/v1/grants").iter().map(|one| text(one, "consumer")).collect();
+    assert_eq!(of, ["c0", "c1", "c2", "c3", "c4"]);
+
+    let ids: Vec<String> = paged(&mut operator, "/v1/keys").iter().map(|one| text(one, "id")).collect();
+    assert_eq!(ids, ["k0", "k1", "k2", "k3", "k4"]);
+    proxy.done();
+}
+
 #[test]
 fn an_operator_may_do_what_the_token_says() {
     let (store, upstream, issuer) = (TempDir::new().unwrap(), upstream().start(), issuer());

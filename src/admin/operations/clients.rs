@@ -6,16 +6,18 @@ use super::known::nearest;
 use super::page::Row;
 use super::{Completed, Operation, Result, conflict, details, missing, view};
 use crate::refusal::Refusal;
-use crate::state::registry::entry::Kind;
+use crate::state::registry::entry::{Client, Kind};
 
 impl Operation<'_> {
     pub(super) fn clients(&self, consumer: Option<&str>) -> Result<Completed> {
         let (page, registry) = (self.page()?, self.registry());
         let listed = self.policy().auth().clients.values();
         let listed = listed.filter(|one| consumer.is_none_or(|name| **one.consumer.name() == *name));
+        // One of the store that the policy lists as well is not in use.
+        let is_used = |one: &Client| !self.policy().auth().clients.contains_key(&one.id);
         let made = match consumer {
-            Some(name) => registry.clients_of(name),
-            None => registry.some_clients(page.part()),
+            Some(name) => registry.clients_of(name).into_iter().filter(|one| is_used(one)).collect(),
+            None => registry.some_clients(page.part(), is_used),
         };
         let listed = listed.map(|one| (&*one.id, Row::Listed(one)));
         let all = listed.chain(made.iter().map(|one| (&*one.id, Row::Made(one))));

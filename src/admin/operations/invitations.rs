@@ -13,7 +13,8 @@ use crate::policy::self_service::{SelfEndpoint, SelfService};
 use crate::policy::{Api, Period};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::self_service::sheet;
-use crate::stages::auth::{api_key_format, client};
+use crate::stages::auth::api_key_format;
+use crate::stages::auth::client::{self, MOST_CLIENTS};
 use crate::state::registry::entry::{Change, Entry, Invitation, InvitedCredential};
 use crate::url::{Form, HttpUrl};
 
@@ -24,9 +25,7 @@ const MAX_EXPIRES: SignedDuration = SignedDuration::from_hours(30 * 24);
 const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// How many invitations of a consumer can be open at once.
 const MAX_OPEN: usize = 20;
-/// How many clients of a consumer may be good at once, with those that it is invited for.
-const MAX_CLIENTS: usize = 100;
-/// How many invitations are kept in all. The oldest that have ended make room for others.
+/// How many invitations are kept in all. Those that ended first make room for others.
 const MAX_KEPT: usize = 10_000;
 
 impl Operation<'_> {
@@ -45,7 +44,6 @@ impl Operation<'_> {
         let consumer = self.directory().named(name, self.registry())?.ok_or_else(|| self.missing_consumer(name))?;
         let credential = written.credential.unwrap_or(InvitedCredential::ApiKey);
         self.check_credential(&credential)?;
-        let mut changes = self.make_room(name, &credential)?;
         let base = written.url.as_deref().map(base).transpose()?;
         let expires = match written.expires {
             Some(at) => at.at("/expires", self.now)?,
@@ -83,8 +81,13 @@ impl Operation<'_> {
             shown.insert("sheet".to_owned(), sheet.into());
         }
         let (target, details) = details::invitation(&invitation);
-        changes.push(Change::Create(Entry::Invitation(invitation)));
-        self.change(changes).await?;
+        // Of those that are made at the same time, each counts for the next.
+        let decide = || {
+            let mut changes = self.make_room(name, &credential)?;
+            changes.push(Change::Create(Entry::Invitation(invitation)));
+            Ok(changes)
+        };
+        self.change_by(decide).await?;
         Ok(Completed::changed(StatusCode::CREATED, shown, "invitation_created", target).with(details))
     }
 
@@ -113,8 +116,7 @@ impl Operation<'_> {
 
     /// Decides whether there is room for another invitation, and what makes room for it.
     fn make_room(&self, name: &str, credential: &InvitedCredential) -> Result<Vec<Change>> {
-        let clients = self.registry().clients_of(name);
-        let clients = clients.iter().filter(|one| !client::has_ended(one, self.registry(), self.now)).count();
+        let clients = client::good_clients(self.registry(), name, self.now);
         room(&self.registry().invitations(), clients, name, credential, self.now)
     }
 
@@ -176,9 +178,9 @@ fn room(
         return Err(conflict(format!("this consumer has {MAX_OPEN} open invitations; withdraw some of them")));
     }
     let invited = own().filter(|one| one.credential.is_client()).count();
-    if credential.is_client() && clients + invited >= MAX_CLIENTS {
+    if credential.is_client() && clients + invited >= MOST_CLIENTS {
         let detail = format!(
-            "this consumer has {MAX_CLIENTS} clients, or invitations for them; remove or withdraw those that are not used"
+            "this consumer has {MOST_CLIENTS} clients, or invitations for them; remove or withdraw those that are not used"
         );
         return Err(conflict(detail));
     }
@@ -190,9 +192,9 @@ fn room(
     if ended.len() < surplus {
         return Err(conflict(format!("there are {MAX_KEPT} open invitations; withdraw some of them")));
     }
-    ended.sort_by_key(|one| one.created);
-    let oldest = ended.into_iter().take(surplus);
-    Ok(oldest.map(|one| Change::RemoveIf(Entry::Invitation(Invitation::clone(one)))).collect())
+    ended.sort_by_key(|one| one.end());
+    let first = ended.into_iter().take(surplus);
+    Ok(first.map(|one| Change::RemoveIf(Entry::Invitation(Invitation::clone(one)))).collect())
 }
 
 /// The URL that the partner calls, without a slash at its end.
@@ -282,7 +284,19 @@ mod tests {
             (many(MAX_KEPT - 1, &claimed), 0, key, Ok(vec![])),
             (many(MAX_KEPT, &claimed), 0, key, Ok(vec!["c9999-9999"])),
             (many(MAX_KEPT + 1, &claimed), 0, key, Ok(vec!["c10000-10000", "c9999-9999"])),
-            // The oldest has expired.
+            // Not the oldest, but the one that ended first.
+            (
+                [
+                    vec![Invitation { withdrawn: Some(at(0)), ..invitation("old", 99_999) }],
+                    vec![Invitation { expires: at(-9_000), ..invitation("young", 9_001) }],
+                    many(MAX_KEPT - 2, &|name, age| claimed(name, age.min(8_000))),
+                ]
+                .concat(),
+                0,
+                key,
+                Ok(vec!["young-9001"]),
+            ),
+            // One has expired.
             (
                 many(MAX_KEPT, &|name, age| invitation(name, if name == "c7" { 3600 } else { age % 3600 })),
                 0,

@@ -1,6 +1,7 @@
 //! Creates, rotates (with an overlap), changes and removes API keys. The key itself is in one response only, and never
 //! stored.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -26,9 +27,12 @@ impl Operation<'_> {
         let (page, policy, registry) = (self.page()?, self.policy(), self.registry());
         let listed = policy.auth().keys.listed();
         let listed = listed.filter(|one| consumer.is_none_or(|name| **one.consumer.name() == *name));
+        // One of the store that the policy lists as well is not in use.
+        let ids: HashSet<&str> = policy.auth().keys.listed().map(|one| &*one.id).collect();
+        let is_used = |one: &Key| !ids.contains(&*one.id);
         let made = match consumer {
-            Some(name) => registry.keys_of(name),
-            None => registry.some_keys(page.part()),
+            Some(name) => registry.keys_of(name).into_iter().filter(|one| is_used(one)).collect(),
+            None => registry.some_keys(page.part(), is_used),
         };
         let listed = listed.map(|one| (&*one.id, Row::Listed(one)));
         let (shown, next) = page.take(listed.chain(made.iter().map(|one| (&*one.id, Row::Made(one)))));

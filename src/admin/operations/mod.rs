@@ -18,7 +18,8 @@
 //! | `GET, POST /v1/revocations`, `GET, DELETE /v1/revocations/{id}` | in force by the time of the response |
 //! | `POST /v1/drills` | leaves the result of a drill in the record |
 //!
-//! Lists are sorted by id: `?limit=` (1 to 1000, default 100) and `?after=`, the last id of the previous page.
+//! Lists are sorted by id, and grants of all consumers by consumer and id: `?limit=` (1 to 1000, default 100) and `?after=`, the
+//! `next` of the previous page.
 
 mod clients;
 mod details;
@@ -200,6 +201,17 @@ impl Operation<'_> {
         self.registry().change(changes).await.map_err(|error| store_error(&error))
     }
 
+    /// Applies the changes that are decided on once no other change is being made on this node.
+    async fn change_by(&self, decide: impl FnOnce() -> Result<Vec<Change>>) -> Result<()> {
+        let mut refused = None;
+        let begun = self.registry().begin(|| decide().map_err(|refusal| refused = Some(refusal)).ok()).await;
+        let made = match begun {
+            Ok(mut made) => made.done().await,
+            Err(error) => Err(error),
+        };
+        made.map_err(|error| refused.unwrap_or_else(|| store_error(&error)))
+    }
+
     async fn remove(&self, kind: Kind, id: String, action: &'static str, target: &str) -> Result<Completed> {
         self.change(vec![Change::Remove(kind, id)]).await?;
         Ok(Completed::changed(StatusCode::OK, json!({"removed": true}), action, target))
@@ -351,9 +363,16 @@ impl Operation<'_> {
     // --- grants ---
 
     fn grants(&self, consumer: Option<&str>) -> Result<Completed> {
-        let all = self.registry().grants();
-        let wanted = all.iter().filter(|one| consumer.is_none_or(|name| *one.consumer == *name));
-        Ok(self.page()?.show(wanted.map(|one| (&*one.id, one)), |one| view::grant(one)))
+        let page = self.page()?;
+        if let Some(name) = consumer {
+            let all = self.registry().grants();
+            let own = all.iter().filter(|one| *one.consumer == *name);
+            return Ok(page.show(own.map(|one| (&*one.id, one)), |one| view::grant(one)));
+        }
+        // Grants of several consumers may have the same id.
+        let all = self.registry().some_grants(page.part());
+        let all: Vec<_> = all.iter().map(|one| (grant_id(&one.consumer, &one.id), one)).collect();
+        Ok(page.show(all.iter().map(|(id, one)| (&**id, one)), |one| view::grant(one)))
     }
 
     async fn grant(&self, name: &str, id: &str) -> Result<Completed> {
@@ -441,12 +460,15 @@ fn conflict(detail: impl Into<String>) -> Refusal {
 fn store_error(error: &StoreError) -> Refusal {
     let reason = match error {
         StoreError::None | StoreError::Exists | StoreError::Changed => Reason::Conflict,
-        StoreError::InUse(_) | StoreError::Unreachable(_) | StoreError::Unusable(_) => Reason::StoreUnavailable,
+        StoreError::NotInForce | StoreError::InUse(_) | StoreError::Unreachable(_) | StoreError::Unusable(_) => {
+            Reason::StoreUnavailable
+        }
     };
     let detail = match error {
         StoreError::None => error.to_string(),
         StoreError::Changed => "another request has just changed this entry; look at it, and try again".to_owned(),
         StoreError::Exists => "another request has just created an entry with this id".to_owned(),
+        StoreError::NotInForce => format!("{error}; look at it shortly before you try again"),
         _ => "the store is not available, and no change was confirmed; see the log".to_owned(),
     };
     Refusal::new(Stage::Request, reason, detail).cause(error.to_string())

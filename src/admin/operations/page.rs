@@ -50,8 +50,8 @@ impl Page {
         Part { after: self.after.as_deref(), limit: self.limit + 1 }
     }
 
-    /// The entries of this page, each with its id, sorted by that; and the last id if there are more. Of what is sorted already,
-    /// [`Self::part`] is enough.
+    /// The entries of this page, each with its id, sorted by that; and the last id if there are more. Of a list that is sorted
+    /// already, only [`Self::part`] has to be among `entries`.
     pub(super) fn take<'e, T>(
         &self,
         entries: impl Iterator<Item = (&'e str, T)>,

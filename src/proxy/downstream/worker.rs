@@ -4,8 +4,12 @@
 //! path
 //! takes no lock and waits for no task of another thread.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use crate::audit::Recorder;
 use crate::proxy::upstream::{Pools, UpstreamLimit};
@@ -69,6 +73,8 @@ pub(crate) struct Worker {
     /// Collects the audit records of this worker.
     pub(crate) recorder: Rc<Recorder>,
     view: View<InForce, WorkerView>,
+    /// What goes on after its request: records that wait for what they are about.
+    late: RefCell<JoinSet<()>>,
 }
 
 impl Worker {
@@ -76,7 +82,7 @@ impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
         let view = View::new(Arc::clone(&shared.in_force), |in_force| WorkerView::new(in_force, &shared, None));
-        Self { shared, recorder, view }
+        Self { shared, recorder, view, late: RefCell::default() }
     }
 
     /// Returns the view of the policy now in force, renewed first when the policy was replaced.
@@ -85,5 +91,25 @@ impl Worker {
             self.recorder.switch(Arc::clone(&in_force.trail));
             WorkerView::new(in_force, &self.shared, Some(before))
         })
+    }
+
+    /// Runs a task that is to end soon, and that the worker does not end before. It is dropped at once if the worker has ended.
+    pub(crate) fn run_late(&self, task: impl Future<Output = ()> + 'static) {
+        let mut late = self.late.borrow_mut();
+        while late.try_join_next().is_some() {}
+        if Handle::try_current().is_ok() {
+            late.spawn_local(task);
+        }
+    }
+
+    /// Waits for those tasks.
+    pub(super) async fn finish_late(&self) {
+        loop {
+            let mut late = self.late.take();
+            if late.is_empty() {
+                return;
+            }
+            while late.join_next().await.is_some() {}
+        }
     }
 }

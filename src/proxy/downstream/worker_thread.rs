@@ -100,6 +100,7 @@ async fn run(
     }
     // Dropping the remaining connections writes their records.
     connections.shutdown().await;
+    worker.finish_late().await;
     worker.recorder.close().await;
 }
 

@@ -18,6 +18,10 @@ use crate::state::registry::Registry;
 use crate::state::registry::entry::{self, ClientKey, Digest};
 use crate::state::registry::revocation_key::RevocationKey;
 
+/// How many clients of a consumer that were made at run time may be good at once, with those that it is invited for. Of what is
+/// made on several nodes at the same moment, none counts for the others.
+pub(crate) const MOST_CLIENTS: usize = 100;
+
 /// All clients, by id.
 pub(crate) type Clients = HashMap<Box<str>, Arc<Client>>;
 
@@ -143,6 +147,11 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// How many of the clients of a consumer that were made at run time are good.
+pub(crate) fn good_clients(registry: &Registry, consumer: &str, now: Timestamp) -> usize {
+    registry.clients_of(consumer).iter().filter(|one| !has_ended(one, registry, now)).count()
 }
 
 /// Whether a client that was made at run time is not good any more, so that nobody uses its key or certificate: see [`Client::state`].

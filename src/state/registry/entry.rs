@@ -351,6 +351,11 @@ impl Invitation {
             (None, None) => "open",
         }
     }
+
+    /// When it could not be claimed any more, or will not be.
+    pub(crate) fn end(&self) -> Timestamp {
+        self.claimed.as_ref().map(|claim| claim.at).or(self.withdrawn).unwrap_or(self.expires)
+    }
 }
 
 /// When a key was last used, and from where.

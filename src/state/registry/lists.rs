@@ -18,9 +18,9 @@ impl Registry {
         !self.memory.entries().keys.is_empty()
     }
 
-    /// Some of the API keys, by id.
-    pub(crate) fn some_keys(&self, part: Part<'_>) -> Vec<Arc<Key>> {
-        part.of(&self.memory.entries().keys, |_| true)
+    /// Some of the API keys that are wanted, by id.
+    pub(crate) fn some_keys(&self, part: Part<'_>, is_wanted: impl Fn(&Key) -> bool) -> Vec<Arc<Key>> {
+        part.of(&self.memory.entries().keys, is_wanted)
     }
 
     /// The API keys of a consumer, by id.
@@ -38,9 +38,9 @@ impl Registry {
         self.memory.entries().clients.values().cloned().collect()
     }
 
-    /// Some of them, by id.
-    pub(crate) fn some_clients(&self, part: Part<'_>) -> Vec<Arc<Client>> {
-        part.of(&self.memory.entries().clients, |_| true)
+    /// Some of those that are wanted, by id.
+    pub(crate) fn some_clients(&self, part: Part<'_>, is_wanted: impl Fn(&Client) -> bool) -> Vec<Arc<Client>> {
+        part.of(&self.memory.entries().clients, is_wanted)
     }
 
     /// The clients of a consumer that were made at run time, by id.
@@ -61,6 +61,13 @@ impl Registry {
     /// All grants, by consumer and id.
     pub(crate) fn grants(&self) -> Vec<Arc<Grant>> {
         self.memory.entries().grants.values().cloned().collect()
+    }
+
+    /// Some of them, by [`grant_id`].
+    ///
+    /// [`grant_id`]: super::entry::grant_id
+    pub(crate) fn some_grants(&self, part: Part<'_>) -> Vec<Arc<Grant>> {
+        part.of(&self.memory.entries().grants, |_| true)
     }
 
     /// Some suspensions, by consumer.
@@ -177,7 +184,10 @@ mod tests {
             (Some("bb"), 9, vec!["c", "d"]),
             (Some("d"), 1, vec![]),
         ] {
-            assert_eq!(keys(registry.some_keys(Part { after, limit })), expected, "{after:?}");
+            assert_eq!(keys(registry.some_keys(Part { after, limit }, |_| true)), expected, "{after:?}");
         }
+        // What is left out takes no place.
+        let part = Part { after: Some("a"), limit: 2 };
+        assert_eq!(keys(registry.some_keys(part, |key| *key.id != *"b")), ["c", "d"]);
     }
 }

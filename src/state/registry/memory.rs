@@ -2,6 +2,7 @@
 //!
 //! Requests only read; only [`super::Registry`] makes changes. No lock is held for longer than one look-up or change.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -88,7 +89,11 @@ impl Part<'_> {
     }
 
     /// It, of these entries that are wanted.
-    pub(super) fn of<T>(&self, entries: &BTreeMap<Box<str>, Arc<T>>, is_wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+    pub(super) fn of<K: Ord + Borrow<str>, T>(
+        &self,
+        entries: &BTreeMap<K, Arc<T>>,
+        is_wanted: impl Fn(&T) -> bool,
+    ) -> Vec<Arc<T>> {
         let from = self.after.map_or(Bound::Unbounded, Bound::Excluded);
         let behind = entries.range::<str, _>((from, Bound::Unbounded)).map(|(_, entry)| entry);
         behind.filter(|entry| is_wanted(entry)).take(self.limit).cloned().collect()

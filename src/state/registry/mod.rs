@@ -1,11 +1,11 @@
-//! State that operators change at run time and that must not be lost: consumers, API keys, clients, invitations, grants,
-//! suspensions, revocations.
+//! State that operators, and callers for themselves, change at run time and that must not be lost: consumers, API keys, clients,
+//! invitations, grants, suspensions, revocations.
 //!
 //! - `entry`: what is kept, with `client`; `family`: what is kept of refresh tokens, and read when one is used; `revocation_key`: what a
 //!   revocation names, and how it is recognised on a request; `digest`;
 //! - `memory`, `revoked`, `usage`: the working set, which requests consult (`lists`: many entries of it at once); `pending_load`, `since`: how it is read anew;
 //! - `store`: the one interface of `embedded` (a folder of this machine) and `redis` (many nodes), with `store_config`,
-//!   `store_error` and `health`;
+//!   `store_error` and `health`; `underway`: a change that is being made;
 //! - `single_use`: what only one request on one node may use, such as a DPoP proof.
 //!
 //! Requests never wait for a store, except to claim a single-use value or to use a refresh token. A change is first written to the store and then
@@ -30,6 +30,7 @@ mod single_use;
 mod store;
 mod store_config;
 mod store_error;
+mod underway;
 mod usage;
 
 use std::sync::atomic::AtomicU8;
@@ -53,6 +54,7 @@ use self::revocation_key::RevocationKey;
 use self::store::Store;
 pub(crate) use self::store_config::StoreConfig;
 pub(crate) use self::store_error::StoreError;
+pub(crate) use self::underway::Underway;
 pub(crate) use self::usage::{UnusualUse, Usage};
 use super::counters::Counters;
 use super::epoch::Epoch;
@@ -246,19 +248,22 @@ impl Registry {
 
     /// Makes all changes if `holds` returns true once no other change is being made on this node.
     pub(crate) async fn change_if(&self, holds: impl FnOnce() -> bool, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.begin(|| holds().then_some(changes)).await?.done().await
+    }
+
+    /// Begins to make all changes that `decide` returns once no other change is being made on this node; if it returns none, that is
+    /// [`StoreError::Exists`]. Nothing is changed if this is dropped before it returns.
+    pub(crate) async fn begin(&self, decide: impl FnOnce() -> Option<Vec<Change>>) -> Result<Underway, StoreError> {
         let store = Arc::clone(self.opened()?);
         let one_at_a_time = Arc::clone(&self.changing).lock_owned().await;
-        if !holds() {
-            return Err(StoreError::Exists);
-        }
+        let changes = decide().ok_or(StoreError::Exists)?;
         let memory = Arc::clone(&self.memory);
         // In a task of its own: when nobody waits any more, what is stored must be in force all the same.
-        let applied = tokio::spawn(async move {
+        Ok(Underway::new(tokio::spawn(async move {
             let _one_at_a_time = one_at_a_time;
             store.apply(changes).await?.into_iter().for_each(|change| memory.apply(change));
             Ok(())
-        });
-        applied.await.unwrap_or_else(|error| Err(StoreError::Unreachable(error.to_string())))
+        })))
     }
 
     /// The turn of a caller that changes what is its own; `None` if too many do. Few of them wait at once, so that operators never

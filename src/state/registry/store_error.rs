@@ -13,6 +13,8 @@ pub(crate) enum StoreError {
     Changed,
     /// Another process has opened it.
     InUse(String),
+    /// The change was stored, but is not in force on this node yet.
+    NotInForce,
     /// It cannot be reached now; whether something was changed may not be known.
     Unreachable(String),
     /// It is broken, or its contents are invalid.
@@ -26,6 +28,7 @@ impl fmt::Display for StoreError {
             Self::Exists => f.write_str("an entry with this id exists already"),
             Self::Changed => f.write_str("the entry has been changed meanwhile"),
             Self::InUse(which) => write!(f, "the store {which} is in use by another process"),
+            Self::NotInForce => f.write_str("the change was stored, but is not in force on this node yet"),
             Self::Unreachable(why) => write!(f, "the store cannot be reached: {why}"),
             Self::Unusable(why) => f.write_str(why),
         }

@@ -474,8 +474,8 @@ impl Drop for RecordGuard {
         if !recorder.is_silent() && (self.admitted || !recorder.drops()) {
             self.record(REQUEST, duration);
         }
-        if let Some(change) = &self.trace.change {
-            self.record_change(change);
+        if let Some(change) = self.trace.change.take() {
+            self.record_change(*change);
         }
         counting.alerts.iter().for_each(|alert| self.record_quota(alert));
         if let Some(unusual) = self.trace.unusual {

@@ -189,7 +189,7 @@ impl Redis {
         let followed = position.wait_for(|at| at.is_some_and(|at| at >= made));
         match tokio::time::timeout(self.deadlines.operator(), followed).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(StoreError::Unreachable("the change was stored, but is not in force on this node yet".to_owned())),
+            _ => Err(StoreError::NotInForce),
         }
     }
 
