@@ -86,7 +86,7 @@ fn what_does_not_finish_is_cut_when_the_time_is_up() {
 }
 
 #[test]
-fn connections_that_do_nothing_are_closed_at_once() {
+fn connections_that_do_nothing_are_closed() {
     let upstream = upstream().start();
     let proxy = proxy().before(&upstream).open("GET /x").start();
     let (mut kept, mut silent) = (client(&proxy), client(&proxy));
@@ -95,6 +95,22 @@ fn connections_that_do_nothing_are_closed_at_once() {
     proxy.done();
     kept.closes();
     silent.closes();
+}
+
+/// Who has connected cannot know that the proxy ends, and may have sent a request already.
+#[test]
+fn a_connection_that_was_just_accepted_is_served() {
+    let upstream = upstream().answers(200, "ok").start();
+    let proxy = proxy().before(&upstream).open("GET /x").start();
+    proxy.signal("STOP");
+    let mut clients: Vec<_> = (0..8).map(|_| client(&proxy)).collect();
+    for client in &mut clients {
+        client.raw("GET /x HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+    }
+    proxy.signal("TERM");
+    proxy.signal("CONT");
+    clients.iter_mut().for_each(|client| assert_eq!(client.answer().is(200).text(), "ok"));
+    assert_eq!(proxy.done().len(), 8);
 }
 
 /// S2: HTTP/2 says goodbye and waits for the client to take notice, but not for ever.

@@ -14,11 +14,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::accepted::{Accepted, Open};
-use super::activity::Ending;
+use super::activity::{Activity, Ending};
 use super::client::{ClientConnection, Phase};
 use super::closing::Closing;
 use super::connection_limit::Permit;
-use super::deadlines::{Command, Cut, run_until_deadline};
+use super::deadlines::{Command, Cut, FINISH, run_until_deadline};
 use super::http2;
 use super::proxy_protocol::{self, Source};
 use super::unfinished_head::{cut_short, evicted, too_slow};
@@ -87,7 +87,7 @@ async fn begin(worker: Rc<Worker>, accepted: Accepted) -> Option<(Connection, Pe
     });
     let accepted = tokio::select! {
         accepted = accepting => accepted,
-        _ = activity.ending_after(Ending::No) => return None,
+        () = gives_up(&activity) => return None,
     };
     let (named, (stream, session, http2)) = accepted?;
     let (tls_version, certificate) = session.unzip();
@@ -101,6 +101,14 @@ async fn begin(worker: Rc<Worker>, accepted: Accepted) -> Option<(Connection, Pe
         None => connection.detect_protocol().await?,
     };
     Some((connection, permit, http2))
+}
+
+/// Waits until a connection is to end of which no request has come. Where all finish, one may be on its way: it was accepted, and its
+/// client cannot know better.
+async fn gives_up(activity: &Activity) {
+    if activity.ending_after(Ending::No).await == Ending::Finish {
+        let _ = tokio::time::timeout(FINISH, activity.ending_after(Ending::Finish)).await;
+    }
 }
 
 /// Reads for which client a proxy opened the connection, and counts it for that client. Returns the client's address, if the proxy
@@ -178,7 +186,7 @@ impl Connection {
             let deadline = self.client.deadline(&timeouts, Instant::now());
             let read = tokio::select! {
                 read = tokio::time::timeout_at(deadline.into(), self.stream.read_buf(&mut prefix)) => read,
-                _ = self.client.activity.ending_after(Ending::No), if prefix.is_empty() => return None,
+                () = gives_up(&self.client.activity), if prefix.is_empty() => return None,
             };
             let ended = !matches!(read, Ok(Ok(1..)));
             let matches_preface = prefix.iter().zip(PREFACE).all(|(byte, expected)| byte == expected);

@@ -15,7 +15,7 @@ use crate::policy::Timeouts;
 
 /// How long a connection that serves no request may stay open after it was commanded to finish: HTTP/2 waits for the client
 /// to take notice (RFC 9113 §6.8), which a client that is gone never does.
-const FINISH: Duration = Duration::from_secs(2);
+pub(super) const FINISH: Duration = Duration::from_secs(2);
 
 /// Why a connection was ended before it ended by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -142,11 +141,10 @@ impl Acceptor {
             }
         }
         // The kernel has completed the handshakes of the connections in its queue: closing the socket now would reset
-        // them.
-        let mut cx = Context::from_waker(Waker::noop());
-        while let Poll::Ready(Ok((stream, peer))) = self.socket.poll_accept(&mut cx) {
-            if let Ok(stream) = stream.into_std() {
-                self.dispatch(stream, peer);
+        // them. It is asked itself, since the runtime may not have heard of them yet.
+        while let Ok((stream, peer)) = SockRef::from(&self.socket).accept() {
+            if let Some(peer) = peer.as_socket().filter(|_| stream.set_nonblocking(true).is_ok()) {
+                self.dispatch(stream.into(), peer);
             }
         }
     }
