@@ -68,9 +68,13 @@ impl Bounds {
     pub const FOLD: usize = 100;
     /// Generous, because the build is instrumented: what this finds is work that grows faster than the input.
     pub const PER_BYTE: Duration = Duration::from_micros(20);
-    /// For an XML body of up to 64 KiB, whatever its size: 50 ms where the build is optimised.
-    pub const BODY: Self =
-        Self { memory: 64 * 1024 * 1024, time: Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 }) };
+    /// For an XML body of up to 64 KiB, whatever its size: 50 ms where the build is optimised and not instrumented.
+    pub const BODY: Self = Self { memory: 64 * 1024 * 1024, time: Duration::from_millis(Self::BODY_MS) };
+    const BODY_MS: u64 = match (cfg!(debug_assertions), cfg!(fuzzing)) {
+        (true, _) => 500,
+        (false, true) => 150,
+        (false, false) => 50,
+    };
     /// For one request or document.
     pub const USUAL: Self = Self { memory: 1024 * 1024, time: Duration::from_millis(100) };
     /// For what an operator writes, which is compiled: schemas, patterns, TLS.
