@@ -20,7 +20,7 @@ pub(super) const TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_tok
 /// What a token says.
 pub(super) struct Contents<'a> {
     pub(super) client: &'a str,
-    /// Whom it is about: the client, or a user.
+    /// The subject: the client, or a user.
     pub(super) subject: &'a str,
     pub(super) scopes: &'a [Box<str>],
     pub(super) audience: &'a [Box<str>],

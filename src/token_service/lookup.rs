@@ -47,7 +47,7 @@ pub(super) async fn revoke(service: &Service<'_>, client: &KnownClient, form: &F
     Ok(private(&json!({})))
 }
 
-/// Says whether a token is active. A client that is no API is told of its own tokens only (RFC 7662 §2.2).
+/// Says whether a token is active. A client that is not an API learns about its own tokens only (RFC 7662 §2.2).
 pub(super) async fn introspect(
     service: &Service<'_>,
     client: &KnownClient,

@@ -41,7 +41,7 @@ pub(crate) struct CollectorConfig {
     pub(crate) url: HttpUrl,
     /// Fields of every request, marked as sensitive.
     pub(crate) headers: HeaderMap,
-    /// Whom to trust, and which certificate to present, if it is https.
+    /// The authorities to trust, and the certificate to present, if it is https.
     pub(crate) trust: Option<Trust>,
     /// How it is called.
     pub(crate) egress: Arc<Egress>,

@@ -100,7 +100,7 @@ impl Exporter {
         tokio::select! {
             taken = queue.recv_many(batch, BATCH) => if taken == 0 { return ControlFlow::Break(()) },
             () = stopped => {
-                // Whoever still has something to say has it dropped and counted.
+                // Spans that are sent from now on are dropped and counted.
                 queue.close();
                 return match queue.recv_many(batch, BATCH).await {
                     0 => ControlFlow::Break(()),

@@ -13,7 +13,7 @@ pub(super) struct Sampler {
     strangers: Cap,
 }
 
-/// A share of all ids, by their value: whoever samples a larger share samples these, too.
+/// A share of all ids, by their value: a tracer that samples a larger share samples these, too.
 enum Threshold {
     All,
     Below(u64),

@@ -125,8 +125,8 @@ impl ClientConnection {
         self.head_since.get().map(|since| since + timeouts.request_headers)
     }
 
-    /// Returns when the connection ends if nothing changes, but for [`Self::head_deadline`]. A request in flight that makes progress, or that waits for
-    /// something else than the client, has its own deadlines.
+    /// Returns when the connection ends if nothing changes, but for [`Self::head_deadline`]. A request in flight that makes
+    /// progress, or that waits for something else than the client, has its own deadlines.
     pub(crate) fn deadline(&self, timeouts: &Timeouts, now: Instant) -> Instant {
         match (self.phase.get(), self.stalled()) {
             (Phase::Idle(since), None) => since + timeouts.idle,

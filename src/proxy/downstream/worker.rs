@@ -1,8 +1,7 @@
 //! A worker: everything a request needs, local to one thread.
 //!
 //! Workers share only what exists once in the process: the policy in force, the ledger and the metrics. The request
-//! path
-//! takes no lock and waits for no task of another thread.
+//! path takes no lock and waits for no task of another thread.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -24,7 +24,7 @@ pub(crate) enum Client {
 impl Client {
     /// Prepares connections; asks no server yet.
     pub(crate) fn new(servers: &RedisServers) -> Result<Self, RedisError> {
-        // Whoever asks has a deadline; what is tried again behind it would only come too late.
+        // Every caller has a deadline, and an attempt that ends after it is of no use.
         Self::trying(servers, 2)
     }
 

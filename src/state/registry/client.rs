@@ -34,7 +34,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// How long one is kept after its end, so that it is told from an unknown one.
+    /// How long one is kept after its end, so that it can be distinguished from an unknown one.
     pub(super) const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
     /// When it ends, if it does: at its own end, or with the last of its secrets.

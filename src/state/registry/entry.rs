@@ -338,8 +338,8 @@ pub(crate) struct Claim {
 }
 
 impl Invitation {
-    /// Until when it is kept after it can no longer be claimed, so that it is told from an unknown one, and operators see what
-    /// became of it.
+    /// How long it is kept after it can no longer be claimed, so that it can be distinguished from an unknown one, and operators see
+    /// what became of it.
     const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
     /// What became of it: `open`, `claimed`, `withdrawn` or `expired`.

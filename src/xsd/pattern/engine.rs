@@ -43,7 +43,7 @@ const LEAST_STATE: usize = 100;
 
 /// Bytes of states that wait for the next text.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
-/// Where they wait, the patterns that have been used longest first.
+/// Where they wait; first those of the pattern whose turn it is to be forgotten.
 static ALL: Mutex<VecDeque<Weak<Waiting>>> = Mutex::new(VecDeque::new());
 
 /// An automaton that matches the whole of a text.

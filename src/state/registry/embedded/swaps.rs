@@ -46,7 +46,7 @@ impl Swaps {
         let swap = Arc::new(swap);
         lock(&self.waiting).push(Arc::clone(&swap));
         let writing = lock(&self.writing);
-        // Whoever was waited for may have written it.
+        // The thread that held the lock may have written it.
         if swap.done.get().is_none() {
             let swaps = std::mem::take(&mut *lock(&self.waiting));
             match write(&swaps) {
