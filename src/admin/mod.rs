@@ -108,13 +108,16 @@ pub(crate) enum Command {
 pub(crate) struct DaemonHandle {
     commands: mpsc::Sender<Command>,
     launch_check: Arc<LaunchCheck>,
+    /// One page of metrics is made at a time.
+    metrics_turn: Arc<Semaphore>,
 }
 
 impl DaemonHandle {
     /// A handle, and the commands that come through it.
     pub(crate) fn new(launch_check: LaunchCheck) -> (Self, mpsc::Receiver<Command>) {
         let (commands, received) = mpsc::channel(WAITING_COMMANDS);
-        (Self { commands, launch_check: Arc::new(launch_check) }, received)
+        let (launch_check, metrics_turn) = (Arc::new(launch_check), Arc::new(Semaphore::new(1)));
+        (Self { commands, launch_check, metrics_turn }, received)
     }
 }
 
@@ -213,7 +216,7 @@ impl Admin {
                 Page::GetOperator => Ok(json_answer(StatusCode::OK, &view::operator(&operator.name, operator.rights))),
                 Page::GetHealth => Ok(json_answer(StatusCode::OK, &json!({"status": "ok"}))),
                 Page::GetReadiness => self.ready(parts.uri.query()),
-                Page::GetMetrics => Ok(self.metrics(&parts.headers)),
+                Page::GetMetrics => self.metrics(&parts.headers).await,
                 Page::GetOpenApi => Ok(json_text(StatusCode::OK, OPENAPI)),
                 Page::GetPolicy => Ok(self.policy()),
                 Page::ReloadPolicy => self.reload(reported).await,
@@ -311,15 +314,24 @@ impl Admin {
         self.daemon.launch_check.answer(&in_force).await.map(|checklist| json_answer(StatusCode::OK, &checklist))
     }
 
-    fn metrics(&self, headers: &HeaderMap) -> Answer {
-        let in_force = self.shared.in_force.current();
-        let gauges = gauges::gauges(&in_force, Timestamp::now());
-        let page = self.shared.metrics.page(in_force.all_metrics(), in_force.all_server_metrics(), gauges);
-        let format = MetricsFormat::accepted(headers);
-        let mut answer = Response::new(Full::new(Bytes::from(format.write(page))).into());
+    /// The page of metrics. It looks at every key in the registry, so it is not made on the thread that accepts connections.
+    async fn metrics(&self, headers: &HeaderMap) -> Result<Answer, Refusal> {
+        let turn = Arc::clone(&self.daemon.metrics_turn).acquire_owned().await;
+        let (shared, format) = (Arc::clone(&self.shared), MetricsFormat::accepted(headers));
+        let page = tokio::task::spawn_blocking(move || {
+            let _ends_with_the_page = turn;
+            let in_force = shared.in_force.current();
+            let gauges = gauges::gauges(&in_force, Timestamp::now());
+            format.write(shared.metrics.page(in_force.all_metrics(), in_force.all_server_metrics(), gauges))
+        });
+        let page = page.await.map_err(|error| {
+            let detail = "the metrics could not be collected; the log says why";
+            Refusal::new(Stage::Request, Reason::Overloaded, detail).cause(error.to_string())
+        })?;
+        let mut answer = Response::new(Full::new(Bytes::from(page)).into());
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        answer
+        Ok(answer)
     }
 
     fn policy(&self) -> Answer {

@@ -11,6 +11,7 @@ mod key_sets;
 mod listeners;
 mod process_memory;
 mod registry;
+mod reminders;
 mod secrets;
 mod signals;
 mod signing_keys;
@@ -37,6 +38,7 @@ use self::key_rotations::KeyRotations;
 use self::key_sets::KeySets;
 use self::listeners::Listeners;
 use self::registry::KeptRegistry;
+use self::reminders::Reminders;
 use self::secrets::KeptSecrets;
 use self::signals::{SignalAction, Signals, notify, notify_reloading};
 use self::signing_keys::SigningKeys;
@@ -44,9 +46,6 @@ use self::upstreams::KeptUpstreams;
 use self::watch::FileWatch;
 use self::watch_rounds::{Looked, Verdict};
 use self::workers::Workers;
-use crate::admin::expiring_certificates::CertificateReminder;
-use crate::admin::expiring_clients;
-use crate::admin::expiring_keys::Reminder;
 use crate::admin::launch_check::{Checklist, LaunchCheck};
 use crate::admin::listener::Bound as AdminBound;
 use crate::admin::listeners::AdminListeners;
@@ -101,10 +100,7 @@ pub(crate) struct Daemon {
     signals: Signals,
     /// Records reloads that a signal asks for; those of operators are recorded by the admin listener.
     recorder: Rc<Recorder>,
-    /// The keys that the log has already warned about.
-    reminder: Reminder,
-    /// The certificates that the log has already warned about.
-    certificate_reminder: CertificateReminder,
+    reminders: Reminders,
     signing_keys: SigningKeys,
     key_rotations: KeyRotations,
     commands: mpsc::Receiver<Command>,
@@ -243,7 +239,7 @@ impl Daemon {
             handle,
         };
         resources.commit(prepared, &shared).await;
-        let certificate_reminder = CertificateReminder::after_load(&shared.in_force.current().policy, Timestamp::now());
+        let reminders = Reminders::after_load(&shared.in_force.current().policy);
         let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
         let key_rotations = KeyRotations::start(&shared, &recorder);
         let mut daemon = Self {
@@ -255,8 +251,7 @@ impl Daemon {
             workers,
             signals,
             recorder,
-            reminder: Reminder::default(),
-            certificate_reminder,
+            reminders,
             signing_keys: SigningKeys::default(),
             key_rotations,
             commands,
@@ -279,7 +274,7 @@ impl Daemon {
         check_keys.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stops {
             tokio::select! {
-                _ = remind.tick() => self.remind(),
+                _ = remind.tick() => self.reminders.warn(self.shared.in_force.current()),
                 _ = check_keys.tick() => {
                     let in_force = self.shared.in_force.current();
                     self.signing_keys.maintain(&in_force, Some(&self.recorder)).await;
@@ -433,10 +428,9 @@ impl Daemon {
         }
         self.resources.commit(prepared, &self.shared).await;
         self.loaded();
-        self.reminder = Reminder::default();
-        self.certificate_reminder =
-            CertificateReminder::after_load(&self.shared.in_force.current().policy, Timestamp::now());
-        self.remind();
+        let in_force = self.shared.in_force.current();
+        self.reminders = Reminders::after_load(&in_force.policy);
+        self.reminders.warn(in_force);
         Reloaded::Loaded
     }
 
@@ -444,14 +438,6 @@ impl Daemon {
         self.watch.follow(&self.shared.in_force.current().policy);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.runtime.metrics.policy_loaded.set(now.as_secs_f64());
-    }
-
-    /// Warns of API keys, clients and certificates that expire soon.
-    fn remind(&mut self) {
-        let (in_force, now) = (self.shared.in_force.current(), Timestamp::now());
-        self.reminder.warn(&in_force.policy.auth().keys, in_force.registry(), now);
-        let clients = expiring_clients::problems(&in_force.policy.auth().clients, in_force.registry(), now);
-        self.certificate_reminder.warn(&in_force.policy, clients, now);
     }
 
     /// Stops accepting, lets what is in flight finish, writes every record.
