@@ -5,21 +5,23 @@
 pub(crate) fn all_bytes(bytes: &[u8], is_good: impl Fn(u8) -> bool) -> bool {
     match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
         // Both blocks may have the same bytes.
-        (Some(first), Some(last)) if bytes.len() <= 8 => block(first, &is_good) & block(last, &is_good),
+        (Some(first), Some(last)) if bytes.len() <= 8 => all_of_block(first, &is_good) & all_of_block(last, &is_good),
         (Some(_), Some(_)) => match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-            (Some(first), Some(last)) if bytes.len() <= 16 => block(first, &is_good) & block(last, &is_good),
+            (Some(first), Some(last)) if bytes.len() <= 16 => {
+                all_of_block(first, &is_good) & all_of_block(last, &is_good)
+            }
             _ => {
-                bytes.as_chunks::<16>().0.iter().all(|chunk| block(chunk, &is_good))
-                    && bytes.last_chunk::<16>().is_none_or(|last| block(last, &is_good))
+                bytes.as_chunks::<16>().0.iter().all(|chunk| all_of_block(chunk, &is_good))
+                    && bytes.last_chunk::<16>().is_none_or(|last| all_of_block(last, &is_good))
             }
         },
         _ => bytes.iter().all(|&byte| is_good(byte)),
     }
 }
 
-/// Without an early exit.
+/// As [`all_bytes`], without an early exit.
 #[inline]
-fn block<const N: usize>(block: &[u8; N], is_good: &impl Fn(u8) -> bool) -> bool {
+pub(crate) fn all_of_block<const N: usize>(block: &[u8; N], is_good: &impl Fn(u8) -> bool) -> bool {
     block.iter().fold(true, |good, &byte| good & is_good(byte))
 }
 

@@ -4,6 +4,7 @@
 //! - [`record`]: the [`Record`], its format as one line of Elastic Common Schema JSON, and as a readable line;
 //! - [`recorder`]: one per worker; buffers lines, hands them over in batches, and makes requests wait rather than lose
 //!   records;
+//! - [`buffers`]: what batches are in, used again;
 //! - [`trail`]: the open sinks, shared by all workers; opens, reopens, carries over and closes them;
 //! - [`sealer`]: the handle on the thread ([`sealing`]) that gives lines their place in the [`chain`], signs a [`checkpoint`] now
 //!   and then, and passes them on to its [`outlets`]; [`sealed_line`] reads what it wrote;
@@ -20,6 +21,7 @@
 //! Nothing here decides anything about a request, and nothing here sees a token, a key, a cookie, a query or a body.
 
 mod batch;
+mod buffers;
 mod chain;
 mod checkpoint;
 mod checkpoint_key;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
+use super::buffers::Buffers;
 use super::checkpoint_key::CheckpointKey;
 use super::config::SpoolConfig;
 use super::sink::Sink;
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     pub(super) deadline: Mutex<Option<Instant>>,
     /// Where lines go from now on, until the sealer has seen it.
     pub(super) next: Mutex<Option<Arc<Outlets>>>,
+    /// What lines pass through.
+    pub(super) buffers: Arc<Buffers>,
     /// Lines as they are passed on, for those who follow the record.
     pub(super) live: Live,
     /// Requests are to be refused, because their records could not be kept.

@@ -232,9 +232,9 @@ impl Buffer {
         if !self.lines.is_empty() {
             // The next batch is probably about as long as this one. With room to spare, it does not grow at its last lines:
             // that would copy all of it.
-            let next = Vec::with_capacity(self.lines.len() + self.lines.len() / 4 + record::LINE_ROOM);
+            let next = self.trail.buffer(self.lines.len() + self.lines.len() / 4 + record::LINE_ROOM);
             let batch = Batch {
-                lines: std::mem::replace(&mut self.lines, next).into(),
+                lines: self.trail.lend(std::mem::replace(&mut self.lines, next)),
                 records: std::mem::take(&mut self.records),
             };
             self.sealed.push_back((Arc::clone(&self.trail), batch));

@@ -221,8 +221,8 @@ impl Sealing {
             return;
         }
         // The next lines are probably about as many. With room to spare, they are not copied when they grow.
-        let room = Vec::with_capacity(self.sealed.len() + self.sealed.len() / 4);
-        let lines = Bytes::from(std::mem::replace(&mut self.sealed, room));
+        let next = self.shared.buffers.take(self.sealed.len() + self.sealed.len() / 4);
+        let lines = self.shared.buffers.lend(std::mem::replace(&mut self.sealed, next));
         let records = std::mem::take(&mut self.records);
         let kept = if self.appender.is_some() {
             self.keep(&lines, records)

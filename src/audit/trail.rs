@@ -301,6 +301,22 @@ impl Trail {
         self.outlets.sinks.iter().map(|sink| sink.at_risk()).sum::<u64>() + sealer.left()
     }
 
+    /// An empty buffer for about `size` bytes of lines.
+    pub(super) fn buffer(&self, size: usize) -> Vec<u8> {
+        match &self.sealer {
+            Some(sealer) => sealer.shared.buffers.take(size),
+            None => Vec::with_capacity(size),
+        }
+    }
+
+    /// The lines in a buffer, which is used again after them.
+    pub(super) fn lend(&self, lines: Vec<u8>) -> Bytes {
+        match &self.sealer {
+            Some(sealer) => sealer.shared.buffers.lend(lines),
+            None => lines.into(),
+        }
+    }
+
     /// Hands a batch over to the sealer, waiting while its queue is full.
     pub(super) async fn send(&self, batch: Batch) {
         if let Some(sealer) = &self.sealer {

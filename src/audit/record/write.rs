@@ -8,6 +8,7 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -42,12 +43,17 @@ pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, node: &str
     out.reserve(LINE_ROOM);
     let mut line = Line { out };
     line.start(record.at, clock);
+    let mut client = 0..0;
     line.object(key!("client"), |line| {
-        line.address(key!("ip"), record.client);
+        client = line.address(key!("ip"), record.client);
         line.number(key!("port"), record.client_port);
     });
-    line.object(key!("source"), |line| line.address(key!("ip"), record.source));
-    related(&mut line, record);
+    let mut source = client.clone();
+    line.object(key!("source"), |line| match record.source == record.client {
+        true => line.again(key!("ip"), &client),
+        false => source = line.address(key!("ip"), record.source),
+    });
+    related(&mut line, record, &client, &source);
     line.object(key!("http"), |line| http(line, record));
     line.object(key!("url"), |line| {
         line.text(key!("path"), record.path.map(without_query));
@@ -73,12 +79,12 @@ pub(in crate::audit) fn write(out: &mut Vec<u8>, record: &Record<'_>, node: &str
 }
 
 /// Everybody that a record is about: readers search for an address or a user without knowing where it is.
-fn related(line: &mut Line<'_>, record: &Record<'_>) {
-    let Record { client, source, user, consumer, .. } = *record;
+fn related(line: &mut Line<'_>, record: &Record<'_>, client: &Range<usize>, source: &Range<usize>) {
+    let Record { user, consumer, .. } = *record;
     line.object(key!("related"), |line| {
-        line.address(",\"ip\":[", client);
+        line.again(",\"ip\":[", client);
         if source != client {
-            line.address(",", source);
+            line.again(",", source);
         }
         line.raw("]");
         let user = user.filter(|user| Some(*user) != consumer);
@@ -381,9 +387,16 @@ impl Line<'_> {
         self.out.push(b']');
     }
 
-    /// Writes an address. IPv4 does not use `Display`, which is several times slower: every record has two addresses.
-    fn address(&mut self, key: &'static str, address: IpAddr) {
+    /// Writes what was written before, at this place.
+    fn again(&mut self, key: &'static str, place: &Range<usize>) {
         self.raw(key);
+        self.out.extend_from_within(place.clone());
+    }
+
+    /// Writes an address. IPv4 does not use `Display`, which is several times slower. Returns the place of its text, with quotes.
+    fn address(&mut self, key: &'static str, address: IpAddr) -> Range<usize> {
+        self.raw(key);
+        let start = self.out.len();
         self.out.push(b'"');
         match address {
             IpAddr::V4(address) => {
@@ -400,6 +413,7 @@ impl Line<'_> {
             }
         }
         self.out.push(b'"');
+        start..self.out.len()
     }
 
     #[inline]

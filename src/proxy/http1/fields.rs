@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::framing_error::FramingErrorKind;
-use crate::all_bytes::all_bytes;
+use crate::all_bytes::{all_bytes, all_of_block};
 
 /// How strictly a message is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +46,15 @@ pub(crate) fn strict_line(input: &[u8], limit: usize) -> Result<Option<Line<'_>>
     Ok(line.map(|line| Line { length: line.len(), content: line_content(line, Strictness::Strict) }))
 }
 
-/// Where the first control character is, tabs included. Eight bytes at once.
+/// Where the first control character is, tabs included. Sixteen bytes at once while there is none, then eight.
 fn first_control(bytes: &[u8]) -> Option<usize> {
     // 1 in each byte, and the highest bit of each.
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES * 0x80;
-    let mut at = 0;
-    for block in bytes.as_chunks::<8>().0 {
+    let is_no_control = |byte| (byte >= 0x20) & (byte != 0x7f);
+    let without = bytes.as_chunks::<16>().0.iter().take_while(|block| all_of_block(block, &is_no_control));
+    let mut at = 16 * without.count();
+    for block in bytes.get(at..)?.as_chunks::<8>().0 {
         let block = u64::from_le_bytes(*block);
         let delete = block ^ (ONES * 0x7f);
         // The lowest byte that is found is one. Those above may be found because of it.
@@ -62,7 +64,7 @@ fn first_control(bytes: &[u8]) -> Option<usize> {
         }
         at += 8;
     }
-    let rest = bytes.get(at..)?.iter().position(|&byte| byte < 0x20 || byte == 0x7f);
+    let rest = bytes.get(at..)?.iter().position(|&byte| !is_no_control(byte));
     rest.map(|rest| at + rest)
 }
 
