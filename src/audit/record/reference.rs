@@ -78,7 +78,7 @@ pub(crate) const FIELDS: [(&str, &str); 84] = [
     ("bartizan.previous", "`event.hash` of the line before it in its stream"),
     ("event.kind", "`event`, or `alert` for what somebody should look at"),
     ("event.category", "`api` and `web`, also `authentication` or `configuration`; `process` of the record itself"),
-    ("event.outcome", "`success` or `failure`; `unknown` of a change by a caller that the store did not confirm"),
+    ("event.outcome", "`success` or `failure`; `unknown` of a change that the store did not confirm"),
     ("event.type", "`access` with `allowed`, `denied` or `error`; otherwise `info`"),
     (
         "event.action",

@@ -51,8 +51,8 @@ struct Stream {
     /// `event.sequence` of its first line here.
     first: u64,
     last: Link,
-    /// The stream that it follows.
-    follows: Option<Box<str>>,
+    /// The stream that it follows, and the last line of that which it knows.
+    follows: Option<(Box<str>, u64)>,
     /// Hashes of its last lines, the last one last.
     hashes: VecDeque<Hash>,
     /// Hash of its last checkpoint.
@@ -197,8 +197,8 @@ impl Verifier {
             return Err(Break::new(format!("the stream {} lacks its first {missing} lines", sealed.stream)));
         }
         let follows = mark.pointer("/bartizan/chain/follows").and_then(Value::as_str).map(escaped);
+        let after = mark.pointer("/bartizan/chain/after").and_then(Value::as_u64).unwrap_or_default();
         if let Some(name) = &follows {
-            let after = mark.pointer("/bartizan/chain/after").and_then(Value::as_u64).unwrap_or_default();
             match self.streams.get_mut(name.as_str()) {
                 Some(earlier) => {
                     earlier.ends_with(name, after, sealed.previous)?;
@@ -212,7 +212,7 @@ impl Verifier {
         let mut stream = Stream {
             first: sealed.sequence,
             last: Link { sequence: 0, hash: None },
-            follows: follows.map(Into::into),
+            follows: follows.map(|name| (name.into(), after)),
             hashes: VecDeque::new(),
             checkpoint: None,
             next_key: None,
@@ -270,15 +270,19 @@ impl Verifier {
         Ok(())
     }
 
-    /// A signature covers everything in this stream, and the one that it follows.
+    /// A signature covers everything in this stream, and the one that it follows up to the line that it names: what comes after that
+    /// line is in nobody's hash.
     fn cover(&mut self, name: &str) {
-        let mut name: Option<Box<str>> = Some(name.into());
-        while let Some(stream) = name.as_deref().and_then(|name| self.streams.get_mut(name)) {
-            if stream.covered == stream.last.sequence {
-                break;
+        let mut next = self.streams.get(name).map(|stream| (Box::from(name), stream.last.sequence));
+        while let Some((name, to)) = next.take()
+            && let Some(stream) = self.streams.get_mut(&name)
+            && stream.covered < to
+        {
+            stream.covered = to;
+            if to == stream.last.sequence {
+                stream.uncovered = None;
             }
-            (stream.covered, stream.uncovered) = (stream.last.sequence, None);
-            name.clone_from(&stream.follows);
+            next.clone_from(&stream.follows);
         }
     }
 

@@ -233,6 +233,17 @@ fn a_signature_covers_the_streams_before_it_and_none_of_them_can_go() {
     let verified = verify(&text(&[one, two, three]), &[public(1)], None).unwrap();
     let uncovered: Vec<u64> = verified.streams.iter().map(|stream| stream.uncovered).collect();
     assert_eq!(uncovered, [0, 0, 2], "the end of the last run alone is not signed");
+    // What somebody adds to a stream that another one follows is in nobody's hash.
+    let mut longer = one.text();
+    let mut added = Sealed::new("a/1", None, None);
+    let last = SealedLine::parse(one.lines().last().unwrap()).unwrap();
+    added.goes_on(Link { sequence: last.sequence, hash: Some(last.hash) });
+    added.records(2);
+    longer.extend(added.text());
+    longer.extend(text(&[two, three]));
+    let verified = verify(&longer, &[public(1)], None).unwrap();
+    let uncovered: Vec<u64> = verified.streams.iter().map(|stream| stream.uncovered).collect();
+    assert_eq!(uncovered, [2, 0, 2]);
     let mut forged = Sealed::new("a/1", None, None);
     forged.records(7);
     let mut invented = Sealed::new("x/1", None, None);
