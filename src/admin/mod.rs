@@ -43,7 +43,7 @@ mod secrets;
 pub(crate) mod store_content;
 mod view;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -236,8 +236,11 @@ impl Admin {
         reported.request_bytes = body.len() as u64;
         let in_force = self.shared.in_force.current();
         let (query, by, now) = (parts.uri.query(), &*reported.by, Timestamp::now());
-        let operation = Operation { in_force: &in_force, method, path, query, body: &body, by, now };
-        let Completed { status, body, change } = operation.run().await?;
+        let unconfirmed = Cell::default();
+        let operation = Operation { in_force: &in_force, method, path, query, body: &body, by, now, unconfirmed };
+        let done = operation.run().await;
+        reported.learn(operation.unconfirmed.take());
+        let Completed { status, body, change } = done?;
         reported.change = change;
         Ok(json_answer(status, &body))
     }
@@ -448,9 +451,12 @@ pub(crate) async fn without_daemon(
     let mut exchange = Exchange::unparsed(&peer);
     (exchange.method, exchange.path) = (Some(method.clone()), path.into());
     let by = "command line";
-    let operation = Operation { in_force, method, path, query, body, by, now: exchange.at };
+    let (now, unconfirmed) = (exchange.at, Cell::default());
+    let operation = Operation { in_force, method, path, query, body, by, now, unconfirmed };
     let mut reported = OperatorRequest { by: by.into(), request_bytes: body.len() as u64, ..Default::default() };
-    let (done, refusal) = match operation.run().await {
+    let done = operation.run().await;
+    reported.learn(operation.unconfirmed.take());
+    let (done, refusal) = match done {
         Ok(Completed { status, body, change }) => {
             reported.change = change;
             ((status, Bytes::from(body.to_string())), None)
@@ -473,7 +479,8 @@ pub(crate) async fn without_daemon(
 /// status.
 pub(crate) async fn without_store(in_force: &InForce, method: &Method, target: &str, body: &[u8]) -> StatusCode {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    let operation = Operation { in_force, method, path, query, body, by: "rehearsal", now: Timestamp::now() };
+    let (by, now, unconfirmed) = ("rehearsal", Timestamp::now(), Cell::default());
+    let operation = Operation { in_force, method, path, query, body, by, now, unconfirmed };
     operation.run().await.map_or_else(|refusal| refusal.reason().status(), |done| done.status)
 }
 

@@ -24,6 +24,8 @@ pub(super) struct OperatorRequest {
     pub(super) by: Box<str>,
     /// What was changed.
     pub(super) change: Option<ChangeRecord>,
+    /// What is known of that, if the request was refused.
+    pub(super) outcome: Option<Outcome>,
     /// Bytes of the body.
     pub(super) request_bytes: u64,
 }
@@ -45,6 +47,11 @@ impl OperatorRequest {
         }
     }
 
+    /// Takes what was to be changed, if the request was refused although the store may have taken it.
+    pub(super) fn learn(&mut self, unconfirmed: Option<(ChangeRecord, Outcome)>) {
+        (self.change, self.outcome) = unconfirmed.unzip();
+    }
+
     /// Writes the record.
     pub(super) fn record(
         &self,
@@ -58,7 +65,7 @@ impl OperatorRequest {
         let action = self.action(exchange.method.as_ref(), *refusal);
         recorder.record(&Record {
             duration: exchange.begun.elapsed(),
-            outcome: if status.is_success() { Outcome::Success } else { Outcome::Failure },
+            outcome: self.outcome.unwrap_or(if status.is_success() { Outcome::Success } else { Outcome::Failure }),
             reason: refusal.map(|refusal| refusal.reason().code()),
             stage: refusal.map(|refusal| refusal.stage().as_str()),
             cause: refusal.and_then(Refusal::logged),

@@ -51,6 +51,10 @@ fn a_disk_that_is_full_for_a_while_stops_changes_for_that_while_and_nothing_else
     client(&proxy).get("/x").bearer(token("other")).send().is(200);
     limit("unlimited");
     assert_eq!((revokes(&proxy, "after"), state(), up()), (201, json!("ready"), true));
+    // What the store did not confirm may have been changed, so it is on record as that change.
+    proxy.stdout.wait("\"outcome\":\"unknown\"", 2);
+    let unknown = proxy.stdout.all().into_iter().filter(|line| line.contains("\"outcome\":\"unknown\""));
+    assert!(unknown.clone().count() == 2 && unknown.clone().all(|line| line.contains("\"target\":\"jti meanwhile\"")));
     client(&proxy).get("/x").bearer(token("after")).send().refused(401, "revoked");
     assert_eq!(proxy.stop().0, Some(0));
     // It is all there after a restart.

@@ -6,7 +6,7 @@ use super::known::nearest;
 use super::page::Row;
 use super::{Completed, Operation, Result, conflict, details, missing, view};
 use crate::refusal::Refusal;
-use crate::state::registry::entry::{Client, Kind};
+use crate::state::registry::entry::{Change, Client, Kind};
 
 impl Operation<'_> {
     pub(super) fn clients(&self, consumer: Option<&str>) -> Result<Completed> {
@@ -45,7 +45,8 @@ impl Operation<'_> {
             });
         };
         let (target, details) = details::client(&stored);
-        Ok(self.remove(Kind::Client, id.to_owned(), "client_removed", &target).await?.with(details))
+        let done = Completed::removed("client_removed", target).with(details);
+        self.change(vec![Change::Remove(Kind::Client, id.to_owned())], done).await
     }
 
     fn missing_client(&self, id: &str) -> Refusal {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Completed, Operation, Result, conflict, details, input, missing, sha256, text, view};
 use crate::policy::self_service::{SelfEndpoint, SelfService};
@@ -87,8 +87,8 @@ impl Operation<'_> {
             changes.push(Change::Create(Entry::Invitation(invitation)));
             Ok(changes)
         };
-        self.change_by(decide).await?;
-        Ok(Completed::changed(StatusCode::CREATED, shown, "invitation_created", target).with(details))
+        let done = Completed::changed(StatusCode::CREATED, shown, "invitation_created", target).with(details);
+        self.change_by(decide, done).await
     }
 
     pub(super) async fn withdraw(&self, id: &str) -> Result<Completed> {
@@ -101,9 +101,8 @@ impl Operation<'_> {
         let (target, details) = details::invitation(&after);
         // Of a claim and this at the same time, one succeeds.
         let swap = (Entry::Invitation(Invitation::clone(&known)), Entry::Invitation(after));
-        self.change(vec![Change::Swap(Box::new(swap))]).await?;
-        let done = Completed::changed(StatusCode::OK, json!({"removed": true}), "invitation_withdrawn", target);
-        Ok(done.with(details))
+        let done = Completed::removed("invitation_withdrawn", target).with(details);
+        self.change(vec![Change::Swap(Box::new(swap))], done).await
     }
 
     fn self_service(&self) -> Result<&SelfService> {

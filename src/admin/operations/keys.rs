@@ -76,8 +76,8 @@ impl Operation<'_> {
             shown.insert("key".to_owned(), secret.expose_secret().into());
         }
         let (target, details) = details::key(&key);
-        self.change(vec![Change::Create(Entry::Key(key))]).await?;
-        Ok(Completed::changed(StatusCode::CREATED, shown, "key_created", target).with(details))
+        let done = Completed::changed(StatusCode::CREATED, shown, "key_created", target).with(details);
+        self.change(vec![Change::Create(Entry::Key(key))], done).await
     }
 
     /// Builds a key from the body, with its secret unless the body has a digest.
@@ -172,8 +172,8 @@ impl Operation<'_> {
         };
         let shown = view::made(&changed, self.policy(), self.registry(), self.now);
         let (target, details) = details::key(&changed);
-        self.change(vec![Change::Put(Entry::Key(changed))]).await?;
-        Ok(Completed::changed(StatusCode::OK, shown, "key_changed", target).with(details))
+        let done = Completed::changed(StatusCode::OK, shown, "key_changed", target).with(details);
+        self.change(vec![Change::Put(Entry::Key(changed))], done).await
     }
 
     /// Refuses to rotate a key that is no longer accepted, or that has a successor: a repeated command would make another,
@@ -223,8 +223,8 @@ impl Operation<'_> {
         let (target, details) = (details::key(&asking).0, Details { until: end, ..Details::default() });
         let unchanged = || self.registry().key_by_id(&current.id).is_some_and(|now| now == *current);
         let changes = vec![Change::Put(Entry::Key(asking))];
-        self.registry().change_if(unchanged, changes).await.map_err(|error| store_error(&error))?;
-        Ok(Completed::changed(StatusCode::ACCEPTED, shown, "key_rotation_asked", target).with(details))
+        let done = Completed::changed(StatusCode::ACCEPTED, shown, "key_rotation_asked", target).with(details);
+        self.confirmed(self.registry().change_if(unchanged, changes).await, done)
     }
 
     pub(super) async fn rotate(&self, id: &str) -> Result<Completed> {
@@ -252,8 +252,8 @@ impl Operation<'_> {
         let (target, details) = (format!("{} -> {}", details::key(&old).0, key.id), details::key(&key).1);
         // Of two rotations at the same time, on whatever nodes, only one finds the key as it was.
         let swap = Change::Swap(Box::new((Entry::Key(Key::clone(&old)), Entry::Key(ending))));
-        self.change(vec![Change::Create(Entry::Key(key)), swap]).await?;
-        Ok(Completed::changed(StatusCode::CREATED, shown, "key_rotated", target).with(details))
+        let done = Completed::changed(StatusCode::CREATED, shown, "key_rotated", target).with(details);
+        self.change(vec![Change::Create(Entry::Key(key)), swap], done).await
     }
 }
 

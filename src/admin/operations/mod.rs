@@ -34,6 +34,7 @@ mod signing_keys;
 mod upstreams;
 mod usage;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use http::{Method, StatusCode};
@@ -44,7 +45,7 @@ use serde_json::{Value, json};
 use super::endpoints::{self, Action};
 use super::input::Member;
 use super::{input, view};
-use crate::audit::{Change as Details, ChangeRecord};
+use crate::audit::{Change as Details, ChangeRecord, Outcome};
 use crate::policy::Policy;
 use crate::refusal::{Members, Reason, Refusal, Stage};
 use crate::runtime::InForce;
@@ -65,6 +66,8 @@ pub(super) struct Operation<'a> {
     /// The name of the operator's admin token.
     pub(super) by: &'a str,
     pub(super) now: Timestamp,
+    /// What it would have changed, if it has failed and the store may have taken that all the same.
+    pub(super) unconfirmed: Cell<Option<(ChangeRecord, Outcome)>>,
 }
 
 /// The outcome of an operation.
@@ -83,6 +86,10 @@ impl Completed {
     fn changed(status: StatusCode, body: Value, action: &'static str, target: impl Into<String>) -> Self {
         let change = ChangeRecord { action, target: target.into(), details: Details::default() };
         Self { status, body, change: Some(change) }
+    }
+
+    fn removed(action: &'static str, target: impl Into<String>) -> Self {
+        Self::changed(StatusCode::OK, json!({"removed": true}), action, target)
     }
 
     /// Adds how it was changed, for the audit record.
@@ -119,7 +126,8 @@ impl Operation<'_> {
             (Action::SuspendConsumer, [name]) => self.suspend(name).await,
             (Action::ResumeConsumer, [name]) => {
                 self.registry().suspension(name).ok_or_else(|| missing("this consumer is not suspended"))?;
-                self.remove(Kind::Suspension, (*name).to_owned(), "consumer_resumed", name).await
+                let done = Completed::removed("consumer_resumed", *name);
+                self.change(vec![Change::Remove(Kind::Suspension, (*name).to_owned())], done).await
             }
             (Action::ListUsage, _) => self.usages().await,
             (Action::GetUsage, [name]) => self.usage(name).await,
@@ -132,7 +140,8 @@ impl Operation<'_> {
             (Action::PatchKey, [id]) => self.patch_key(id).await,
             (Action::RemoveKey, [id]) => {
                 let target = details::key(&*self.made_key(id)?).0;
-                self.remove(Kind::Key, (*id).to_owned(), "key_removed", &target).await
+                let done = Completed::removed("key_removed", target);
+                self.change(vec![Change::Remove(Kind::Key, (*id).to_owned())], done).await
             }
             (Action::RotateKey, [id]) => self.rotate(id).await,
             (Action::ListClients, _) => self.clients(None),
@@ -152,9 +161,8 @@ impl Operation<'_> {
                 let known = grants.iter().find(|one| *one.consumer == **name && *one.id == **id);
                 let details = known.map(|grant| details::grant(grant));
                 let details = details.ok_or_else(|| missing("this consumer has no such grant"))?;
-                let target = format!("{name} {id}");
-                let removed = self.remove(Kind::Grant, grant_id(name, id), "grant_ended", &target).await?;
-                Ok(removed.with(details))
+                let done = Completed::removed("grant_ended", format!("{name} {id}")).with(details);
+                self.change(vec![Change::Remove(Kind::Grant, grant_id(name, id))], done).await
             }
             (Action::ListSuspensions, _) => {
                 let page = self.page()?;
@@ -173,7 +181,8 @@ impl Operation<'_> {
                     Err(_) if self.registry().has_revocation(id) => (*id).to_owned(),
                     Err(refusal) => return Err(refusal),
                 };
-                self.remove(Kind::Revocation, (*id).to_owned(), "revocation_undone", &target).await
+                let done = Completed::removed("revocation_undone", target);
+                self.change(vec![Change::Remove(Kind::Revocation, (*id).to_owned())], done).await
             }
             (Action::RecordDrill, _) => self.record_drill(),
             (Action::ListSigningKeys, _) => self.signing_keys(),
@@ -196,25 +205,35 @@ impl Operation<'_> {
         self.in_force.registry()
     }
 
-    /// Applies changes; they are stored and in force when this returns.
-    async fn change(&self, changes: Vec<Change>) -> Result<()> {
-        self.registry().change(changes).await.map_err(|error| store_error(&error))
+    /// Applies changes; they are stored and in force when this returns. `done` is the outcome then.
+    async fn change(&self, changes: Vec<Change>, done: Completed) -> Result<Completed> {
+        self.confirmed(self.registry().change(changes).await, done)
     }
 
     /// Applies the changes that are decided on once no other change is being made on this node.
-    async fn change_by(&self, decide: impl FnOnce() -> Result<Vec<Change>>) -> Result<()> {
+    async fn change_by(&self, decide: impl FnOnce() -> Result<Vec<Change>>, done: Completed) -> Result<Completed> {
         let mut refused = None;
         let begun = self.registry().begin(|| decide().map_err(|refusal| refused = Some(refusal)).ok()).await;
         let made = match begun {
             Ok(mut made) => made.done().await,
             Err(error) => Err(error),
         };
-        made.map_err(|error| refused.unwrap_or_else(|| store_error(&error)))
+        match refused {
+            Some(refusal) => Err(refusal),
+            None => self.confirmed(made, done),
+        }
     }
 
-    async fn remove(&self, kind: Kind, id: String, action: &'static str, target: &str) -> Result<Completed> {
-        self.change(vec![Change::Remove(kind, id)]).await?;
-        Ok(Completed::changed(StatusCode::OK, json!({"removed": true}), action, target))
+    /// The outcome of changes, as far as the store has confirmed them. Those that it may have taken are on record all the same.
+    fn confirmed(&self, made: std::result::Result<(), StoreError>, done: Completed) -> Result<Completed> {
+        let Err(error) = made else { return Ok(done) };
+        let outcome = match error.is_stored() {
+            Some(true) => Some(Outcome::Success),
+            Some(false) => None,
+            None => Some(Outcome::Unknown),
+        };
+        self.unconfirmed.set(done.change.zip(outcome));
+        Err(store_error(&error))
     }
 
     /// An id that sorts by time.
@@ -265,8 +284,8 @@ impl Operation<'_> {
         let (consumer, shown) = self.compile_consumer(&name, written, None, true)?;
         // Another request, here or on another node, may create the same one concurrently: the store lets only one
         // succeed.
-        self.change(vec![Change::Create(Entry::Consumer(consumer))]).await?;
-        Ok(Completed::changed(StatusCode::CREATED, shown, "consumer_created", name))
+        let done = Completed::changed(StatusCode::CREATED, shown, "consumer_created", name);
+        self.change(vec![Change::Create(Entry::Consumer(consumer))], done).await
     }
 
     /// `whole`: absent members are removed; otherwise they keep their values.
@@ -274,12 +293,12 @@ impl Operation<'_> {
         self.writable(name)?;
         let before = self.registry().consumer(name);
         let (consumer, shown) = self.compile_consumer(name, written, before.as_deref(), whole)?;
-        self.change(vec![Change::Put(Entry::Consumer(consumer))]).await?;
         let (status, action) = match before {
             Some(_) => (StatusCode::OK, "consumer_changed"),
             None => (StatusCode::CREATED, "consumer_created"),
         };
-        Ok(Completed::changed(status, shown, action, name))
+        let done = Completed::changed(status, shown, action, name);
+        self.change(vec![Change::Put(Entry::Consumer(consumer))], done).await
     }
 
     /// Builds a consumer from the body, and its JSON view.
@@ -356,8 +375,8 @@ impl Operation<'_> {
         };
         let shown = view::suspension(&suspension);
         let details = details::suspension(&suspension);
-        self.change(vec![Change::Put(Entry::Suspension(suspension))]).await?;
-        Ok(Completed::changed(StatusCode::OK, shown, "consumer_suspended", name).with(details))
+        let done = Completed::changed(StatusCode::OK, shown, "consumer_suspended", name).with(details);
+        self.change(vec![Change::Put(Entry::Suspension(suspension))], done).await
     }
 
     // --- grants ---
@@ -396,8 +415,9 @@ impl Operation<'_> {
         };
         let shown = view::grant(&grant);
         let details = details::grant(&grant);
-        self.change(vec![Change::Put(Entry::Grant(grant))]).await?;
-        Ok(Completed::changed(StatusCode::CREATED, shown, "grant_made", format!("{name} {id}")).with(details))
+        let target = format!("{name} {id}");
+        let done = Completed::changed(StatusCode::CREATED, shown, "grant_made", target).with(details);
+        self.change(vec![Change::Put(Entry::Grant(grant))], done).await
     }
 }
 

@@ -1,8 +1,5 @@
 //! Removes a consumer, with all that belongs to its name.
 
-use http::StatusCode;
-use serde_json::json;
-
 use super::{Completed, Operation, Result};
 use crate::state::registry::entry::{Change, Kind, grant_id};
 
@@ -19,7 +16,7 @@ impl Operation<'_> {
         let keeps = self.directory().listed().contains_key(name);
         let mut changes = if keeps { Vec::new() } else { self.owned(name) };
         changes.push(Change::Remove(Kind::Consumer, name.to_owned()));
-        self.change(changes).await?;
+        let mut done = self.change(changes, Completed::removed("consumer_removed", name)).await?;
         // It may have replaced a key, or claimed one, while it was removed.
         for _ in 0..ROUNDS {
             let is_more = |change: &Change| !matches!(change, Change::Remove(Kind::Suspension, _));
@@ -27,9 +24,9 @@ impl Operation<'_> {
             if keeps || left.is_empty() || self.registry().consumer(name).is_some() {
                 break;
             }
-            self.change(left).await?;
+            done = self.change(left, done).await?;
         }
-        Ok(Completed::changed(StatusCode::OK, json!({"removed": true}), "consumer_removed", name))
+        Ok(done)
     }
 
     /// Removes everything a consumer owns, so that a later consumer with the same name does not inherit it.

@@ -73,8 +73,8 @@ impl Operation<'_> {
         if let (Value::Object(shown), Some(hit)) = (&mut shown, hit) {
             shown.insert("hit".to_owned(), hit);
         }
-        self.change(vec![Change::Put(Entry::Revocation(revocation))]).await?;
-        Ok(Completed::changed(StatusCode::CREATED, shown, "revoked", target).with(details))
+        let done = Completed::changed(StatusCode::CREATED, shown, "revoked", target).with(details);
+        self.change(vec![Change::Put(Entry::Revocation(revocation))], done).await
     }
 
     /// Returns what is revoked, and when the credential itself expires, if that is known.

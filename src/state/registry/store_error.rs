@@ -21,6 +21,17 @@ pub(crate) enum StoreError {
     Unusable(String),
 }
 
+impl StoreError {
+    /// Whether the change was stored all the same; absent: that is not known.
+    pub(crate) fn is_stored(&self) -> Option<bool> {
+        match self {
+            Self::NotInForce => Some(true),
+            Self::Unreachable(_) | Self::Unusable(_) => None,
+            Self::None | Self::Exists | Self::Changed | Self::InUse(_) => Some(false),
+        }
+    }
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -47,10 +47,10 @@ impl RecordGuard {
 
 /// What is on record of a change; absent: nothing was changed.
 fn outcome(result: &Result<(), StoreError>) -> Option<Outcome> {
-    match result {
-        Ok(()) | Err(StoreError::NotInForce) => Some(Outcome::Success),
-        Err(StoreError::Unreachable(_) | StoreError::Unusable(_)) => Some(Outcome::Unknown),
-        Err(StoreError::None | StoreError::Exists | StoreError::Changed | StoreError::InUse(_)) => None,
+    match result.as_ref().map_or_else(StoreError::is_stored, |()| Some(true)) {
+        Some(true) => Some(Outcome::Success),
+        Some(false) => None,
+        None => Some(Outcome::Unknown),
     }
 }
 
