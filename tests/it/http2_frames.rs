@@ -11,6 +11,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
@@ -177,6 +178,34 @@ fn a_head_that_does_not_come_whole_in_time_ends_its_connection() {
     let records = proxy.done();
     let slow = records.iter().filter(|record| said(record, "event.reason") == "request_timeout");
     assert_eq!(slow.count(), 3);
+}
+
+/// S19: so have all other fields, though they are no request: HTTP/2 takes nothing else of any stream until they end.
+#[test]
+fn fields_that_do_not_come_whole_in_time_end_their_connection() {
+    let (upstream, answer) = silent();
+    let policy = proxy().before(&upstream).open("GET /").open("POST /").upstream("response_timeout: 1h");
+    let proxy = policy.with("timeouts: { request_headers: 100ms, idle: 1h, stall: 1h }").start();
+    let posts = frame(HEADERS, END_HEADERS, 1, POST);
+    let cases = [
+        ("trailers", &posts, HEADERS, 1),
+        ("trailers of a request that has ended", &request(1, GET), HEADERS, 1),
+        ("a stream of the proxy's", &posts, HEADERS, 2),
+        ("a promise", &posts, PUSH_PROMISE, 1),
+    ];
+    for (number, (case, asks, kind, stream)) in cases.into_iter().enumerate() {
+        for (more, part) in [(0, 9), (1, 11), (2, 12)] {
+            let mut client = FrameClient::new(&proxy, 65_535);
+            proxy.owes(1);
+            let fields = frame(kind, 0, stream, &GET[..3]);
+            client.send([asks, &fields[..part]].concat());
+            client.runs_dry();
+            let records = proxy.recorded(number * 3 + more + 1);
+            assert_eq!(said(records.last().unwrap(), "event.outcome"), "failure", "{case} {part}");
+        }
+    }
+    drop(answer);
+    proxy.done();
 }
 
 /// S2: a response has ended when its last byte was written, not when HTTP/2 has queued it; and its record says so.
