@@ -287,7 +287,7 @@ pub(crate) struct Limits {
     /// identifiers), all together, at least 1MiB; past it
     /// requests are refused with 503. Beside it, a connection of HTTP/2 holds at most 512 KiB that it has received and
     /// nobody has read, and 512 KiB that its client does not take, with 8 KiB for each of its 128 streams (32 KiB from
-    /// upstreams over HTTP/2, 300 KiB of WebSockets).
+    /// upstreams over HTTP/2, 60 KiB of WebSockets).
     #[schemars(extend("default" = "256MiB"))]
     pub(crate) memory: Option<Size>,
 }

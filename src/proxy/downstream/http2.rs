@@ -42,8 +42,9 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 /// h2 would bear fewer small parts of bodies that nobody has read, as streaming calls of gRPC have them, before it ends the
 /// connection: 1,000 with this one.
 const CONNECTION_WINDOW: u32 = 512 * 1024;
-/// Maximum number of bytes that one HTTP/2 stream buffers for sending.
-const SEND_BUFFER: usize = 64 * 1024;
+/// Maximum number of bytes that one HTTP/2 stream buffers for sending: what is written to the socket at once. More is not faster, and
+/// each WebSocket may fill it while the client reads nothing.
+const SEND_BUFFER: usize = 32 * 1024;
 /// What SETTINGS_MAX_HEADER_LIST_SIZE counts for each field beside its name and value (RFC 9113 §6.5.2).
 const FIELD_OVERHEAD: usize = 32;
 
