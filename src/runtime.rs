@@ -187,7 +187,7 @@ impl InForce {
     }
 
     /// The metrics of a route, or of requests without one.
-    pub(crate) fn metrics(&self, route: Option<&Route>) -> &RouteMetrics {
+    pub(crate) fn metrics(&self, route: Option<&Route>) -> &Arc<RouteMetrics> {
         route.and_then(|route| self.routes.get(route.index())).unwrap_or(&self.unrouted)
     }
 

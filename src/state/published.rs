@@ -56,6 +56,12 @@ impl<T, V> View<T, V> {
         }
         std::rc::Rc::clone(&self.view.borrow())
     }
+
+    /// Returns whether this view is that of the value in force.
+    pub(crate) fn is_current(&self, view: &std::rc::Rc<V>) -> bool {
+        let generation = self.published.generation.load(Ordering::Acquire);
+        self.seen.get() == generation && std::rc::Rc::ptr_eq(&self.view.borrow(), view)
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@ use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 
+use crate::support::proxy::of_requests;
+use crate::support::websocket::{accept, switch};
 use crate::support::*;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
@@ -24,6 +27,10 @@ const GET: &[u8] = b"\x82\x86\x84\x41\x01a";
 
 /// The same with POST.
 const POST: &[u8] = b"\x83\x86\x84\x41\x01a";
+
+/// CONNECT for a WebSocket at http://a/ (RFC 8441 §4).
+const CONNECT: &[u8] =
+    b"\x02\x07CONNECT\x86\x84\x41\x01a\x00\x09:protocol\x09websocket\x00\x15sec-websocket-version\x0213";
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -179,6 +186,34 @@ fn a_head_that_does_not_come_whole_in_time_ends_its_connection() {
     assert_eq!(slow.count(), 3);
 }
 
+/// S19: so have all other fields, though they are no request: HTTP/2 takes nothing else of any stream until they end.
+#[test]
+fn fields_that_do_not_come_whole_in_time_end_their_connection() {
+    let (upstream, answer) = silent();
+    let policy = proxy().before(&upstream).open("GET /").open("POST /").upstream("response_timeout: 1h");
+    let proxy = policy.with("timeouts: { request_headers: 100ms, idle: 1h, stall: 1h }").start();
+    let posts = frame(HEADERS, END_HEADERS, 1, POST);
+    let cases = [
+        ("trailers", &posts, HEADERS, 1),
+        ("trailers of a request that has ended", &request(1, GET), HEADERS, 1),
+        ("a stream of the proxy's", &posts, HEADERS, 2),
+        ("a promise", &posts, PUSH_PROMISE, 1),
+    ];
+    for (number, (case, asks, kind, stream)) in cases.into_iter().enumerate() {
+        for (more, part) in [(0, 9), (1, 11), (2, 12)] {
+            let mut client = FrameClient::new(&proxy, 65_535);
+            proxy.owes(1);
+            let fields = frame(kind, 0, stream, &GET[..3]);
+            client.send([asks, &fields[..part]].concat());
+            client.runs_dry();
+            let records = proxy.recorded(number * 3 + more + 1);
+            assert_eq!(said(records.last().unwrap(), "event.outcome"), "failure", "{case} {part}");
+        }
+    }
+    drop(answer);
+    proxy.done();
+}
+
 /// S2: a response has ended when its last byte was written, not when HTTP/2 has queued it; and its record says so.
 #[test]
 fn a_response_that_the_client_does_not_take_whole_is_no_success() {
@@ -316,6 +351,37 @@ fn a_client_may_send_only_so_much_that_nobody_reads() {
     assert_eq!(code, 3, "FLOW_CONTROL_ERROR (RFC 9113 §7)");
     client.runs_dry();
     drop(answer);
+    proxy.done();
+}
+
+/// What a WebSocket receives for a client that takes nothing stays where it is, but for a little: there may be many on a connection.
+#[test]
+fn a_websocket_fetches_little_that_its_client_does_not_take() {
+    let (sent, wait) = channel::<()>();
+    let (sent, size) = (Mutex::new(sent), 400 << 10);
+    let upstream = upstream().does(move |call| {
+        switch(call, &accept(call.head.header("sec-websocket-key").unwrap()))?;
+        call.send(vec![0; size])?;
+        sent.lock().unwrap().send(()).unwrap();
+        call.body().map(drop)
+    });
+    let upstream = upstream.start();
+    let proxy = proxy().before(&upstream).route("GET /", "public: true, upgrade: { websocket: {} }").start();
+    for (number, window) in [0, 1].into_iter().enumerate() {
+        proxy.owes(1);
+        let mut client = FrameClient::new(&proxy, window);
+        client.until(SETTINGS);
+        client.send(frame(HEADERS, END_HEADERS, 1, CONNECT));
+        client.until(HEADERS);
+        wait.recv_timeout(DEADLINE).unwrap();
+        // It has had many turns by then.
+        (0..50).for_each(|_| client.is_read([]));
+        drop(client);
+        let records = proxy.recorded(2 * (number + 1));
+        let record = of_requests(&records).nth(number).unwrap();
+        let fetched = said(record, "http.response.body.bytes").as_u64().unwrap();
+        assert!((1..=24 << 10).contains(&fetched), "{window} {fetched}");
+    }
     proxy.done();
 }
 

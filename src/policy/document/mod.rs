@@ -286,8 +286,8 @@ pub(crate) struct Limits {
     /// Bodies of requests and responses that are held and decoded to be checked, with what judging XML keeps of them (keys,
     /// identifiers), all together, at least 1MiB; past it
     /// requests are refused with 503. Beside it, a connection of HTTP/2 holds at most 512 KiB that it has received and
-    /// nobody has read, and 512 KiB that its client does not take, with 8 KiB for each of its 128 streams (32 KiB from
-    /// upstreams over HTTP/2, 300 KiB of WebSockets).
+    /// nobody has read (with some 300 bytes for each frame that they came in), and 512 KiB that its client does not take,
+    /// with 8 KiB for each of its 128 streams (32 KiB from upstreams over HTTP/2, 60 KiB of WebSockets).
     #[schemars(extend("default" = "256MiB"))]
     pub(crate) memory: Option<Size>,
 }

@@ -287,7 +287,7 @@ impl WebSocket {
     /// Serves it until it ends.
     pub(super) async fn serve(self: Box<Self>) {
         let Self { client, wire, upgraded, mut body, _permit, _open } = *self;
-        let timeouts = body.guard().view.in_force.policy.timeouts();
+        let timeouts = body.guard().view().in_force.policy.timeouts();
         let (wire, finish) = (RefCell::new(wire), Cell::new(false));
         let ended = {
             let early = wire.borrow_mut().take_input();

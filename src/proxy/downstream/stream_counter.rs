@@ -17,6 +17,9 @@ const SMALL: usize = 256;
 const MOST_SMALL: u32 = 256;
 /// The type of a frame that begins the headers of a request, or its trailers (RFC 9113 §6.2).
 const HEADERS: u8 = 1;
+/// The type of a frame that promises a stream, which has headers, too (RFC 9113 §6.6). No client may send one, but HTTP/2 only says so
+/// once they have ended.
+const PUSH_PROMISE: u8 = 5;
 /// The type of a frame that continues them (RFC 9113 §6.10).
 const CONTINUATION: u8 = 9;
 /// The flag of the frame that ends them.
@@ -36,8 +39,12 @@ pub(super) struct StreamCounter {
     whole: u64,
     /// The headers of a request have begun and have not ended.
     in_headers: bool,
+    /// Fields have begun and have not ended, of whatever stream: until then HTTP/2 takes no other frame.
+    in_fields: bool,
     /// The current frame ends them.
-    ends_headers: bool,
+    ends_fields: bool,
+    /// How often fields have begun.
+    fields: u64,
     preface: bool,
     /// Small parts of bodies that were taken in this turn.
     small: u32,
@@ -46,8 +53,20 @@ pub(super) struct StreamCounter {
 impl Default for StreamCounter {
     fn default() -> Self {
         let (header, received, last, whole, small) = ([0; HEADER], 0, 0, 0, 0);
-        let (in_headers, ends_headers, preface) = (false, false, true);
-        Self { skip: PREFACE, header, received, last, whole, in_headers, ends_headers, preface, small }
+        let (in_headers, in_fields, ends_fields, preface, fields) = (false, false, false, true, 0);
+        Self {
+            skip: PREFACE,
+            header,
+            received,
+            last,
+            whole,
+            in_headers,
+            in_fields,
+            ends_fields,
+            fields,
+            preface,
+            small,
+        }
     }
 }
 
@@ -101,15 +120,19 @@ impl StreamCounter {
             self.in_headers = true;
         }
         self.small += u32::from(kind == DATA && self.skip < SMALL);
-        let continues = matches!(kind, HEADERS | CONTINUATION);
-        self.ends_headers = self.in_headers && continues && flags & END_HEADERS != 0;
+        if matches!(kind, HEADERS | PUSH_PROMISE) && !self.in_fields {
+            self.in_fields = true;
+            self.fields += 1;
+        }
+        let continues = matches!(kind, HEADERS | PUSH_PROMISE | CONTINUATION);
+        self.ends_fields = self.in_fields && continues && flags & END_HEADERS != 0;
     }
 
     /// The payload was received: HTTP/2 decides about a request once it has all of its headers.
     fn end_frame(&mut self) {
-        if std::mem::take(&mut self.ends_headers) {
-            self.in_headers = false;
-            self.whole += 1;
+        if std::mem::take(&mut self.ends_fields) {
+            self.in_fields = false;
+            self.whole += u64::from(std::mem::take(&mut self.in_headers));
         }
     }
 
@@ -123,9 +146,9 @@ impl StreamCounter {
         self.whole
     }
 
-    /// The request whose headers have begun and have not ended, by how many came before it.
+    /// The fields that have begun and have not ended, those of a request or trailers, by how many have begun.
     pub(super) fn unfinished(&self) -> Option<u64> {
-        self.in_headers.then_some(self.whole)
+        self.in_fields.then_some(self.fields)
     }
 
     /// How many requests the client has begun, with the one whose headers have not ended.
@@ -208,7 +231,32 @@ mod tests {
             counter.take(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes.as_slice()].concat());
             assert_eq!((counter.received(), counter.begun()), expected, "{bytes:?}");
             let (received, begun) = expected;
-            assert_eq!(counter.unfinished(), (received < begun).then_some(received), "{bytes:?}");
+            assert_eq!(counter.unfinished(), (received < begun).then_some(begun), "{bytes:?}");
+        }
+    }
+
+    /// S19: fields that do not end hold up the connection, whichever they are.
+    #[test]
+    fn fields_of_any_stream_are_unfinished_until_they_end() {
+        let request = frame(HEADERS, 1, b"head");
+        for (kind, stream) in [(HEADERS, 1), (HEADERS, 2), (PUSH_PROMISE, 1)] {
+            let begun = [request.clone(), flagged(kind, 0, stream, b"fi")].concat();
+            let more = flagged(CONTINUATION, 0, stream, b"el");
+            let ended = frame(CONTINUATION, stream, b"ds");
+            let mut counter = StreamCounter::default();
+            counter.take(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+            for (bytes, expected) in [
+                (begun.as_slice(), Some(2)),
+                (&more, Some(2)),
+                (&ended, None),
+                (&begun[request.len()..], Some(3)),
+                (&ended[..ended.len() - 1], Some(3)),
+                (&ended[ended.len() - 1..], None),
+            ] {
+                counter.take(bytes);
+                assert_eq!(counter.unfinished(), expected, "{kind} {stream} {bytes:?}");
+            }
+            assert_eq!((counter.received(), counter.begun()), (1, 1), "{kind} {stream}");
         }
     }
 }

@@ -92,6 +92,11 @@ impl Worker {
         })
     }
 
+    /// Returns whether this is the view of the policy now in force.
+    pub(crate) fn is_current(&self, view: &Rc<WorkerView>) -> bool {
+        self.view.is_current(view)
+    }
+
     /// Runs a task that is to end soon, and that the worker does not end before. It is dropped at once if the worker has ended.
     pub(crate) fn run_late(&self, task: impl Future<Output = ()> + 'static) {
         let mut late = self.late.borrow_mut();

@@ -53,7 +53,7 @@ pub(crate) async fn forward(
     guard: &mut RecordGuard,
 ) -> Result<Forwarded, Refusal> {
     let (caller, mut body) = admitted.into_parts();
-    let (api, view) = (route.api(), Rc::clone(&guard.view));
+    let (api, view) = (route.api(), guard.view());
     let (upstream, in_force, pools) = (api.upstream(), &view.in_force, view.pools());
     let load = in_force.load(api).ok_or_else(|| unreachable().cause("the API has no servers"))?;
     let permit = load.begin(upstream.requests).ok_or_else(too_many)?;

@@ -121,7 +121,7 @@ async fn process(
     parts: &mut Parts,
     source: Source,
 ) -> Result<Processed, Refusal> {
-    let view = Rc::clone(&guard.view);
+    let view = guard.view();
     let in_force = &*view.in_force;
     let policy = &in_force.policy;
 
@@ -280,7 +280,7 @@ async fn answer_here(
     parts: &Parts,
     target: &mut RequestTarget<'_>,
 ) -> Result<Option<Processed>, Refusal> {
-    let view = Rc::clone(&guard.view);
+    let view = guard.view();
     let (policy, ledger) = (&view.in_force.policy, &view.in_force.ledger);
     if let Some(listener) = policy.listener(client.activity.listener) {
         if let Some(port) = listener.redirect {

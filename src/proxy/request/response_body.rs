@@ -359,6 +359,7 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let this = self.get_mut();
+        this.guard.release_replaced_policy();
         let lost = this.poll_lost(cx);
         let frame = match &mut this.source {
             Source::Local(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),

@@ -2,7 +2,6 @@
 //! its schema allows. Where nothing is checked but fields are hidden, a long one goes on as it comes.
 
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Instant;
 
@@ -58,7 +57,7 @@ pub(super) async fn check(
     if bodiless || (contents.is_none() && !hides) {
         return Ok((forwarded, Held::default()));
     }
-    let view = Rc::clone(&guard.view);
+    let view = guard.view();
     let memory = &view.in_force.memory;
     let masks = hides && !route.mask_reporting.contains(Stage::Response);
     let known = refused_by_head(route, requirement, contents, (hides, masks), headers);
@@ -164,7 +163,7 @@ async fn release(
     body: Result<Bytes, Refusal>,
     guard: &mut RecordGuard,
 ) -> Result<Option<Bytes>, Refusal> {
-    let view = Rc::clone(&guard.view);
+    let view = guard.view();
     let (in_force, trace) = (&*view.in_force, &mut guard.trace);
     let Some(hidden) = hidden else {
         return match contents {

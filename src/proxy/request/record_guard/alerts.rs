@@ -62,7 +62,7 @@ impl RecordGuard {
     fn record_alert(&self, action: &'static str, caller: &Caller, limit: Option<LimitFacts<'_>>, signal: SignalFacts) {
         self.worker.shared.metrics.alert(action);
         let id = RequestId::new(self.exchange.at);
-        let facts = Record::of(&self.exchange, &self.client.peer, action, self.view.in_force.policy.digest());
+        let facts = Record::of(&self.exchange, &self.client.peer, action, self.policy.digest());
         self.worker.recorder.record(&Record {
             id: id.as_str(),
             consumer: Some(caller.consumer()),

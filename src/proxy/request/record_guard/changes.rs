@@ -10,7 +10,7 @@ use crate::chain::CallerChange;
 use crate::exchange::{Exchange, RequestId};
 use crate::policy::Route;
 use crate::proxy::downstream::client::ClientConnection;
-use crate::proxy::downstream::worker::{Worker, WorkerView};
+use crate::proxy::downstream::worker::Worker;
 use crate::stages::auth::Caller;
 use crate::state::registry::StoreError;
 
@@ -26,7 +26,7 @@ impl RecordGuard {
         let mut waiting = WaitingRecord {
             worker: Rc::clone(&self.worker),
             client: Rc::clone(&self.client),
-            view: Rc::clone(&self.view),
+            policy: Arc::clone(self.policy.digest()),
             exchange: self.exchange.clone(),
             caller: Arc::clone(caller),
             route: self.route.clone(),
@@ -58,7 +58,8 @@ fn outcome(result: &Result<(), StoreError>) -> Option<Outcome> {
 struct WaitingRecord {
     worker: Rc<Worker>,
     client: Rc<ClientConnection>,
-    view: Rc<WorkerView>,
+    /// The digest of the policy.
+    policy: Arc<str>,
     exchange: Exchange,
     caller: Arc<Caller>,
     route: Option<Arc<Route>>,
@@ -89,7 +90,7 @@ impl Drop for WaitingRecord {
             credential: Some(credential_of(caller)),
             target: Some(&change.target),
             change: Some(&change.details),
-            ..Record::of(&self.exchange, &self.client.peer, change.action, self.view.in_force.policy.digest())
+            ..Record::of(&self.exchange, &self.client.peer, change.action, &self.policy)
         });
     }
 }

@@ -6,6 +6,8 @@
 
 mod alerts;
 mod changes;
+mod kept_policy;
+mod view;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
+use self::kept_policy::KeptPolicy;
 use super::permission::{Credentials, Permission};
 use crate::audit::{
     CLIENT_DISCONNECTED, CLIENT_STALLED, CredentialFacts, LimitFacts, Outcome, REQUEST, Record, UpstreamFields,
@@ -24,7 +27,7 @@ use crate::exchange::{Exchange, RequestId, is_tracestate};
 use crate::policy::upstream::Protocol;
 use crate::policy::{Api, Route, Server};
 use crate::proxy::downstream::client::ClientConnection;
-use crate::proxy::downstream::worker::{Worker, WorkerView};
+use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::{ResponseFields, TRACESTATE, UpstreamTrace, strip_grpc_trailers, strip_trailers};
 use crate::proxy::upstream::Interims;
 use crate::refusal::{Reason, Refusal, Violation};
@@ -68,8 +71,8 @@ struct Upstream {
 pub(crate) struct RecordGuard {
     worker: Rc<Worker>,
     client: Rc<ClientConnection>,
-    /// The view in force for this request, unaffected by a reload meanwhile.
-    pub(crate) view: Rc<WorkerView>,
+    /// The policy in force for this request, unaffected by a reload meanwhile.
+    policy: KeptPolicy,
     /// The facts of the request.
     pub(crate) exchange: Exchange,
     /// Counts the bytes received of its body.
@@ -113,7 +116,7 @@ impl RecordGuard {
         Box::new(Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
-            view: worker.view(),
+            policy: KeptPolicy::Whole(worker.view()),
             exchange,
             counter: Counter::default(),
             route: None,
@@ -153,6 +156,7 @@ impl RecordGuard {
         self.worker.shared.metrics.websockets.inc();
         self.is_open = true;
         self.record(WEBSOCKET_OPENED, self.exchange.begun.elapsed());
+        self.release_policy();
     }
 
     /// Records how many bytes a WebSocket has sent, and received.
@@ -169,7 +173,7 @@ impl RecordGuard {
     fn api(&self) -> Option<&Api> {
         match &self.route {
             Some(route) => Some(route.api()),
-            None => self.view.in_force.policy.only_api_of(&self.exchange.host).map(|api| &**api),
+            None => self.policy.only_api_of(&self.exchange.host),
         }
     }
 
@@ -369,7 +373,7 @@ impl RecordGuard {
                 duration: upstream.duration,
                 attempts: upstream.attempts,
             }),
-            ..Record::of(&self.exchange, &self.client.peer, action, self.view.in_force.policy.digest())
+            ..Record::of(&self.exchange, &self.client.peer, action, self.policy.digest())
         });
     }
 }
@@ -383,7 +387,7 @@ fn credential_of(caller: &Caller) -> CredentialFacts<'_> {
 impl RecordGuard {
     /// Decides whether spans of this request are exported, once it is known who sent it, and over which scheme.
     pub(super) fn sample(&mut self, trusted_peer: bool, scheme: &'static str) {
-        let Some(tracer) = &self.view.in_force.tracer else { return };
+        let Some(tracer) = self.policy.tracer() else { return };
         if !tracer.config().continues {
             self.exchange.begin_trace();
         }
@@ -454,11 +458,11 @@ impl Drop for RecordGuard {
             self.worker.shared.metrics.websockets.dec();
         }
         let duration = now.saturating_duration_since(self.exchange.begun);
-        let metrics = self.view.in_force.metrics(self.route.as_deref());
+        let metrics = self.policy.metrics(self.route.as_deref());
         let end = self.end();
         metrics.count(end, duration, self.upstream.as_ref().and_then(|upstream| upstream.duration));
         if let Some(Upstream { server, .. }) = &self.upstream
-            && let Some(metrics) = self.view.in_force.server_metrics(server)
+            && let Some(metrics) = self.policy.server_metrics(server)
         {
             metrics.count(end);
         }
@@ -484,7 +488,7 @@ impl Drop for RecordGuard {
         if matches!(&self.state, State::Refused(refusal) if refusal.reason() == Reason::InsufficientScope) {
             self.record_scope_probes();
         }
-        if let (Some(tracer), Some(true)) = (&self.view.in_force.tracer, self.sampled) {
+        if let (Some(tracer), Some(true)) = (self.policy.tracer(), self.sampled) {
             tracer.export(self.finished(duration));
         }
     }

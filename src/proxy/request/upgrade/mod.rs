@@ -29,6 +29,10 @@ use crate::refusal::{Reason, Refusal, Stage};
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The version of the protocol (RFC 6455 §4.1).
 const VERSION: &[u8] = b"13";
+/// Bytes that are read and written at once of a WebSocket over HTTP/2. What its client does not take is held in up to five such pieces
+/// (one in the tunnel, three in hyper, one in h2), and in what the stream buffers for sending. There may be many of them on a
+/// connection, and nothing tells how much of each was sent, so each has to be small.
+const MOST_ON_STREAM: usize = 4 * 1024;
 /// The protocol, as `Upgrade` names it.
 pub(crate) const WEBSOCKET: &str = "websocket";
 
@@ -46,6 +50,8 @@ pub(crate) struct Upgraded {
     pub(super) settings: WebSocket,
     pub(super) connection: Box<UpstreamConnection>,
     pub(super) credentials: Credentials,
+    /// Bytes that are taken at once from either side.
+    pub(super) most: usize,
 }
 
 /// Returns what a request asks for, on a route with these settings. Whatever asks for no WebSocket, or not in the way that its
@@ -135,7 +141,8 @@ impl Wanted {
 
     /// Goes on with the connection of the response. Of the request, only `credentials` are kept.
     pub(super) fn go_on(self, connection: Box<UpstreamConnection>, credentials: Credentials) -> Box<Upgraded> {
-        Box::new(Upgraded { settings: self.settings, connection, credentials })
+        let most = if self.stream_key.is_some() { MOST_ON_STREAM } else { usize::MAX };
+        Box::new(Upgraded { settings: self.settings, connection, credentials, most })
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Upgraded;
 use super::frames::{self, Frames};
@@ -71,11 +71,11 @@ async fn until_end(
     guard: &mut RecordGuard,
     finish: &Cell<bool>,
 ) -> End {
-    let Upgraded { settings, connection, credentials } = *upgraded;
+    let Upgraded { settings, connection, credentials, most } = *upgraded;
     let mut lost = pin!(guard.permission(credentials).lost());
     let (upstream, first, _held) = connection.into_stream();
     let begun = Instant::now();
-    let mut tunnel = Tunnel::new(guard, (client, early), (upstream, first), begun);
+    let mut tunnel = Tunnel::new(guard, (client, early), (upstream, first), most);
     let mut timer = pin!(tokio::time::sleep(settings.idle));
     let end = loop {
         let (lifetime, idle) = (begun + settings.lifetime, tunnel.active.get() + settings.idle);
@@ -123,20 +123,40 @@ struct Direction {
     ended: bool,
     /// Bytes that were read.
     count: u64,
+    /// Bytes that are read or written at once.
+    most: usize,
+}
+
+/// A reader of which no more than so many bytes are read at once.
+struct Few<R>(R, usize);
+
+impl<R: AsyncRead + Unpin> AsyncRead for Few<R> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let most = self.1;
+        if buffer.remaining() <= most {
+            return Pin::new(&mut self.0).poll_read(cx, buffer);
+        }
+        let mut few = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut few))?;
+        let read = few.filled().len();
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Direction {
-    fn new(input: Bytes) -> Self {
+    fn new(input: Bytes, most: usize) -> Self {
         let mut frames = Frames::default();
         frames.feed(&input);
         let count = input.len() as u64;
-        Self { buffer: ReadBuffer::new(input), frames, dirty: false, ended: false, count }
+        Self { buffer: ReadBuffer::new(input), frames, dirty: false, ended: false, count, most }
     }
 
     /// Writes what was read.
     fn poll_write(&mut self, mut to: impl AsyncWrite + Unpin, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.buffer.input.is_empty() {
-            let written = ready!(Pin::new(&mut to).poll_write(cx, &self.buffer.input))?;
+            let bytes = self.buffer.input.get(..self.most).unwrap_or(&self.buffer.input);
+            let written = ready!(Pin::new(&mut to).poll_write(cx, bytes))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -153,7 +173,7 @@ impl Direction {
     /// Reads the next bytes, when the last ones were written. Returns whether there are any; otherwise, the reader has closed.
     fn poll_read(&mut self, from: impl AsyncRead + Unpin, cx: &mut Context<'_>) -> Poll<bool> {
         // A connection that breaks is closed as well.
-        let read = ready!(self.buffer.poll_fill(from, cx)).unwrap_or(0);
+        let read = ready!(self.buffer.poll_fill(Few(from, self.most), cx)).unwrap_or(0);
         self.frames.feed(&self.buffer.input);
         self.count += read as u64;
         self.ended = read == 0;
@@ -167,10 +187,10 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Tunnel<'a, C> {
         guard: &'a mut RecordGuard,
         (client, early): (C, Bytes),
         (upstream, first): (Stream, Bytes),
-        now: Instant,
+        most: usize,
     ) -> Self {
-        let (to_upstream, to_client) = (Direction::new(early), Direction::new(first));
-        Self { client, guard, upstream, to_upstream, to_client, active: Cell::new(now) }
+        let (to_upstream, to_client) = (Direction::new(early, most), Direction::new(first, most));
+        Self { client, guard, upstream, to_upstream, to_client, active: Cell::new(Instant::now()) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, finish: &Cell<bool>) -> Poll<End> {
