@@ -66,7 +66,7 @@ use self::endpoints::Page;
 use self::launch_check::LaunchCheck;
 use self::live_records::AnswerBody;
 use self::metrics_format::MetricsFormat;
-use self::operations::{Completed, Operation};
+use self::operations::Operation;
 use self::operator_record::{Answered, HERE, OperatorRequest};
 pub(crate) use self::schedule_record::{
     record_delivered_key, record_ended_key, record_failed_rotation, record_signing_key,
@@ -235,13 +235,10 @@ impl Admin {
         let body = whole(body).await?;
         reported.request_bytes = body.len() as u64;
         let in_force = self.shared.in_force.current();
-        let (query, by, now) = (parts.uri.query(), &*reported.by, Timestamp::now());
+        let (query, by, now) = (parts.uri.query(), &*reported.by.clone(), Timestamp::now());
         let unconfirmed = Cell::default();
         let operation = Operation { in_force: &in_force, method, path, query, body: &body, by, now, unconfirmed };
-        let done = operation.run().await;
-        reported.learn(operation.unconfirmed.take());
-        let Completed { status, body, change } = done?;
-        reported.change = change;
+        let (status, body) = reported.run(operation).await?;
         Ok(json_answer(status, &body))
     }
 
@@ -454,13 +451,8 @@ pub(crate) async fn without_daemon(
     let (now, unconfirmed) = (exchange.at, Cell::default());
     let operation = Operation { in_force, method, path, query, body, by, now, unconfirmed };
     let mut reported = OperatorRequest { by: by.into(), request_bytes: body.len() as u64, ..Default::default() };
-    let done = operation.run().await;
-    reported.learn(operation.unconfirmed.take());
-    let (done, refusal) = match done {
-        Ok(Completed { status, body, change }) => {
-            reported.change = change;
-            ((status, Bytes::from(body.to_string())), None)
-        }
+    let (done, refusal) = match reported.run(operation).await {
+        Ok((status, body)) => ((status, Bytes::from(body.to_string())), None),
         Err(refusal) => {
             let (status, _, body) = refusal.answer(&exchange.id);
             ((status, body), Some(refusal))

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::{Method, StatusCode};
+use serde_json::Value;
 
+use super::operations::{Completed, Operation};
 use crate::audit::{ChangeRecord, Outcome, Record, Recorder};
 use crate::exchange::{Exchange, Peer};
 use crate::refusal::{Refusal, Stage};
@@ -47,9 +49,13 @@ impl OperatorRequest {
         }
     }
 
-    /// Takes what was to be changed, if the request was refused although the store may have taken it.
-    pub(super) fn learn(&mut self, unconfirmed: Option<(ChangeRecord, Outcome)>) {
-        (self.change, self.outcome) = unconfirmed.unzip();
+    /// Runs an operation. What it was to change is on record also if it is refused although the store may have taken it.
+    pub(super) async fn run(&mut self, operation: Operation<'_>) -> Result<(StatusCode, Value), Refusal> {
+        let done = operation.run().await;
+        (self.change, self.outcome) = operation.unconfirmed.take().unzip();
+        let Completed { status, body, change } = done?;
+        self.change = change;
+        Ok((status, body))
     }
 
     /// Writes the record.
