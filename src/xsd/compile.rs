@@ -8,6 +8,7 @@ use super::components::documents::{Found, Resolver};
 use super::components::model::{Components, TypeId};
 use super::components::work::Task;
 use super::datatypes::builtin;
+use super::datatypes::work::{TOO_MUCH, ValuesWork};
 use super::names::{FastMap, Names, QName, Sym};
 use super::problem::{Place, Problem, Problems};
 use crate::budget::{Exhausted, Steps};
@@ -73,7 +74,9 @@ impl Builder {
             ranges: FastMap::default(),
             members: FastMap::default(),
             description: None,
+            patterns: FastMap::default(),
             steps,
+            values: ValuesWork::default(),
         };
         builder.add_any_type();
         builder.add_xsi();
@@ -158,5 +161,13 @@ impl Builder {
         bounded(result, &mut self.problems);
         let result = self.check_restrictions();
         bounded(result, &mut self.problems);
+        self.check_work();
+    }
+
+    /// Values that there was too little work for may not be what they have to be.
+    pub(super) fn check_work(&mut self) {
+        if self.values.is_short() {
+            self.problems.add(Place::default(), "cos-valid-default", TOO_MUCH);
+        }
     }
 }

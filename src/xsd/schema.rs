@@ -92,7 +92,7 @@ impl Schema {
     /// Compiles what instances need.
     pub(super) fn new(mut builder: Builder) -> Result<Self, Box<Builder>> {
         let Ok(groups) = index(&builder.components, &builder.members, &mut builder.steps) else {
-            let message = "the contents are too complex: their groups contain each other too often";
+            let message = "the contents are too complex: their groups contain each other too often, or too deeply";
             builder.problems.add(Place::default(), "mg-props-correct", message);
             return Err(Box::new(builder));
         };
@@ -109,6 +109,10 @@ impl Schema {
         let attribute_presets = attributes
             .map(|attribute| attribute.value.as_ref().map(|value| builder.preset(Some(attribute.ty), value)))
             .collect();
+        builder.check_work();
+        if !builder.problems.is_empty() {
+            return Err(Box::new(builder));
+        }
         let heads = heads.into_iter().map(|(id, heads)| (id, heads.into())).collect();
         let Builder { names, components, simple, description, .. } = builder;
         Ok(Self { names, components, simple, groups, rules, heads, presets, attribute_presets, description })

@@ -12,8 +12,10 @@ use crate::budget::Steps;
 use crate::xsd::chars::split_qname;
 use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType};
 use crate::xsd::datatypes::text::{collapse, words};
+use crate::xsd::datatypes::work::ValuesWork;
 use crate::xsd::document::tree::NodeId;
 use crate::xsd::names::{FastMap, Names, QName, Sym};
+use crate::xsd::pattern::Pattern;
 use crate::xsd::problem::{Place, Problems};
 use crate::xsd::wsdl::Description;
 
@@ -42,8 +44,12 @@ pub(crate) struct Builder {
     pub(crate) members: FastMap<ElementId, Vec<ElementId>>,
     /// What the WSDL says, if the schema is that of one.
     pub(crate) description: Option<Description>,
+    /// Compiled patterns.
+    pub(crate) patterns: FastMap<Box<str>, Pattern>,
     /// What the checks may still take.
     pub(crate) steps: Steps,
+    /// What the values in the schema may still take.
+    pub(crate) values: ValuesWork,
 }
 
 /// How many elements there are, at least and at most; `None` for no limit.

@@ -12,7 +12,7 @@ impl Builder {
             if self.is_id(ty) {
                 self.problems.add(place, "a-props-correct.3", "an attribute of the type `xs:ID` cannot have a value");
             } else if self.value_of(ty, &value).is_none() {
-                let message = format!("`{}` is not a value of the attribute's type", value.text);
+                let message = self.values.explain(&value.text, "the attribute's type");
                 self.problems.add(place, "a-props-correct.2", message);
             }
         }
@@ -33,7 +33,7 @@ impl Builder {
             return self.problems.add(usage.place, "au-props-correct", message);
         }
         if self.value_of(ty, value).is_none() {
-            let message = format!("`{}` is not a value of the attribute's type", value.text);
+            let message = self.values.explain(&value.text, "the attribute's type");
             return self.problems.add(usage.place, "au-props-correct", message);
         }
         let declared = self.components.attributes.get(usage.decl.index()).and_then(|attribute| attribute.value.clone());

@@ -27,7 +27,7 @@ impl Builder {
             if self.is_id(simple) {
                 self.problems.add(place, "e-props-correct.5", "an element of the type `xs:ID` cannot have a value");
             } else if self.value_of(simple, &value).is_none() {
-                let message = format!("`{}` is not a value of the element's type", value.text);
+                let message = self.values.explain(&value.text, "the element's type");
                 self.problems.add(place, "e-props-correct.2", message);
             }
         }

@@ -33,9 +33,9 @@ impl Work {
         Self { kept: Cell::new(kept), taken: RefCell::new(taken), ..self }
     }
 
-    /// Enough for a value in a schema.
+    /// Enough for a text that is made for a schema.
     pub(crate) fn in_schema() -> Self {
-        Self::new(Steps::new(1_000_000), 16 << 20)
+        Self::new(Steps::new(1_000_000), VALUE)
     }
 
     /// Takes steps before they are done; `false` if there are too few.
@@ -86,5 +86,65 @@ impl Work {
     /// Whether there was too little, so that what was found may be wrong.
     pub(crate) fn is_short(&self) -> bool {
         self.is_short.get()
+    }
+}
+
+/// Most bytes that one value of a schema takes while it is judged.
+const VALUE: usize = 16 << 20;
+/// Steps that all values of a schema may take together: about a second.
+const VALUES: u64 = 40_000_000;
+
+/// What judging all values of a schema may still take: enumerated ones, bounds, defaults and fixed ones.
+#[derive(Debug)]
+pub(crate) struct ValuesWork {
+    steps: Cell<Steps>,
+    is_short: Cell<bool>,
+}
+
+impl Default for ValuesWork {
+    fn default() -> Self {
+        Self { steps: Cell::new(Steps::new(VALUES)), is_short: Cell::new(false) }
+    }
+}
+
+impl ValuesWork {
+    /// Lets a function judge a value; `None` if there was too little work left for it.
+    pub(crate) fn judge<T>(&self, judge: impl FnOnce(&Work) -> T) -> Option<T> {
+        let work = Work::new(self.steps.get(), VALUE);
+        let judged = judge(&work);
+        self.steps.set(work.steps());
+        self.is_short.set(self.is_short.get() || work.is_short());
+        (!work.is_short()).then_some(judged)
+    }
+
+    /// Why a text is no value of what `of` says.
+    pub(crate) fn explain(&self, text: &str, of: &str) -> String {
+        if self.is_short.get() {
+            return TOO_MUCH.to_owned();
+        }
+        format!("`{text}` is not a value of {of}")
+    }
+
+    /// Whether there was too little for a value.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short.get()
+    }
+}
+
+/// What is wrong with a schema whose values take too much work.
+pub(crate) const TOO_MUCH: &str = "the values in the schema are too complex to be checked, all together";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_values_of_a_schema_share_their_work() {
+        let values = ValuesWork::default();
+        let judge = |steps: usize| values.judge(|work| work.take(steps));
+        assert_eq!((judge(VALUES as usize - 10), judge(5)), (Some(true), Some(true)));
+        assert_eq!(values.explain("x", "the type"), "`x` is not a value of the type");
+        assert_eq!((judge(10), values.is_short()), (None, true));
+        assert_eq!(values.explain("x", "the type"), TOO_MUCH);
     }
 }

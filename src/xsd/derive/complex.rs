@@ -9,7 +9,6 @@ use crate::xsd::components::work::At;
 use crate::xsd::datatypes::check::Checker;
 use crate::xsd::datatypes::simple_type::SimpleId;
 use crate::xsd::datatypes::value::Value;
-use crate::xsd::datatypes::work::Work;
 use crate::xsd::document::tree::NodeId;
 
 use super::facets::InSchema;
@@ -69,7 +68,7 @@ impl Builder {
         match content {
             Content::Simple(base) if ty.extends => Content::Simple(base),
             Content::Simple(base) => {
-                if let Some(inner) = inner.filter(|inner| !self.types().simple_derived(*inner, base)) {
+                if let Some(inner) = inner.filter(|inner| !self.is_simple_derived(*inner, base)) {
                     let _ = inner;
                     let message = "the type of the content is not derived from that of the base";
                     self.problems.add(ty.place, "derivation-ok-restriction.5.1.1", message);
@@ -152,7 +151,7 @@ impl Builder {
     pub(crate) fn value_of(&self, ty: SimpleId, value: &ValueConstraint) -> Option<Value> {
         let notations = &self.components.globals.notations;
         let around = InSchema { prefixes: &value.prefixes, names: &self.names, notations };
-        let work = Work::in_schema();
-        Checker::new(&self.simple, &around, &work).check(ty, &value.text, true, &mut Vec::new()).ok().flatten()
+        let check = |work: &_| Checker::new(&self.simple, &around, work).check(ty, &value.text, true, &mut Vec::new());
+        self.values.judge(check)?.ok().flatten()
     }
 }

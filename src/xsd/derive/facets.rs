@@ -12,7 +12,6 @@ use crate::xsd::datatypes::facets::{Bound, Enumeration, Facet, Facets};
 use crate::xsd::datatypes::simple_type::{SimpleType, Variety};
 use crate::xsd::datatypes::text::{WhiteSpace, collapse};
 use crate::xsd::datatypes::value::Primitive;
-use crate::xsd::datatypes::work::Work;
 use crate::xsd::names::{Names, QName, Sym};
 use crate::xsd::pattern::{Pattern, PatternError};
 use crate::xsd::problem::{Place, Problems};
@@ -65,7 +64,7 @@ impl Builder {
                 continue;
             }
             match raw.facet {
-                Facet::Pattern => match self.pattern(raw) {
+                Facet::Pattern => match self.pattern(&raw.value) {
                     Ok(pattern) => patterns.push(pattern),
                     Err(error) => {
                         let message = format!("the pattern is wrong at character {}: {}", error.column, error.message);
@@ -102,15 +101,14 @@ impl Builder {
         check_fixed(&ty.facets, &base, facets, &mut self.problems);
     }
 
-    /// Compiles a pattern, within what all patterns together may take.
-    fn pattern(&mut self, raw: &RawFacet) -> Result<Pattern, PatternError> {
-        let exhausted =
-            || PatternError { column: 1, message: "the patterns of the schema are too large, all together".to_owned() };
-        self.steps.take(1000).map_err(|_| exhausted())?;
-        let pattern = Pattern::new(&raw.value);
-        let size = pattern.as_ref().map_or(Pattern::MAX_SIZE, Pattern::size);
-        self.steps.take(size as u64).map_err(|_| exhausted())?;
-        pattern
+    /// Compiles a pattern, each only once: many types have the same one.
+    fn pattern(&mut self, text: &str) -> Result<Pattern, PatternError> {
+        if let Some(known) = self.patterns.get(text) {
+            return Ok(known.clone());
+        }
+        let pattern = Pattern::new(text, &mut self.steps)?;
+        self.patterns.insert(text.into(), pattern.clone());
+        Ok(pattern)
     }
 
     fn enumerated(&mut self, ty: &SimpleType, raw: &RawFacet, base: &Facets, values: &mut Enumeration) {
@@ -121,14 +119,15 @@ impl Builder {
         let index = types.len();
         types.push(SimpleType { facets: base.clone(), constrained: base.any(), ..ty.clone() });
         let id = crate::xsd::datatypes::simple_type::SimpleId(u32::try_from(index).unwrap_or(0));
-        let work = Work::in_schema();
-        let checked = Checker::new(&types, &around, &work).check(id, &raw.value, true, &mut Vec::new());
+        let checked = self.values.judge(|work| {
+            Checker::new(&types, &around, work).check(id, &raw.value, true, &mut Vec::new()).ok().flatten()
+        });
         types.pop();
         self.simple = types;
-        match checked {
-            Ok(Some(value)) => values.add(value, &raw.value),
-            _ => {
-                let message = format!("`{}` is not a value of the type that is restricted", raw.value);
+        match checked.flatten() {
+            Some(value) => values.add(value, &raw.value),
+            None => {
+                let message = self.values.explain(&raw.value, "the type that is restricted");
                 self.problems.add(raw.place, "enumeration-valid-restriction", message);
             }
         }
@@ -172,11 +171,12 @@ impl Builder {
         let form = crate::xsd::datatypes::simple_type::Form::Integer;
         let sound = ty.form != form || is_integer(&text);
         let around = InSchema { prefixes: &[], names: &self.names, notations: &self.components.globals.notations };
-        let work = Work::in_schema();
-        let checker = Checker::new(&self.simple, &around, &work);
-        let value = ty.primitive().filter(|_| sound).and_then(|primitive| checker.primitive(primitive, &text));
-        let Some(value) = value else {
-            let message = format!("`{}` is not a value of the type that is restricted", raw.value);
+        let primitive = ty.primitive().filter(|_| sound);
+        let value = self.values.judge(|work| {
+            primitive.and_then(|primitive| Checker::new(&self.simple, &around, work).primitive(primitive, &text))
+        });
+        let Some(value) = value.flatten() else {
+            let message = self.values.explain(&raw.value, "the type that is restricted");
             let constraint = match raw.facet {
                 Facet::MinInclusive => "minInclusive-valid-restriction",
                 Facet::MinExclusive => "minExclusive-valid-restriction",

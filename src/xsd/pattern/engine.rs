@@ -17,15 +17,20 @@ use regex_automata::{Anchored, Input};
 use regex_syntax::hir::Hir;
 
 use crate::budget::{Exhausted, Steps};
+use crate::xsd::names::FastMap;
 
 /// Most bytes of a program.
 const MAX_PROGRAM: usize = 8 << 20;
+/// Steps to make a byte of a program. They also bound all programs of a schema, so that a document can make use of each without
+/// coming near its own bound.
+const COMPILING: u64 = 2;
 /// Automata of up to this many states are tried to be made into a table, which takes no cache.
 const MAX_STATES: usize = 500;
 /// Most bytes of a table.
 const MAX_TABLE: usize = 64 << 10;
-/// Most bytes that it takes to make one.
+/// Most bytes that it takes to make one, and the steps.
 const MAX_MAKING: usize = 1 << 20;
+const MAKING: u64 = 40_000;
 /// About the most bytes that states take which are made for texts, until all of them are made anew.
 const MAX_CACHE: usize = 2 << 20;
 /// Most bytes of states that wait for the next text, of all patterns together. Past that, those of half of them are forgotten.
@@ -40,6 +45,8 @@ const STATE: usize = 6;
 const STATE_BYTES: usize = 3;
 /// Bytes that any state takes, beside where it leads to.
 const LEAST_STATE: usize = 100;
+/// States of which so many are one step, to make room for those that a text makes.
+const STATES: usize = 8;
 
 /// Bytes of states that wait for the next text.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
@@ -59,21 +66,27 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// `None` if it is too large.
-    pub(super) fn new(pattern: &Hir) -> Option<Self> {
+    /// `None` if it is too large, or takes more steps than there are.
+    pub(super) fn new(pattern: &Hir, steps: &mut Steps) -> Option<Self> {
         let config = thompson::Config::new().which_captures(WhichCaptures::None).nfa_size_limit(Some(MAX_PROGRAM));
-        let program = thompson::Compiler::new().configure(config).build_from_hir(pattern).ok()?;
-        if let Some(table) = table(&program) {
-            return Some(Self::Table(table));
+        let Ok(program) = thompson::Compiler::new().configure(config).build_from_hir(pattern) else {
+            // How large it would have become is not known.
+            let _ = steps.take(COMPILING.saturating_mul(MAX_PROGRAM as u64));
+            return None;
+        };
+        let size = program.memory_usage() as u64;
+        steps.take(COMPILING.saturating_mul(size)).ok()?;
+        if program.states().len() <= MAX_STATES {
+            steps.take(MAKING).ok()?;
+            if let Some(table) = table(&program) {
+                return Some(Self::Table(table));
+            }
         }
         Lazy::new(program, Anchored::Yes).map(Self::Lazy)
     }
 
-    /// The size of a pattern that is too large.
-    pub(super) const MAX_SIZE: usize = MAX_PROGRAM;
-
     /// How many bytes it takes, without what is made for texts.
-    pub(super) fn size(&self) -> usize {
+    fn size(&self) -> usize {
         match self {
             Self::Table(table) => table.memory_usage(),
             Self::Lazy(lazy) => lazy.size(),
@@ -95,9 +108,6 @@ impl Engine {
 }
 
 fn table(program: &NFA) -> Option<dense::DFA<Vec<u32>>> {
-    if program.states().len() > MAX_STATES {
-        return None;
-    }
     let config = dense::Config::new()
         .start_kind(StartKind::Anchored)
         .accelerate(false)
@@ -114,23 +124,61 @@ pub(crate) struct Lazy {
     waiting: Arc<Waiting>,
 }
 
-/// States that were made for earlier texts; as many times as there were texts at once.
-#[derive(Debug, Default)]
-struct Waiting(Mutex<Vec<Cache>>);
+/// States that were made for earlier texts.
+struct States {
+    cache: Cache,
+    /// The sizes of those that stand for many places: what it costs to leave one, or to find out that it exists.
+    large: FastMap<LazyStateID, usize>,
+    /// The size of a state that is not noted.
+    others: usize,
+}
 
-impl Waiting {
-    fn take(&self) -> Option<Cache> {
-        let cache = lock(&self.0).pop()?;
-        KEPT.fetch_sub(cache.memory_usage(), Relaxed);
-        Some(cache)
+impl States {
+    fn size(&self) -> usize {
+        let entry = size_of::<(LazyStateID, usize)>().saturating_mul(2);
+        self.cache.memory_usage().saturating_add(self.large.capacity().saturating_mul(entry))
     }
 
-    fn put(&self, cache: Cache) {
-        let size = cache.memory_usage();
+    fn size_of(&self, state: LazyStateID) -> usize {
+        self.large.get(&state).copied().unwrap_or(self.others)
+    }
+
+    /// Notes the size of a state, if it is new: all took this much before, when one of the size `left` led to it.
+    fn note(&mut self, state: LazyStateID, before: usize, least: usize, left: usize) -> usize {
+        let size = match self.cache.memory_usage().checked_sub(before) {
+            Some(0) => return self.size_of(state),
+            Some(more) => more.saturating_sub(least),
+            // All were forgotten but for the one that was left, which has another number now.
+            None => {
+                self.large.clear();
+                self.others = left;
+                self.cache.memory_usage().saturating_sub(left)
+            }
+        };
+        if size > 0 || self.others > 0 {
+            self.large.insert(state, size);
+        }
+        size
+    }
+}
+
+/// As many of them as there were texts at once.
+#[derive(Default)]
+struct Waiting(Mutex<Vec<States>>);
+
+impl Waiting {
+    fn take(&self) -> Option<States> {
+        let states = lock(&self.0).pop()?;
+        KEPT.fetch_sub(states.size(), Relaxed);
+        Some(states)
+    }
+
+    fn put(&self, states: States) {
+        let size = states.size();
         if KEPT.fetch_add(size, Relaxed).saturating_add(size) > MAX_KEPT {
             forget_some();
         }
-        lock(&self.0).push(cache);
+        lock(&self.0).push(states);
     }
 
     fn forget(&self) {
@@ -188,23 +236,38 @@ impl Lazy {
     /// Whether a text matches.
     pub(crate) fn matches(&self, text: &str, steps: &mut Steps) -> Result<bool, Exhausted> {
         steps.take(2 + (text.len() / LAZY_BYTES) as u64)?;
-        let mut cache = self.waiting.take().unwrap_or_else(|| self.dfa.create_cache());
-        let matches = self.find(text, &mut cache, steps);
-        self.waiting.put(cache);
+        let mut states = match self.waiting.take() {
+            Some(states) => states,
+            None => self.no_states(steps)?,
+        };
+        let matches = self.find(text, &mut states, steps);
+        self.waiting.put(states);
         matches
     }
 
-    fn find(&self, text: &str, cache: &mut Cache, steps: &mut Steps) -> Result<bool, Exhausted> {
+    fn no_states(&self, steps: &mut Steps) -> Result<States, Exhausted> {
+        steps.take((self.dfa.get_nfa().states().len() / STATES) as u64)?;
+        let mut cache = self.dfa.create_cache();
+        // Making the first state takes memory that others use again, and which is no part of its size.
+        let _ = self.dfa.start_state_forward(&mut cache, &Input::new("").anchored(self.anchored));
+        self.dfa.reset_cache(&mut cache);
+        Ok(States { cache, large: FastMap::default(), others: 0 })
+    }
+
+    fn find(&self, text: &str, states: &mut States, steps: &mut Steps) -> Result<bool, Exhausted> {
         // The automaton never gives up: see `new`.
         let gave_up = |_| Exhausted;
         let input = Input::new(text).anchored(self.anchored);
-        let mut state = self.dfa.start_state_forward(cache, &input).map_err(|_| Exhausted)?;
         let least = LEAST_STATE.saturating_add(size_of::<LazyStateID>() << self.dfa.byte_classes().stride2());
-        // Of the text's states: what a byte costs depends on the state that it leaves, too.
-        let mut largest = 0;
+        let before = states.cache.memory_usage();
+        let mut state = self.dfa.start_state_forward(&mut states.cache, &input).map_err(|_| Exhausted)?;
+        if states.cache.memory_usage() != before {
+            // Twice: see `no_states`.
+            steps.take((states.note(state, before, least, 0) / STATE_BYTES) as u64 * 2)?;
+        }
         for byte in text.bytes() {
             if !state.is_tagged() {
-                let next = self.dfa.next_state_untagged(cache, state, byte);
+                let next = self.dfa.next_state_untagged(&states.cache, state, byte);
                 if !next.is_unknown() {
                     state = next;
                     continue;
@@ -212,12 +275,18 @@ impl Lazy {
             } else if state.is_dead() || state.is_match() {
                 return Ok(state.is_match());
             }
-            let before = cache.memory_usage();
-            state = self.dfa.next_state(cache, state, byte).map_err(gave_up)?;
-            // To find out that there is one already takes as long as to make it.
-            largest = cache.memory_usage().saturating_sub(before).saturating_sub(least).max(largest);
-            steps.take(STATE.saturating_add(largest / STATE_BYTES) as u64)?;
+            // To find out that there is one already takes as long as to make it: it depends on the one that is left, and on the new one.
+            let left = states.size_of(state);
+            steps.take(STATE.saturating_add(left / STATE_BYTES) as u64)?;
+            let before = states.cache.memory_usage();
+            state = self.dfa.next_state(&mut states.cache, state, byte).map_err(gave_up)?;
+            let entered = states.note(state, before, least, left);
+            steps.take((entered.saturating_sub(left) / STATE_BYTES) as u64)?;
         }
-        Ok(state.is_match() || self.dfa.next_eoi_state(cache, state).map_err(gave_up)?.is_match())
+        if state.is_match() {
+            return Ok(true);
+        }
+        steps.take((states.size_of(state) / STATE_BYTES) as u64)?;
+        Ok(self.dfa.next_eoi_state(&mut states.cache, state).map_err(gave_up)?.is_match())
     }
 }

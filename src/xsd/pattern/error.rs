@@ -8,3 +8,11 @@ pub(crate) struct PatternError {
     /// What is wrong, in plain words.
     pub(crate) message: String,
 }
+
+impl PatternError {
+    pub(super) fn too_large() -> Self {
+        let message =
+            "the pattern is too large: its repetitions and classes multiply, or those of all patterns together";
+        Self { column: 1, message: message.to_owned() }
+    }
+}

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use self::engine::Engine;
 pub(crate) use self::error::PatternError;
 use super::datatypes::work::Work;
+use crate::budget::Steps;
 
 /// A compiled pattern, which has to match the whole value.
 #[derive(Debug, Clone)]
@@ -24,21 +25,11 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Compiles a pattern.
-    pub(crate) fn new(text: &str) -> Result<Self, PatternError> {
-        let engine = Engine::new(&parse::parse(text)?).ok_or_else(|| PatternError {
-            column: 1,
-            message: "the pattern is too large: its repetitions and classes multiply".to_owned(),
-        })?;
+    /// Compiles a pattern, which may take so many steps.
+    pub(crate) fn new(text: &str, steps: &mut Steps) -> Result<Self, PatternError> {
+        let pattern = parse::parse(text, steps)?;
+        let engine = Engine::new(&pattern, steps).ok_or_else(PatternError::too_large)?;
         Ok(Self { engine: Arc::new(engine), text: text.into() })
-    }
-
-    /// The size of a pattern that is too large.
-    pub(crate) const MAX_SIZE: usize = Engine::MAX_SIZE;
-
-    /// How many bytes it takes.
-    pub(crate) fn size(&self) -> usize {
-        self.engine.size()
     }
 
     /// The pattern as written.
@@ -48,7 +39,7 @@ impl Pattern {
 
     /// Texts that match, unless they would be long.
     pub(crate) fn samples(&self) -> impl Iterator<Item = String> {
-        let pattern = parse::parse(&self.text).ok();
+        let pattern = parse::parse(&self.text, &mut Steps::new(u64::MAX)).ok();
         [0, 1, 4, 16].into_iter().filter_map(move |times| sample::sample(pattern.as_ref()?, times))
     }
 
@@ -61,6 +52,10 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compiled(text: &str) -> Result<Pattern, PatternError> {
+        Pattern::new(text, &mut Steps::new(50_000_000))
+    }
 
     #[test]
     fn what_matches() {
@@ -94,11 +89,7 @@ mod tests {
             ("a{0}", "", true),
             (r"[\d\-x]+", "1-x", true),
         ] {
-            assert_eq!(
-                Pattern::new(pattern).unwrap().matches(value, &Work::in_schema()),
-                expected,
-                "{pattern} on {value}"
-            );
+            assert_eq!(compiled(pattern).unwrap().matches(value, &Work::in_schema()), expected, "{pattern} on {value}");
         }
     }
 
@@ -112,11 +103,11 @@ mod tests {
             (r".+@.+", ["a@a", "a@a"]),
             (r"\p{Lu}\s", ["A ", "A "]),
         ] {
-            let pattern = Pattern::new(pattern).unwrap();
+            let pattern = compiled(pattern).unwrap();
             assert_eq!(pattern.samples().take(2).collect::<Vec<_>>(), expected);
             assert!(pattern.samples().all(|text| pattern.matches(&text, &Work::in_schema())));
         }
-        assert_eq!(Pattern::new("(a{1000}){1000}").map_or(0, |pattern| pattern.samples().count()), 0);
+        assert_eq!(compiled("(a{1000}){1000}").map_or(0, |pattern| pattern.samples().count()), 0);
     }
 
     #[test]
@@ -150,16 +141,57 @@ mod tests {
             "[a[b]]",
             r"\u0041",
         ] {
-            assert!(Pattern::new(pattern).is_err(), "{pattern}");
+            assert!(compiled(pattern).is_err(), "{pattern}");
         }
     }
 
     #[test]
     fn what_is_too_large() {
         for pattern in ["((a{1000}){1000}){1000}", r"(\c{5000}){5000}", "a{99999999999999999999}"] {
-            assert!(Pattern::new(pattern).is_err(), "{pattern}");
+            assert!(compiled(pattern).is_err(), "{pattern}");
         }
-        assert!(Pattern::new(".{1,2000}").is_ok());
-        assert!(Pattern::new(&"(".repeat(100_000)).is_err());
+        assert!(compiled(".{1,2000}").is_ok());
+        assert!(compiled(&"(".repeat(100_000)).is_err());
+    }
+
+    fn matches(pattern: &Pattern, text: &str, steps: u64) -> Result<bool, crate::budget::Exhausted> {
+        pattern.engine.matches(text, &mut Steps::new(steps))
+    }
+
+    #[test]
+    fn the_first_text_pays_for_the_states_that_wait_for_others() {
+        let optional: String = ('a'..='z').map(|c| format!("{c}?")).collect();
+        let pattern = compiled(&format!("({optional}){{1000}}")).unwrap();
+        assert!(matches(&pattern, "", 5_000).is_err());
+        assert_eq!(matches(&pattern, "", 200_000), Ok(true));
+    }
+
+    #[test]
+    fn a_state_that_stands_for_many_places_is_paid_for_when_it_is_left() {
+        let optional: String = ('a'..='z').map(|c| format!("{c}?")).collect();
+        let pattern = compiled(&format!("({optional}){{1000}}")).unwrap();
+        assert_eq!(matches(&pattern, "a", 200_000), Ok(true));
+        // The state after `a` is known, and so is that after `b` from the start.
+        assert_eq!(matches(&pattern, "b", 200_000), Ok(true));
+        for text in ["aa", "ab", "ba", "bb"] {
+            assert!(matches(&pattern, text, 1_000).is_err(), "{text}");
+            assert_eq!(matches(&pattern, text, 200_000), Ok(true), "{text}");
+        }
+    }
+
+    #[test]
+    fn states_are_paid_for_after_all_others_were_forgotten() {
+        let pattern = compiled(".*[0-9].{0,1000}").unwrap();
+        // Some hundred places each, and never the same ones.
+        let mut random = 1_u32;
+        let mut digit = |_| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if random >> 31 == 0 { '1' } else { 'x' }
+        };
+        let text: String = (0..9000).map(&mut digit).collect();
+        for _ in 0..3 {
+            assert!(matches(&pattern, &text, 1_000_000).is_err());
+            assert_eq!(matches(&pattern, &text, 10_000_000), Ok(true));
+        }
     }
 }

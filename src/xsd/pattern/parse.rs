@@ -7,6 +7,7 @@ use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, Look, Repet
 
 use super::class;
 use super::error::PatternError;
+use crate::budget::Steps;
 
 /// Most groups within each other: what compiles the program recurses on them.
 const MAX_NESTING: usize = 128;
@@ -14,13 +15,22 @@ const MAX_NESTING: usize = 128;
 const MAX_SUBTRACTIONS: usize = 64;
 /// Most characters of a pattern.
 const MAX_LENGTH: usize = 1 << 20;
+/// Most ranges of characters, of all its classes.
+const MAX_RANGES: usize = 1 << 18;
+/// Steps for a pattern, a character, a class with a name, and a range of it.
+const PATTERN: u64 = 1000;
+const CHARACTER: u64 = 4;
+const NAMED: u64 = 1000;
+const RANGE: u64 = 4;
 
 /// Returns the program of a pattern that has to match the whole value.
-pub(super) fn parse(text: &str) -> Result<Hir, PatternError> {
-    let mut parser = Parser { rest: text.chars().peekable(), column: 0 };
+pub(super) fn parse(text: &str, steps: &mut Steps) -> Result<Hir, PatternError> {
     if text.len() > MAX_LENGTH {
-        return parser.fail("the pattern is longer than 1 MiB");
+        return Err(PatternError { column: 1, message: "the pattern is longer than 1 MiB".to_owned() });
     }
+    let cost = PATTERN.saturating_add(CHARACTER.saturating_mul(text.len() as u64));
+    steps.take(cost).map_err(|_| PatternError::too_large())?;
+    let mut parser = Parser { rest: text.chars().peekable(), column: 0, ranges: 0, steps };
     let body = parser.expression()?;
     Ok(Hir::concat(vec![Hir::look(Look::Start), body, Hir::look(Look::End)]))
 }
@@ -46,9 +56,23 @@ impl Group {
 struct Parser<'a> {
     rest: Peekable<Chars<'a>>,
     column: usize,
+    /// How many ranges its classes have so far.
+    ranges: usize,
+    steps: &'a mut Steps,
 }
 
 impl Parser<'_> {
+    /// Counts a class with a name, which has many ranges.
+    fn count(&mut self, class: ClassUnicode) -> Result<ClassUnicode, PatternError> {
+        let more = class.ranges().len();
+        self.ranges = self.ranges.saturating_add(more);
+        let cost = NAMED.saturating_add(RANGE.saturating_mul(more as u64));
+        if self.ranges > MAX_RANGES || self.steps.take(cost).is_err() {
+            return Err(PatternError::too_large());
+        }
+        Ok(class)
+    }
+
     fn fail<T>(&self, message: impl Into<String>) -> Result<T, PatternError> {
         Err(PatternError { column: self.column.max(1), message: message.into() })
     }
@@ -164,10 +188,11 @@ impl Parser<'_> {
             '\\' | '|' | '.' | '?' | '*' | '+' | '(' | ')' | '{' | '}' | '-' | '[' | ']' | '^' => c,
             'p' | 'P' => {
                 let class = self.property()?;
+                let class = self.count(class)?;
                 return Ok(Escape::Many(if c == 'P' { class::negated(class) } else { class }));
             }
             c => match class::of_escape(c) {
-                Some(class) => return Ok(Escape::Many(class)),
+                Some(class) => return Ok(Escape::Many(self.count(class)?)),
                 None => return self.fail(format!("`\\{c}` is no escape of XML Schema")),
             },
         };
