@@ -56,6 +56,8 @@ pub(crate) trait Surroundings {
     fn begins(&mut self, element: Outer<'_>) -> Verdict;
     /// There is text that is not only white space in such an element, at this depth; the root is at 1.
     fn text(&mut self, text: &str, depth: usize, offset: usize);
+    /// There is white space in such an element.
+    fn blank(&mut self, text: &str, depth: usize, offset: usize);
 }
 
 /// How an element is judged that is not within another one that is.
@@ -90,6 +92,7 @@ impl Surroundings for () {
     }
 
     fn text(&mut self, _: &str, _: usize, _: usize) {}
+    fn blank(&mut self, _: &str, _: usize, _: usize) {}
 }
 
 impl<S: Surroundings + ?Sized> Surroundings for &mut S {
@@ -99,6 +102,10 @@ impl<S: Surroundings + ?Sized> Surroundings for &mut S {
 
     fn text(&mut self, text: &str, depth: usize, offset: usize) {
         (**self).text(text, depth, offset);
+    }
+
+    fn blank(&mut self, text: &str, depth: usize, offset: usize) {
+        (**self).blank(text, depth, offset);
     }
 }
 
@@ -277,7 +284,9 @@ impl<'s, S: Surroundings> Judge<'s, S> {
                         self.validator.text(&text.text(), text.is_blank())?;
                     }
                 }
-                Token::Text(text) if text.is_blank() => {}
+                Token::Text(text) if text.is_blank() => {
+                    self.around.blank(&text.text(), self.open.depth(), offset);
+                }
                 Token::Text(text) => self.text(&text.text(), offset)?,
                 Token::CData(text) => self.text(&line_ends(text), offset)?,
                 Token::Character(c) => self.text(c.encode_utf8(&mut [0; 4]), offset)?,

@@ -49,6 +49,7 @@ impl Surroundings for Only {
     }
 
     fn text(&mut self, _: &str, _: usize, _: usize) {}
+    fn blank(&mut self, _: &str, _: usize, _: usize) {}
 }
 
 /// Writes an instance. What fails leaves a text that is to be cut off.

@@ -237,6 +237,12 @@ impl Surroundings for Message<'_> {
             envelope.text(text, depth, offset);
         }
     }
+
+    fn blank(&mut self, text: &str, depth: usize, offset: usize) {
+        if let Some(envelope) = &mut self.0 {
+            envelope.blank(text, depth, offset);
+        }
+    }
 }
 
 fn too_complex() -> Refusal {

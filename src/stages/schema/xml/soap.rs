@@ -35,9 +35,9 @@ const FAULTS: [&[(&str, bool)]; 2] = [
 /// SOAP 1.1 §6.1.1.
 static SOAP_ACTION: HeaderName = HeaderName::from_static("soapaction");
 
-/// WS-Addressing 1.0, and the submission before it: the namespaces of the header block `Action`.
-const ADDRESSING: [&str; 2] =
-    ["http://www.w3.org/2005/08/addressing", "http://schemas.xmlsoap.org/ws/2004/08/addressing"];
+/// How the namespaces of WS-Addressing end: 1.0, and what was before it (2003/03, 2004/03, 2004/08), of which some servers still take
+/// the header block `Action`.
+const ADDRESSING: &str = "/addressing";
 
 /// The operations of a WSDL that a server may run for a request.
 #[derive(Debug)]
@@ -177,14 +177,7 @@ impl Surroundings for Envelope<'_> {
     }
 
     fn text(&mut self, text: &str, depth: usize, offset: usize) {
-        if let Some(action) = self.addressing.as_mut().filter(|_| self.in_action && depth == 3) {
-            if action.len().saturating_add(text.len()) > MAX_ACTION {
-                let message = format!("an Action is longer than {MAX_ACTION} bytes").into();
-                self.error.get_or_insert(EnvelopeError { path: "/Envelope/Header/Action", offset, message });
-                return;
-            }
-            action.push_str(text);
-        }
+        self.add_to_action(text, depth, offset);
         let path = match depth {
             1 => "/Envelope",
             2 if self.body.is_some() => "/Envelope/Body",
@@ -192,6 +185,10 @@ impl Surroundings for Envelope<'_> {
         };
         let message = "there is text between the elements".into();
         self.error.get_or_insert(EnvelopeError { path, offset, message });
+    }
+
+    fn blank(&mut self, text: &str, depth: usize, offset: usize) {
+        self.add_to_action(text, depth, offset);
     }
 }
 
@@ -252,7 +249,7 @@ impl<'s> Envelope<'s> {
                 return reject("/Envelope/Body/Fault", offset, "this element is not expected here in a Fault");
             }
             // The Header, and the detail of a Fault, which is the last that a fault can have.
-            (3, None) if name == "Action" && ADDRESSING.contains(&namespace) => self.begin_action(offset)?,
+            (3, None) if name == "Action" && namespace.ends_with(ADDRESSING) => self.begin_action(offset)?,
             (3, None) => {
                 self.in_action = false;
                 return Ok(self.declared(|wsdl| wsdl.header(self.direction(), outer.name)));
@@ -279,6 +276,17 @@ impl<'s> Envelope<'s> {
         self.addressing = Some(String::new());
         self.in_action = true;
         Ok(())
+    }
+
+    /// Adds a piece of text to the action, if that is open.
+    fn add_to_action(&mut self, text: &str, depth: usize, offset: usize) {
+        let Some(action) = self.addressing.as_mut().filter(|_| self.in_action && depth == 3) else { return };
+        if action.len().saturating_add(text.len()) > MAX_ACTION {
+            let message = format!("an Action is longer than {MAX_ACTION} bytes").into();
+            self.error.get_or_insert(EnvelopeError { path: "/Envelope/Header/Action", offset, message });
+            return;
+        }
+        action.push_str(text);
     }
 
     /// How an element is judged that the WSDL may declare.
