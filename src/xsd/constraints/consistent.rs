@@ -10,6 +10,9 @@ use crate::xsd::problem::Place;
 
 type Types = FastMap<QName, TypeId>;
 
+/// Steps for a name that is kept of a group: they bound the memory of all, too.
+const NAME: u64 = 16;
+
 impl Builder {
     pub(crate) fn check_consistent(&mut self) -> Result<(), (Place, Exhausted)> {
         let mut known: FastMap<GroupId, Rc<Types>> = FastMap::default();
@@ -41,7 +44,7 @@ impl Builder {
                 match particle.term {
                     Term::Group(inner) => match known.get(&inner).map(Rc::clone) {
                         Some(inner) => {
-                            self.steps.take(inner.len() as u64)?;
+                            self.steps.take(NAME.saturating_mul(inner.len() as u64))?;
                             for (name, ty) in inner.iter() {
                                 self.merge(&mut types, *name, *ty, particle.place);
                             }
@@ -62,7 +65,7 @@ impl Builder {
 
     fn add_element(&mut self, types: &mut Types, id: ElementId, place: Place) -> Result<(), Exhausted> {
         let members = self.members.get(&id).cloned().unwrap_or_default();
-        self.steps.take(members.len() as u64)?;
+        self.steps.take(NAME.saturating_mul(members.len() as u64))?;
         for id in std::iter::once(id).chain(members) {
             if let Some((name, ty)) = self.components.elements.get(id.index()).map(|element| (element.name, element.ty))
             {

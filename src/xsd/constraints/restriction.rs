@@ -217,11 +217,13 @@ impl Rules<'_> {
     }
 
     fn name_and_type(&mut self, own: &Item, id: ElementId, base: &Item, their_id: ElementId) -> bool {
-        let elements = &self.builder.components.elements;
+        let builder = self.builder;
+        let elements = &builder.components.elements;
         let (Some(element), Some(theirs)) = (elements.get(id.index()), elements.get(their_id.index())) else {
             return true;
         };
         let shown = self.names.show(element.name);
+        let not_by = Derivations::EXTENSION.with(Derivations::LIST).with(Derivations::UNION);
         let wrong = if element.name != theirs.name {
             Some(("rcase-NameAndTypeOK.1", format!("the base has no element `{shown}` in this place")))
         } else if !within(occurrence(own), occurrence(base)) {
@@ -236,11 +238,7 @@ impl Rules<'_> {
             Some(("rcase-NameAndTypeOK.5", format!("`{shown}` has identity constraints that the base does not have")))
         } else if theirs.block.and(element.block) != theirs.block {
             Some(("rcase-NameAndTypeOK.6", format!("`{shown}` blocks less than that of the base")))
-        } else if !self.types.derived(
-            element.ty,
-            theirs.ty,
-            Derivations::EXTENSION.with(Derivations::LIST).with(Derivations::UNION),
-        ) {
+        } else if self.types.derived(element.ty, theirs.ty, not_by, self.items.steps) != Ok(true) {
             Some(("rcase-NameAndTypeOK.7", format!("the type of `{shown}` is no restriction of that in the base")))
         } else {
             None

@@ -2,6 +2,7 @@
 
 use crate::xsd::components::context::{Builder, next};
 use crate::xsd::components::model::{Derivations, ElementId, TypeId};
+use crate::xsd::derive::related::Types;
 use crate::xsd::names::FastMap;
 
 /// Most members of all substitution groups, counted in each group that they are in.
@@ -46,7 +47,8 @@ impl Builder {
         for index in 0..next(&self.components.elements) {
             let Some(element) = self.components.elements.get(index as usize) else { return };
             let Some(head) = element.head.and_then(|head| self.components.elements.get(head.index())) else { continue };
-            if !self.types().derived(element.ty, head.ty, head.final_) {
+            let types = Types { simple: &self.simple, complex: &self.components.complex };
+            if types.derived(element.ty, head.ty, head.final_, &mut self.steps) != Ok(true) {
                 let shown = self.names.show(head.name);
                 let message =
                     format!("the type is not derived from that of the head, `{shown}`, or in a way that it forbids");
@@ -93,15 +95,16 @@ impl Builder {
     }
 
     /// Whether an element whose heads lead to another one can stand for it.
-    fn can_stand_for(&self, id: ElementId, head: ElementId) -> bool {
+    fn can_stand_for(&mut self, id: ElementId, head: ElementId) -> bool {
         let elements = &self.components.elements;
         let (Some(member), Some(head)) = (elements.get(id.index()), elements.get(head.index())) else { return false };
         if head.block.intersects(Derivations::SUBSTITUTION) {
             return false;
         }
-        let Some(how) = self.types().derivation(member.ty, head.ty) else {
+        let types = Types { simple: &self.simple, complex: &self.components.complex };
+        let Some(how) = types.derivation(member.ty, head.ty) else {
             // Through a member of a union.
-            return self.types().derived(member.ty, head.ty, Derivations::default());
+            return types.derived(member.ty, head.ty, Derivations::default(), &mut self.steps) == Ok(true);
         };
         let mut blocked = head.block;
         let mut at = member.ty;

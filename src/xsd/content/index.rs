@@ -10,6 +10,8 @@ use crate::xsd::names::{FastMap, QName};
 
 /// Up to how many entries are looked through one by one.
 const FEW: usize = 8;
+/// Most groups within each other: so many places are kept for each open element.
+const MAX_DEPTH: u32 = 256;
 
 /// A name, or the head of a substitution group, as a number.
 pub(crate) fn name_key(name: QName) -> u64 {
@@ -67,6 +69,10 @@ pub(crate) struct GroupIndex {
     /// the end.
     barriers: Box<[u32]>,
     pub(crate) nullable: bool,
+    /// The children that are required, as bits, if it is an `all`.
+    pub(crate) required: Box<[u64]>,
+    /// How many groups are within each other in it, this one included.
+    depth: u32,
     /// Whether particles within are repeated in more than one way, so that it matters which one is.
     loops: Loops,
 }
@@ -82,18 +88,14 @@ struct Loops {
 }
 
 impl GroupIndex {
-    /// The children that have a key, as their positions.
-    pub(crate) fn find(&self, key: u64) -> &[(u64, u32)] {
-        if self.keys.len() <= FEW {
-            let Some(start) = self.keys.iter().position(|(known, _)| *known == key) else { return &[] };
-            let rest = self.keys.get(start..).unwrap_or_default();
-            let length = rest.iter().take_while(|(known, _)| *known == key).count();
-            return rest.get(..length).unwrap_or_default();
-        }
-        let start = self.keys.partition_point(|(known, _)| *known < key);
-        let rest = self.keys.get(start..).unwrap_or_default();
-        let length = rest.iter().take_while(|(known, _)| *known == key).count();
-        rest.get(..length).unwrap_or_default()
+    /// The first child from this one on that has a key.
+    pub(crate) fn find(&self, key: u64, from: u32) -> Option<u32> {
+        let start = if self.keys.len() <= FEW {
+            self.keys.iter().position(|(known, child)| *known == key && *child >= from)?
+        } else {
+            self.keys.partition_point(|(known, child)| (*known, *child) < (key, from))
+        };
+        self.keys.get(start).filter(|(known, _)| *known == key).map(|(_, child)| *child)
     }
 
     /// All keys, for messages.
@@ -183,6 +185,7 @@ impl Indexer<'_> {
         let mut nullables = Vec::with_capacity(children.len());
         let mut known = Vec::with_capacity(children.len());
         let mut loops = Loops::default();
+        let mut depth = 1_u32;
         for (position, id) in children.iter().enumerate() {
             let position = u32::try_from(position).unwrap_or(u32::MAX);
             let Some(particle) = self.components.particles.get(id.index()) else { continue };
@@ -201,6 +204,7 @@ impl Indexer<'_> {
                 Term::Wildcard(_) => wildcards.push((*id, position)),
                 Term::Group(group) => {
                     let Some(inner) = self.done.get(group) else { continue };
+                    depth = depth.max(inner.depth.saturating_add(1));
                     let starts = |child: u32| inner.kind != GroupKind::Sequence || child <= inner.barrier(0);
                     self.steps.take((inner.keys.len() as u64).saturating_mul(8))?;
                     let first = inner.keys.iter().filter(|(_, child)| starts(*child)).map(|(key, _)| (*key, position));
@@ -216,6 +220,9 @@ impl Indexer<'_> {
             loops = loops.with(inner_loops.repeated(particle.min, particle.max, body_nullable));
             nullables.push(nullable);
             known.push(child);
+        }
+        if depth > MAX_DEPTH {
+            return Err(Exhausted);
         }
         keys.sort_unstable();
         keys.dedup();
@@ -234,9 +241,16 @@ impl Indexer<'_> {
             wildcards: wildcards.into(),
             barriers: barriers(&nullables),
             nullable,
+            required: if kind == GroupKind::All { required(&nullables) } else { Box::default() },
+            depth,
             loops,
         })
     }
+}
+
+fn required(nullables: &[bool]) -> Box<[u64]> {
+    let bits = |word: &[bool]| word.iter().zip(0..).map(|(nullable, bit)| u64::from(!nullable) << bit).sum();
+    nullables.chunks(64).map(bits).collect()
 }
 
 fn barriers(nullables: &[bool]) -> Box<[u32]> {

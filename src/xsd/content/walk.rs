@@ -10,6 +10,11 @@ use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ElementId, GroupKind, Namespaces, ParticleId, Term};
 use crate::xsd::names::QName;
 
+/// Heads and wildcards that are asked in a step.
+const FOUND: u64 = 4;
+/// Children that are looked through one by one for the next element of a sequence.
+const AHEAD: usize = 32;
+
 /// A step of the way to the last particle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -91,62 +96,84 @@ impl<'a> Models<'a> {
     }
 
     /// The first child in a span that an element can be first in, and that is not excluded.
-    fn find(self, group: &GroupIndex, span: Span, incoming: Incoming<'_>, excluded: &[u64]) -> Option<u32> {
-        let fits = |child: u32| (span.from..=span.to).contains(&child) && !is_set(excluded, child);
-        let by_key = |key: u64| group.find(key).iter().map(|(_, child)| *child).find(|child| fits(*child));
+    fn find(
+        self,
+        group: &GroupIndex,
+        span: Span,
+        incoming: Incoming<'_>,
+        excluded: &[u64],
+        steps: &mut Steps,
+    ) -> Result<Option<u32>, Exhausted> {
+        let fits = |child: &u32| (span.from..=span.to).contains(child) && !is_set(excluded, *child);
+        // An `all` has each name once, so that there is no other child if that one is excluded.
+        let by_key = |key: u64| group.find(key, span.from).filter(fits);
         if incoming.name.is_known()
             && let Some(child) = by_key(name_key(incoming.name))
         {
-            return Some(child);
+            return Ok(Some(child));
         }
+        steps.take((incoming.heads.len() as u64).saturating_add(group.wildcards.len() as u64) / FOUND)?;
         if let Some(child) = incoming.heads.iter().find_map(|head| by_key(head_key(*head))) {
-            return Some(child);
+            return Ok(Some(child));
         }
         let allowed = |id: ParticleId| self.wildcard(id).is_some_and(|namespaces| namespaces.allows(incoming.name.ns));
-        group.wildcards.iter().find(|(id, child)| fits(*child) && allowed(*id)).map(|(_, child)| *child)
+        let found = group.wildcards.iter().find(|(id, child)| fits(child) && allowed(*id));
+        Ok(found.map(|(_, child)| *child))
     }
 
     /// Whether a particle that is no group matches an element.
-    fn matches(self, id: ParticleId, incoming: Incoming<'_>) -> Option<Match> {
-        match &self.components.particles.get(id.index())?.term {
+    fn matches(self, id: ParticleId, incoming: Incoming<'_>, steps: &mut Steps) -> Result<Option<Match>, Exhausted> {
+        let Some(particle) = self.components.particles.get(id.index()) else { return Ok(None) };
+        Ok(match &particle.term {
             Term::Element(element) => {
                 let same =
                     self.components.elements.get(element.index()).is_some_and(|found| found.name == incoming.name);
+                if !same {
+                    steps.take(incoming.heads.len() as u64 / FOUND)?;
+                }
                 (same || incoming.heads.contains(element)).then_some(Match::Element(*element))
             }
             Term::Wildcard(wildcard) => wildcard.namespaces.allows(incoming.name.ns).then_some(Match::Wildcard(id)),
             Term::Group(_) => None,
-        }
+        })
     }
 
     /// Whether what a particle repeats can begin with an element.
-    fn can_begin(self, id: ParticleId, incoming: Incoming<'_>) -> bool {
-        match self.group(id) {
-            Some(group) => self.find(group, Self::start(group), incoming, &[]).is_some(),
-            None => self.matches(id, incoming).is_some(),
-        }
+    fn can_begin(self, id: ParticleId, incoming: Incoming<'_>, steps: &mut Steps) -> Result<bool, Exhausted> {
+        Ok(match self.group(id) {
+            Some(group) => self.find(group, Self::start(group), incoming, &[], steps)?.is_some(),
+            None => self.matches(id, incoming, steps)?.is_some(),
+        })
     }
 
     /// Goes down from a particle that an element can be first in.
-    fn enter(self, state: &mut State, id: ParticleId, count: u32, incoming: Incoming<'_>) -> Option<Match> {
+    fn enter(
+        self,
+        state: &mut State,
+        id: ParticleId,
+        count: u32,
+        incoming: Incoming<'_>,
+        steps: &mut Steps,
+    ) -> Result<Option<Match>, Exhausted> {
         let (mut id, mut count) = (id, count);
         loop {
             let Some(group) = self.group(id) else {
-                let found = self.matches(id, incoming)?;
+                let Some(found) = self.matches(id, incoming, steps)? else { return Ok(None) };
                 state.frames.push(Frame { particle: id, child: 0, count });
-                return Some(found);
+                return Ok(Some(found));
             };
-            let child = self.find(group, Self::start(group), incoming, &[])?;
-            let particle = *group.children.get(child as usize)?;
+            steps.take((group.required.len() as u64).saturating_add(1))?;
+            let Some(child) = self.find(group, Self::start(group), incoming, &[], steps)? else { return Ok(None) };
+            let Some(particle) = group.children.get(child as usize).copied() else { return Ok(None) };
             if group.kind == GroupKind::All {
                 state.seen.clear();
-                state.seen.resize((group.children.len() / 64).saturating_add(1), 0);
+                state.seen.resize(group.required.len(), 0);
                 set(&mut state.seen, child);
             }
             state.frames.push(Frame { particle: id, child, count });
             if let Some(element) = group.known.get(child as usize).and_then(|child| child.element()) {
                 state.frames.push(Frame { particle, child: 0, count: 1 });
-                return Some(Match::Element(element));
+                return Ok(Some(Match::Element(element)));
             }
             (id, count) = (particle, 1);
         }
@@ -169,7 +196,7 @@ impl<'a> Models<'a> {
             return None;
         }
         let from = around.child.saturating_add(1);
-        for (child, position) in group.known.get(from as usize..)?.iter().zip(from..) {
+        for (child, position) in group.known.get(from as usize..)?.iter().take(AHEAD).zip(from..) {
             if let Some(element) = child.element_named(key) {
                 around.child = position;
                 *last = Frame { particle: *group.children.get(position as usize)?, child: 0, count: 1 };
@@ -189,13 +216,14 @@ impl<'a> Models<'a> {
         content: ParticleId,
         incoming: Incoming<'_>,
         skip: usize,
-    ) -> Option<Match> {
+        steps: &mut Steps,
+    ) -> Result<Option<Match>, Exhausted> {
         if skip == 0 {
             if state.frames.is_empty() {
-                return self.enter(state, content, 1, incoming);
+                return self.enter(state, content, 1, incoming, steps);
             }
             if let Some(found) = self.next_in_sequence(state, incoming) {
-                return Some(found);
+                return Ok(Some(found));
             }
         }
         let mut skip = skip;
@@ -205,55 +233,62 @@ impl<'a> Models<'a> {
             take
         };
         // There is only one way to begin.
-        let mut level = state.frames.len().checked_sub(1)?;
-        loop {
-            let frame = *state.frames.get(level)?;
+        let mut level = state.frames.len();
+        while let Some(frame) = level.checked_sub(1).and_then(|level| state.frames.get(level)).copied() {
+            level = level.saturating_sub(1);
+            steps.take(1)?;
             let (min, max) = self.bounds(frame.particle);
-            if max.is_none_or(|max| frame.count < max) && taken(self.can_begin(frame.particle, incoming)) {
+            let again = max.is_none_or(|max| frame.count < max);
+            if again && taken(self.can_begin(frame.particle, incoming, steps)?) {
                 state.frames.truncate(level);
-                return self.enter(state, frame.particle, counted(frame.count, min, max), incoming);
+                return self.enter(state, frame.particle, counted(frame.count, min, max), incoming, steps);
             }
             if frame.count < min && !self.body_nullable(frame.particle) {
-                return None;
+                return Ok(None);
             }
-            level = level.checked_sub(1)?;
-            let around = *state.frames.get(level)?;
-            let group = self.group(around.particle)?;
-            let (next, ended) = self.following(group, around.child, &state.seen, incoming);
+            let Some(around) = level.checked_sub(1).and_then(|level| state.frames.get(level)).copied() else { break };
+            let Some(group) = self.group(around.particle) else { break };
+            let (next, ended) = self.following(group, around.child, &state.seen, incoming, steps)?;
             if let Some(child) = next.filter(|_| taken(true)) {
                 if group.kind == GroupKind::All {
                     set(&mut state.seen, child);
                 }
-                state.frames.truncate(level.saturating_add(1));
-                state.frames.last_mut()?.child = child;
-                return self.enter(state, *group.children.get(child as usize)?, 1, incoming);
+                state.frames.truncate(level);
+                if let Some(around) = state.frames.last_mut() {
+                    around.child = child;
+                }
+                let Some(particle) = group.children.get(child as usize).copied() else { break };
+                return self.enter(state, particle, 1, incoming, steps);
             }
             if !ended {
-                return None;
+                break;
             }
         }
+        Ok(None)
     }
 
     /// The child that an element comes to after this one, and whether the group may end after this one.
-    fn following(self, group: &GroupIndex, child: u32, seen: &[u64], incoming: Incoming<'_>) -> (Option<u32>, bool) {
-        match group.kind {
+    fn following(
+        self,
+        group: &GroupIndex,
+        child: u32,
+        seen: &[u64],
+        incoming: Incoming<'_>,
+        steps: &mut Steps,
+    ) -> Result<(Option<u32>, bool), Exhausted> {
+        Ok(match group.kind {
             GroupKind::Sequence => {
                 let from = child.saturating_add(1);
                 let to = group.barrier(from);
-                (self.find(group, Span { from, to }, incoming, &[]), to == group.length())
+                (self.find(group, Span { from, to }, incoming, &[], steps)?, to == group.length())
             }
             GroupKind::Choice => (None, true),
             GroupKind::All => {
                 let span = Span { from: 0, to: group.length() };
-                (self.find(group, span, incoming, seen), self.all_seen(group, seen))
+                steps.take(group.required.len() as u64)?;
+                (self.find(group, span, incoming, seen, steps)?, all_seen(group, seen))
             }
-        }
-    }
-
-    /// Whether all children of an `all` that are required were there.
-    fn all_seen(self, group: &GroupIndex, seen: &[u64]) -> bool {
-        let optional = |id: ParticleId| self.bounds(id).0 == 0 || self.body_nullable(id);
-        group.children.iter().zip(0..).all(|(id, child)| is_set(seen, child) || optional(*id))
+        })
     }
 
     /// Whether the content may end here.
@@ -269,7 +304,7 @@ impl<'a> Models<'a> {
                 let ended = match group.kind {
                     GroupKind::Sequence => group.barrier(frame.child.saturating_add(1)) == group.length(),
                     GroupKind::Choice => true,
-                    GroupKind::All => self.all_seen(group, &state.seen),
+                    GroupKind::All => all_seen(group, &state.seen),
                 };
                 if !ended {
                     return false;
@@ -298,9 +333,10 @@ impl<'a> Models<'a> {
         let mut found = None;
         for state in states.iter() {
             for skip in 0.. {
+                // To copy it, and to compare it with the others.
+                steps.take((state.frames.len() as u64).saturating_add(next.len() as u64).saturating_add(1))?;
                 let mut state = state.clone();
-                steps.take(1_u64.saturating_add(next.len() as u64))?;
-                let Some(matched) = self.advance(&mut state, content, incoming, skip) else { break };
+                let Some(matched) = self.advance(&mut state, content, incoming, skip, steps)? else { break };
                 found = found.or(Some(matched));
                 if !next.iter().any(|other| self.dominates(other, &state)) {
                     next.retain(|other| !self.dominates(&state, other));
@@ -362,6 +398,12 @@ impl Frame {
 fn counted(count: u32, min: u32, max: Option<u32>) -> u32 {
     let count = count.saturating_add(1);
     if max.is_none() { count.min(min.max(1)) } else { count }
+}
+
+/// Whether all children of an `all` that are required were there.
+fn all_seen(group: &GroupIndex, seen: &[u64]) -> bool {
+    let has = |(word, required): (usize, &u64)| required & !seen.get(word).copied().unwrap_or(0) == 0;
+    group.required.iter().enumerate().all(has)
 }
 
 fn is_set(bits: &[u64], index: u32) -> bool {

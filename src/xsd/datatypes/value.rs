@@ -148,8 +148,11 @@ impl Value {
             Self::Moment(value) => value.size(),
             Self::Hex(bytes) | Self::Base64(bytes) => bytes.len(),
             Self::QName(ns, local) | Self::Notation(ns, local) => ns.len().saturating_add(local.len()),
-            // Items are atomic.
-            Self::List(items) => items.iter().map(|item| size_of_val(item).saturating_mul(2)).sum(),
+            // Items are atomic; the list has room for as many again.
+            Self::List(items) => {
+                let items = items.iter().map(|item| item.size().saturating_add(size_of::<Self>()));
+                items.fold(0, usize::saturating_add)
+            }
         };
         beside.saturating_add(size_of::<Self>())
     }

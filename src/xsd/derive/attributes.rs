@@ -195,9 +195,8 @@ impl Builder {
                 let message = format!("the attribute `{shown}` is required in the base, and cannot be optional");
                 self.problems.add(usage.place, "derivation-ok-restriction.2.1.1", message);
             }
-            if other.decl != usage.decl
-                && !self.types().simple_derived(self.attribute_type(usage), self.attribute_type(other))
-            {
+            let (own, base) = (self.attribute_type(usage), self.attribute_type(other));
+            if other.decl != usage.decl && !self.is_simple_derived(own, base) {
                 let message = format!("the type of the attribute `{shown}` is not derived from that in the base");
                 self.problems.add(usage.place, "derivation-ok-restriction.2.1.2", message);
             }

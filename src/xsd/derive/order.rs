@@ -6,6 +6,9 @@ use crate::xsd::datatypes::simple_type::SimpleId;
 use crate::xsd::names::FastMap;
 use crate::xsd::problem::Place;
 
+/// Most types in a chain of derivations.
+const MAX_DERIVATIONS: u32 = 500;
+
 impl Builder {
     /// The types that have to be derived before this one.
     fn needs(&self, id: TypeId) -> Vec<TypeId> {
@@ -97,6 +100,23 @@ impl Builder {
                 }
             }
         }
+        order.truncate(self.check_depth(&order));
         order
+    }
+
+    /// How many types come before one that is derived through too many others: what looks through them would be slow.
+    fn check_depth(&mut self, order: &[TypeId]) -> usize {
+        let mut depths: FastMap<TypeId, u32> = FastMap::default();
+        for (position, id) in order.iter().enumerate() {
+            let inner = self.needs(*id).iter().filter_map(|need| depths.get(need).copied()).max();
+            let depth = inner.unwrap_or(0).saturating_add(1);
+            if depth > MAX_DERIVATIONS {
+                let message = format!("more than {MAX_DERIVATIONS} types are derived from each other");
+                self.problems.add(self.place_of(*id), "ct-props-correct", message);
+                return position;
+            }
+            depths.insert(*id, depth);
+        }
+        order.len()
     }
 }

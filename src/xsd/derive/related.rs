@@ -1,8 +1,12 @@
 //! Which type is derived from which, and how (XSD 1.0 Part 1, §3.4.6 and §3.14.6).
 
+use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::context::Builder;
 use crate::xsd::components::model::{ComplexId, ComplexType, Content, Derivations, TypeId};
 use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType, Variety};
+
+/// Steps to find out whether a type is derived from a member of a union: no chain of derivations is long.
+const MEMBER: u64 = 8;
 
 /// The types of a schema.
 #[derive(Clone, Copy)]
@@ -14,6 +18,12 @@ pub(crate) struct Types<'a> {
 impl Builder {
     pub(crate) fn types(&self) -> Types<'_> {
         Types { simple: &self.simple, complex: &self.components.complex }
+    }
+
+    /// Whether a simple type is another one, or derived from it; not if the checks have taken too much to tell.
+    pub(crate) fn is_simple_derived(&mut self, id: SimpleId, from: SimpleId) -> bool {
+        let types = Types { simple: &self.simple, complex: &self.components.complex };
+        types.simple_derived(id, from, &mut self.steps) == Ok(true)
     }
 }
 
@@ -53,50 +63,59 @@ impl<'a> Types<'a> {
     }
 
     /// `cos-st-derived-ok`: whether a simple type is the other one, or a restriction of it, or a member of its union.
-    pub(crate) fn simple_derived(self, id: SimpleId, from: SimpleId) -> bool {
+    pub(crate) fn simple_derived(self, id: SimpleId, from: SimpleId, steps: &mut Steps) -> Result<bool, Exhausted> {
         if from == SimpleId::ANY || self.derivation(TypeId::Simple(id), TypeId::Simple(from)).is_some() {
-            return true;
+            return Ok(true);
         }
         let mut left = vec![from];
-        let mut steps = 0_u32;
         while let Some(ty) = left.pop().and_then(|from| self.simple.get(from.index())) {
             let Variety::Union(members) = &ty.variety else { continue };
             for member in members {
+                steps.take(MEMBER)?;
                 if self.derivation(TypeId::Simple(id), TypeId::Simple(*member)).is_some() {
-                    return true;
+                    return Ok(true);
                 }
-                steps = steps.saturating_add(1);
-                if steps < 10_000 {
-                    left.push(*member);
-                }
+                left.push(*member);
             }
         }
-        false
+        Ok(false)
     }
 
     /// `cos-ct-derived-ok` and `cos-st-derived-ok`: whether a type is derived from another one by none of these ways.
-    pub(crate) fn derived(self, id: TypeId, from: TypeId, not_by: Derivations) -> bool {
+    pub(crate) fn derived(
+        self,
+        id: TypeId,
+        from: TypeId,
+        not_by: Derivations,
+        steps: &mut Steps,
+    ) -> Result<bool, Exhausted> {
         match self.derivation(id, from) {
-            Some(how) => !how.intersects(not_by),
-            None => self.derived_by_member(id, from, not_by),
+            Some(how) => Ok(!how.intersects(not_by)),
+            None => self.derived_by_member(id, from, not_by, steps),
         }
     }
 
     /// Whether a type, or the simple type that a complex one extends, is of a member of the other one's union, which is a
     /// restriction of it (`cos-ct-derived-ok` 2.3.2, `cos-st-derived-ok` 2.2.4).
-    fn derived_by_member(self, id: TypeId, from: TypeId, not_by: Derivations) -> bool {
-        let TypeId::Simple(from) = from else { return false };
+    fn derived_by_member(
+        self,
+        id: TypeId,
+        from: TypeId,
+        not_by: Derivations,
+        steps: &mut Steps,
+    ) -> Result<bool, Exhausted> {
+        let TypeId::Simple(from) = from else { return Ok(false) };
         let (mut at, mut how) = (id, Derivations::RESTRICTION);
         for _ in 0..=self.complex.len() {
             match at {
-                TypeId::Simple(id) => return !how.intersects(not_by) && self.simple_derived(id, from),
+                TypeId::Simple(id) => return Ok(!how.intersects(not_by) && self.simple_derived(id, from, steps)?),
                 TypeId::Complex(_) => match self.base(at) {
                     Some((base, step)) => (at, how) = (base, how.with(step)),
-                    None => return false,
+                    None => return Ok(false),
                 },
             }
         }
-        false
+        Ok(false)
     }
 
     /// The simple type of a type's values.

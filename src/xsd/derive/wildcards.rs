@@ -9,7 +9,7 @@ impl Namespaces {
         match self {
             Self::Any => true,
             Self::Not(not) => ns != Sym::NONE && ns != *not,
-            Self::These(these) => these.contains(&ns),
+            Self::These(these) => these.binary_search(&ns).is_ok(),
         }
     }
 

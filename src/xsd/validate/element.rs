@@ -21,6 +21,9 @@ use crate::xsd::document::tokens::RawText;
 use crate::xsd::names::{QName, Sym};
 use crate::xsd::schema::ContentRule;
 
+/// Steps to find out whether the type that `xsi:type` names is derived from the declared one.
+const DERIVED: u64 = 16;
+
 /// How an element is assessed.
 enum Assessment {
     /// By this declaration.
@@ -54,7 +57,7 @@ impl<'s> Validator<'s> {
             let message = || "the schema declares this element abstract; use one of its substitution group".to_owned();
             self.report("cvc-elt.2", None, message);
         }
-        let named = self.instance_type(&start, declared, scopes);
+        let named = self.instance_type(&start, declared, scopes)?;
         if let (Assessment::Undeclared { strict: true }, None) = (&assessment, named) {
             self.undeclared(start.name);
             self.identity_enter(start.name, &[])?;
@@ -177,7 +180,10 @@ impl<'s> Validator<'s> {
                 None => None,
             }
         } else {
-            self.states.get_mut(depth).and_then(|state| models.advance(state, particle, incoming, 0))
+            match self.states.get_mut(depth) {
+                Some(state) => models.advance(state, particle, incoming, 0, &mut self.steps)?,
+                None => None,
+            }
         };
         Ok(match matched {
             Some(Match::Element(id))
@@ -257,9 +263,14 @@ impl<'s> Validator<'s> {
     }
 
     /// The type that `xsi:type` names, if it may be used here.
-    fn instance_type(&mut self, start: &Start<'_>, declared: Option<&ElementDecl>, scopes: &Scopes) -> Option<TypeId> {
-        let named =
-            start.attributes.iter().find(|attribute| attribute.name.ns == Sym::XSI && attribute.local == "type")?;
+    fn instance_type(
+        &mut self,
+        start: &Start<'_>,
+        declared: Option<&ElementDecl>,
+        scopes: &Scopes,
+    ) -> Result<Option<TypeId>, Exhausted> {
+        let is_type = |attribute: &&Attribute<'_>| attribute.name.ns == Sym::XSI && attribute.local == "type";
+        let Some(named) = start.attributes.iter().find(is_type) else { return Ok(None) };
         let schema = self.schema;
         let text = collapse(named.value);
         let ty = split_qname(&text).and_then(|(prefix, local)| {
@@ -270,23 +281,24 @@ impl<'s> Validator<'s> {
         let Some(ty) = ty else {
             let message = || "`xsi:type` does not name a type of the schema".to_owned();
             self.report("cvc-elt.4.2", Some("type"), message);
-            return None;
+            return Ok(None);
         };
-        let Some(declared) = declared else { return Some(ty) };
+        let Some(declared) = declared else { return Ok(Some(ty)) };
         let mut blocked = declared.block;
         if let TypeId::Complex(id) = declared.ty {
             let block = schema.components.complex.get(id.index()).map_or_else(Derivations::default, |ty| ty.block);
             blocked = blocked.with(block);
         }
-        if schema.types().derived(ty, declared.ty, blocked) {
-            return Some(ty);
+        self.steps.take(DERIVED)?;
+        if schema.types().derived(ty, declared.ty, blocked, &mut self.steps)? {
+            return Ok(Some(ty));
         }
         let message = || {
             "the type that `xsi:type` names is not allowed here: it is blocked, or not derived from the declared type"
                 .to_owned()
         };
         self.report("cvc-elt.4.3", Some("type"), message);
-        None
+        Ok(None)
     }
 
     /// Whether `xsi:nil` says that the element is empty.

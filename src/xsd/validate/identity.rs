@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use super::keys::{Kept, Key, KeyReference, Keys, Origin, cost, size};
+use super::keys::{Kept, Key, KeyReference, Keys, Origin, Tables, cost, size};
 use super::selectors::{Selector, Selectors};
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, IdentityConstraint, Path};
 use crate::xsd::datatypes::value::Value;
-use crate::xsd::names::QName;
+use crate::xsd::names::{FastMap, QName};
 
 /// A path of a field that is followed from an element on.
 #[derive(Debug)]
@@ -108,7 +108,10 @@ pub(super) struct Identity<'s> {
     selections: Vec<Selection<'s>>,
     /// How many paths of fields are followed.
     runs: usize,
+    /// The keys of elements that have ended, by the depth of the element around them.
     kept: Vec<Kept>,
+    /// How many open elements have references to the keys of a constraint.
+    referred: FastMap<ConstraintId, usize>,
     count: u64,
 }
 
@@ -205,6 +208,7 @@ impl<'s> Identity<'s> {
         for id in constraints {
             let Some(constraint) = components.constraints.get(id.index()) else { continue };
             steps.take(constraint.selector.len() as u64)?;
+            take(memory, scope_size(constraint))?;
             self.begin(constraint, *id, depth);
         }
         let selected = self.selectors.selected(&self.open, depth, steps)?;
@@ -236,6 +240,9 @@ impl<'s> Identity<'s> {
         self.count = self.count.saturating_add(1);
         for path in &constraint.selector {
             self.selectors.add(Selector { scope: self.count, constraint: id, depth, path });
+        }
+        if let ConstraintKind::KeyRef(key) = constraint.kind {
+            *self.referred.entry(key).or_default() += 1;
         }
         let (keys, references) = (Keys::default(), Vec::new());
         self.scopes.push(Scope { number: self.count, constraint: id, depth, keys, references });
@@ -297,7 +304,7 @@ impl<'s> Identity<'s> {
             self.select(components, selection, ending, (steps, memory), &mut faults)?;
         }
         *memory = memory.saturating_add(self.runs.saturating_mul(BITS));
-        self.close(components, depth, steps, &mut faults)?;
+        self.close(components, depth, (steps, memory), &mut faults)?;
         Ok(faults)
     }
 
@@ -348,55 +355,81 @@ impl<'s> Identity<'s> {
         &mut self,
         components: &Components,
         depth: usize,
-        steps: &mut Steps,
+        (steps, memory): (&mut Steps, &mut usize),
         faults: &mut Vec<Fault>,
     ) -> Result<(), Exhausted> {
-        let mut ended = Vec::new();
-        while let Some(scope) = self.scopes.pop_if(|scope| scope.depth == depth) {
-            if let Some(constraint) = components.constraints.get(scope.constraint.index()) {
-                self.selectors.remove(constraint, scope.number);
-            }
-            ended.push(scope);
-        }
         // Keys of the element itself first, then those of elements within.
-        let mut tables: Vec<(ConstraintId, Keys)> = Vec::new();
-        for scope in &mut ended {
-            if !is_reference(components, scope.constraint) {
-                tables.push((scope.constraint, std::mem::take(&mut scope.keys)));
+        let mut tables = Tables::default();
+        let mut references: Vec<(ConstraintId, ConstraintId, Vec<KeyReference>)> = Vec::new();
+        while let Some(scope) = self.scopes.pop_if(|scope| scope.depth == depth) {
+            let Some(constraint) = components.constraints.get(scope.constraint.index()) else { continue };
+            self.selectors.remove(constraint, scope.number);
+            *memory = memory.saturating_add(scope_size(constraint));
+            if let ConstraintKind::KeyRef(key) = constraint.kind {
+                self.refers_no_more(key);
+                references.push((scope.constraint, key, scope.references));
+            } else if !scope.keys.known.is_empty() {
+                tables.insert(scope.constraint, scope.keys);
             }
         }
         while let Some(kept) = self.kept.pop_if(|kept| kept.depth >= depth) {
-            steps.take(kept.keys.cost())?;
-            match tables.iter_mut().find(|(constraint, _)| *constraint == kept.constraint) {
-                Some((_, keys)) => keys.absorb(kept.keys),
-                None => {
-                    let mut keys = Keys::default();
-                    keys.absorb(kept.keys);
-                    tables.push((kept.constraint, keys));
+            *memory = memory.saturating_add(kept.size());
+            for (constraint, keys) in kept.tables {
+                if let Some(own) = tables.get_mut(&constraint) {
+                    steps.take(keys.cost())?;
+                    own.absorb(keys);
+                } else {
+                    tables.insert(constraint, keys);
                 }
             }
         }
-        for scope in ended.into_iter().filter(|scope| !scope.references.is_empty()) {
-            let references = scope.references.iter().map(|reference| cost(&reference.key));
-            steps.take(references.fold(tables.len() as u64, u64::saturating_add))?;
-            find_keys(components, scope, &tables, faults);
+        for (constraint, key, references) in references {
+            steps.take(references.iter().map(|reference| cost(&reference.key)).fold(1, u64::saturating_add))?;
+            find_keys(constraint, references, tables.get(&key), faults);
         }
-        // Who refers to them from further out still needs them.
-        steps.take((tables.len() as u64).saturating_mul(self.scopes.len() as u64))?;
-        let refers = |constraint: ConstraintId| {
-            self.scopes.iter().any(|scope| {
-                let kind = components.constraints.get(scope.constraint.index()).map(|found| found.kind);
-                kind == Some(ConstraintKind::KeyRef(constraint))
-            })
-        };
-        let needed: Vec<Kept> = tables
-            .into_iter()
-            .filter(|(constraint, _)| refers(*constraint))
-            .map(|(constraint, keys)| Kept { constraint, depth: depth.saturating_sub(1), keys })
-            .collect();
-        self.kept.extend(needed);
-        Ok(())
+        // References further out still need them.
+        tables.retain(|constraint, _| self.referred.contains_key(constraint));
+        self.keep(tables, depth.saturating_sub(1), (steps, memory))
     }
+
+    /// Keeps keys for the element at this depth, beside those of others in it.
+    fn keep(
+        &mut self,
+        tables: Tables,
+        depth: usize,
+        (steps, memory): (&mut Steps, &mut usize),
+    ) -> Result<(), Exhausted> {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        if self.kept.last().is_none_or(|kept| kept.depth < depth) {
+            let kept = Kept { depth, tables: Tables::default() };
+            take(memory, kept.size())?;
+            self.kept.push(kept);
+        }
+        let Some(kept) = self.kept.last_mut() else { return Ok(()) };
+        let before = kept.size();
+        for (constraint, keys) in tables {
+            steps.take(keys.cost())?;
+            kept.tables.entry(constraint).or_default().absorb(keys);
+        }
+        take(memory, kept.size().saturating_sub(before))
+    }
+
+    fn refers_no_more(&mut self, key: ConstraintId) {
+        if let Some(count) = self.referred.get_mut(&key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.referred.remove(&key);
+            }
+        }
+    }
+}
+
+/// How many bytes a constraint takes while it holds, about, beside its keys.
+fn scope_size(constraint: &IdentityConstraint) -> usize {
+    let selectors = constraint.selector.len().saturating_mul(2 * size_of::<Selector<'_>>());
+    (2 * size_of::<Scope>()).saturating_add(selectors)
 }
 
 /// Takes bytes before they are kept.
@@ -405,20 +438,13 @@ fn take(memory: &mut usize, bytes: usize) -> Result<(), Exhausted> {
     Ok(())
 }
 
-/// Looks for the keys that the references of a scope are to.
-fn find_keys(components: &Components, scope: Scope, tables: &[(ConstraintId, Keys)], faults: &mut Vec<Fault>) {
-    let kind = components.constraints.get(scope.constraint.index()).map(|found| found.kind);
-    let Some(ConstraintKind::KeyRef(key)) = kind else { return };
-    let keys = tables.iter().find(|(constraint, _)| *constraint == key).map(|(_, keys)| keys);
-    for KeyReference { key, offset } in scope.references {
+/// Looks for the keys that the references of a constraint are to.
+fn find_keys(constraint: ConstraintId, references: Vec<KeyReference>, keys: Option<&Keys>, faults: &mut Vec<Fault>) {
+    for KeyReference { key, offset } in references {
         if !keys.is_some_and(|keys| keys.contains(&key)) {
-            faults.push(Fault { constraint: scope.constraint, kind: FaultKind::NoKey, offset });
+            faults.push(Fault { constraint, kind: FaultKind::NoKey, offset });
         }
     }
-}
-
-fn is_reference(components: &Components, id: ConstraintId) -> bool {
-    components.constraints.get(id.index()).is_some_and(|found| matches!(found.kind, ConstraintKind::KeyRef(_)))
 }
 
 /// Whether the open element has an attribute that a path ends with.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::xsd::components::model::ConstraintId;
 use crate::xsd::datatypes::value::Value;
+use crate::xsd::names::FastMap;
 
 /// The values of the fields of one element.
 pub(super) type Key = Box<[Arc<Value>]>;
@@ -42,14 +43,26 @@ pub(super) enum Origin {
     Conflict,
 }
 
-/// The keys of an element that has ended, kept for one around it.
+/// Keys by their constraint.
+pub(super) type Tables = FastMap<ConstraintId, Keys>;
+
+/// The keys of elements that have ended, kept for one around them.
 #[derive(Debug)]
 pub(super) struct Kept {
-    pub(super) constraint: ConstraintId,
     /// Of the element that they are known at now.
     pub(super) depth: usize,
-    pub(super) keys: Keys,
+    pub(super) tables: Tables,
 }
+
+impl Kept {
+    /// How many bytes it takes, about, beside the keys.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>().saturating_add(self.tables.capacity().saturating_mul(TABLE))
+    }
+}
+
+/// Bytes that a table takes, beside its keys.
+const TABLE: usize = 256;
 
 impl Keys {
     /// Steps to add all of them to others.
