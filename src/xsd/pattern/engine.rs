@@ -31,8 +31,8 @@ const MAX_TABLE: usize = 64 << 10;
 /// Most bytes that it takes to make one, and the steps.
 const MAX_MAKING: usize = 1 << 20;
 const MAKING: u64 = 40_000;
-/// About the most bytes that states take which are made for texts, until all of them are made anew.
-const MAX_CACHE: usize = 2 << 20;
+/// About the most bytes that states take which are made for texts, until all of them are made anew: more than two of any take.
+const MAX_CACHE: usize = 3 << 20;
 /// Most bytes of states that wait for the next text, of all patterns together. Past that, those of half of them are forgotten.
 const MAX_KEPT: usize = 64 << 20;
 
@@ -40,7 +40,7 @@ const MAX_KEPT: usize = 64 << 20;
 const TABLE_BYTES: usize = 32;
 const LAZY_BYTES: usize = 8;
 /// Steps to make a state that stands for few places.
-const STATE: usize = 6;
+const STATE: u64 = 6;
 /// Bytes of a state that take a further step: the more places it stands for, the more there are.
 const STATE_BYTES: usize = 3;
 /// Bytes that any state takes, beside where it leads to.
@@ -255,15 +255,12 @@ impl Lazy {
     }
 
     fn find(&self, text: &str, states: &mut States, steps: &mut Steps) -> Result<bool, Exhausted> {
-        // The automaton never gives up: see `new`.
-        let gave_up = |_| Exhausted;
         let input = Input::new(text).anchored(self.anchored);
-        let least = LEAST_STATE.saturating_add(size_of::<LazyStateID>() << self.dfa.byte_classes().stride2());
         let before = states.cache.memory_usage();
         let mut state = self.dfa.start_state_forward(&mut states.cache, &input).map_err(|_| Exhausted)?;
         if states.cache.memory_usage() != before {
             // Twice: see `no_states`.
-            steps.take((states.note(state, before, least, 0) / STATE_BYTES) as u64 * 2)?;
+            steps.take((states.note(state, before, self.least(), 0) / STATE_BYTES) as u64 * 2)?;
         }
         for byte in text.bytes() {
             if !state.is_tagged() {
@@ -275,18 +272,38 @@ impl Lazy {
             } else if state.is_dead() || state.is_match() {
                 return Ok(state.is_match());
             }
-            // To find out that there is one already takes as long as to make it: it depends on the one that is left, and on the new one.
-            let left = states.size_of(state);
-            steps.take(STATE.saturating_add(left / STATE_BYTES) as u64)?;
-            let before = states.cache.memory_usage();
-            state = self.dfa.next_state(&mut states.cache, state, byte).map_err(gave_up)?;
-            let entered = states.note(state, before, least, left);
-            steps.take((entered.saturating_sub(left) / STATE_BYTES) as u64)?;
+            steps.take(STATE)?;
+            state = self.next(state, Some(byte), states, steps)?;
         }
-        if state.is_match() {
-            return Ok(true);
-        }
-        steps.take((states.size_of(state) / STATE_BYTES) as u64)?;
-        Ok(self.dfa.next_eoi_state(&mut states.cache, state).map_err(gave_up)?.is_match())
+        Ok(state.is_match() || self.next(state, None, states, steps)?.is_match())
+    }
+
+    /// Goes from a state to the next one, by a byte or the end of the text.
+    ///
+    /// To find out that there is one already takes as long as to make it: it depends on the one that is left, and on the new one.
+    fn next(
+        &self,
+        state: LazyStateID,
+        byte: Option<u8>,
+        states: &mut States,
+        steps: &mut Steps,
+    ) -> Result<LazyStateID, Exhausted> {
+        let left = states.size_of(state);
+        steps.take((left / STATE_BYTES) as u64)?;
+        let before = states.cache.memory_usage();
+        let next = match byte {
+            Some(byte) => self.dfa.next_state(&mut states.cache, state, byte),
+            None => self.dfa.next_eoi_state(&mut states.cache, state),
+        };
+        // The automaton never gives up: see `new`.
+        let next = next.map_err(|_| Exhausted)?;
+        let entered = states.note(next, before, self.least(), left);
+        steps.take((entered.saturating_sub(left) / STATE_BYTES) as u64)?;
+        Ok(next)
+    }
+
+    /// Bytes that a state takes which stands for no place.
+    fn least(&self) -> usize {
+        LEAST_STATE.saturating_add(size_of::<LazyStateID>() << self.dfa.byte_classes().stride2())
     }
 }

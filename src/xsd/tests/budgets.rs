@@ -55,6 +55,16 @@ fn constraints_of_elements_within_each_other_take_memory() {
 }
 
 #[test]
+fn elements_are_paid_for_with_each_field_of_what_is_selected() {
+    let fields: String = (0..500).map(|n| format!(r#"<xs:field xpath=".//a{n}/b"/>"#)).collect();
+    let own = format!(r#"<xs:unique name="k"><xs:selector xpath="."/>{fields}</xs:unique>"#);
+    let schema = schema(&format!(r#"<xs:element name="r">{EVERYTHING}</xs:complexType>{own}</xs:element>"#));
+    let text = format!("<r>{}</r>", "<e/>".repeat(100));
+    assert_eq!(judged(&schema, &text, 10_000, 1 << 20), None);
+    assert_eq!(judged(&schema, &text, 100_000, 1 << 20), Some(true));
+}
+
+#[test]
 fn keys_within_elements_are_found_by_references_around_them() {
     let key = r#"<xs:key name="k"><xs:selector xpath="k"/><xs:field xpath="@i"/></xs:key>"#;
     let references = r#"<xs:keyref name="f" refer="k"><xs:selector xpath=".//f"/><xs:field xpath="@i"/></xs:keyref>"#;

@@ -76,6 +76,12 @@ impl Selection<'_> {
         self.fields.iter().map(|field| field.runs.len()).sum()
     }
 
+    /// Steps of paths that are compared with each element.
+    fn width(&self) -> u64 {
+        let paths = self.fields.iter().flat_map(|field| &field.runs).map(|run| run.path.steps.len() as u64);
+        paths.fold(0, |width, steps| width.saturating_add(steps).saturating_add(1))
+    }
+
     /// How many bytes it takes, about, while no element is in it.
     fn size(&self) -> usize {
         let fields = self.fields.len().saturating_mul(size_of::<Field<'_>>());
@@ -84,6 +90,8 @@ impl Selection<'_> {
     }
 }
 
+/// Steps of paths that are compared with an element in a step.
+const COMPARED: u64 = 8;
 /// Bytes that a run takes for each element.
 const BITS: usize = size_of::<u64>();
 
@@ -108,6 +116,8 @@ pub(super) struct Identity<'s> {
     selections: Vec<Selection<'s>>,
     /// How many paths of fields are followed.
     runs: usize,
+    /// Steps of these paths.
+    width: u64,
     /// The keys of elements that have ended, by the depth of the element around them.
     kept: Vec<Kept>,
     /// How many open elements have references to the keys of a constraint.
@@ -181,9 +191,9 @@ impl<'s> Identity<'s> {
         !self.scopes.is_empty()
     }
 
-    /// How many selected elements are open: each attribute is compared with the fields of each.
+    /// How much each attribute and element is compared with: the fields of the selected elements that are open.
     pub(super) fn width(&self) -> u64 {
-        self.selections.len() as u64
+        (self.selections.len() as u64).saturating_add(self.width / COMPARED)
     }
 
     /// An element begins, which has these constraints.
@@ -196,7 +206,7 @@ impl<'s> Identity<'s> {
         (steps, memory): (&mut Steps, &mut usize),
     ) -> Result<Entered, Exhausted> {
         let mut entered = Entered::default();
-        steps.take(1_u64.saturating_add(self.selections.len() as u64))?;
+        steps.take(1_u64.saturating_add(self.width()))?;
         take(memory, self.runs.saturating_mul(BITS))?;
         self.open.push(name);
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
@@ -230,6 +240,7 @@ impl<'s> Identity<'s> {
             let selection = Selection { scope, depth, fields };
             take(memory, selection.size())?;
             self.runs = self.runs.saturating_add(selection.runs());
+            self.width = self.width.saturating_add(selection.width());
             self.selections.push(selection);
         }
         Ok(entered)
@@ -283,7 +294,7 @@ impl<'s> Identity<'s> {
         memory: &mut usize,
     ) -> Result<Vec<Fault>, Exhausted> {
         let depth = ending.depth;
-        steps.take(1_u64.saturating_add(self.selections.len() as u64))?;
+        steps.take(1_u64.saturating_add(self.width()))?;
         take(memory, ending.value.as_deref().map_or(0, Value::size))?;
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
             if field.pending == Some(depth) {
@@ -300,6 +311,7 @@ impl<'s> Identity<'s> {
         let mut faults = Vec::new();
         while let Some(selection) = self.selections.pop_if(|selection| selection.depth == depth) {
             self.runs = self.runs.saturating_sub(selection.runs());
+            self.width = self.width.saturating_sub(selection.width());
             *memory = memory.saturating_add(selection.size());
             self.select(components, selection, ending, (steps, memory), &mut faults)?;
         }
