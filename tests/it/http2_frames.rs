@@ -28,6 +28,9 @@ const GET: &[u8] = b"\x82\x86\x84\x41\x01a";
 /// The same with POST.
 const POST: &[u8] = b"\x83\x86\x84\x41\x01a";
 
+/// The same for http://a/a, with JSON.
+const JUDGED: &[u8] = b"\x83\x86\x04\x02/a\x41\x01a\x0f\x10\x10application/json";
+
 /// CONNECT for a WebSocket at http://a/ (RFC 8441 §4).
 const CONNECT: &[u8] =
     b"\x02\x07CONNECT\x86\x84\x41\x01a\x00\x09:protocol\x09websocket\x00\x15sec-websocket-version\x0213";
@@ -397,5 +400,42 @@ fn a_burst_of_small_messages_goes_through() {
     client.send([frame(DATA, 0, 1, b"hi").repeat(10_000), frame(DATA, END_STREAM, 1, b"!")].concat());
     client.until(HEADERS);
     assert_eq!(upstream.only().body.len(), 20_001);
+    proxy.done();
+}
+
+/// Small parts of a body that nobody reads are bounded, also where large ones of another one are read between them.
+#[test]
+fn small_parts_that_nobody_reads_end_their_connection() {
+    let (upstream, answer) = silent();
+    let policy = proxy()
+        .before(&upstream)
+        .open("POST /")
+        .route("POST /a", "public: true, request: { json: body.json, max_size: 16MiB }");
+    let policy = policy.upstream("connect_timeout: 1h").upstream("connections: { most: 1 }");
+    let proxy = proxy().text(&policy.yaml().replace("workers: 2", "workers: 1")).file("body.json", "{}").start();
+    let mut client = FrameClient::new(&proxy, 65_535);
+    proxy.owes(3);
+    client.send([frame(SETTINGS, ACK, 0, &[]), request(1, POST)].concat());
+    eventually("it is called", || (!upstream.seen().is_empty()).then_some(()));
+    // This one waits for the connection that the first one has, and the last one is read to be judged.
+    client.send([frame(HEADERS, END_HEADERS, 3, POST), frame(HEADERS, END_HEADERS, 5, JUDGED)].concat());
+    let chunk =
+        [frame(DATA, 0, 5, &[b' '; 8 << 10]), frame(DATA, 0, 3, b"x").repeat(24), frame(PING, 0, 0, &[0; 8])].concat();
+    let (mut sent, mut is_asked_to_leave, mut is_open) = (0, false, true);
+    while is_open && sent < 20_000 && client.0.write_all(&chunk).is_ok() {
+        sent += 24;
+        loop {
+            match client.next() {
+                Some(frame) if frame.kind == PING => break,
+                Some(frame) => is_asked_to_leave |= frame.kind == GOAWAY,
+                None => {
+                    is_open = false;
+                    break;
+                }
+            }
+        }
+    }
+    assert!(is_asked_to_leave && (16_384..16_500).contains(&sent), "{is_asked_to_leave} {sent}");
+    drop(answer);
     proxy.done();
 }

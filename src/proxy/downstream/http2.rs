@@ -20,7 +20,7 @@ use super::client::ClientConnection;
 use super::deadlines::{Command, Cut, run_until_deadline};
 use super::extended_connect::{self, Ending, WebSocketStream};
 use super::rewind::{Rewind, Socket};
-use super::stream_counter::StreamCounter;
+use super::stream_counter::{StreamCounter, Unread};
 use super::stream_deadline::{LastTurn, StreamDeadline, Streams, Watched};
 use super::unfinished_head::{cut_short, evicted, too_slow};
 use super::worker::Worker;
@@ -43,8 +43,8 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 /// h2 counts parts of bodies below 256 bytes that nobody has read, each with what it lacks to 256, and ends the connection with
 /// ENHANCE_YOUR_CALM when they are more than half of this: 1,028 of one byte, as streaming calls of gRPC may have them. With a smaller
 /// window, it would bear fewer. It also ends it at the 101st empty part that does not end a stream, in all of its life. But each larger
-/// part makes room for further small ones, also if it is of another stream (h2 0.4.20). So what bounds them in the end is this window:
-/// parts of one byte were measured to take 330 bytes each, which is 170 MB in all. hyper has no setting for that.
+/// part makes room for further small ones, also if it is of another stream (h2 0.4.20): parts of one byte take 330 bytes each, which
+/// would be 170 MB in all. So they are counted here, too ([`StreamCounter::unread`]).
 const CONNECTION_WINDOW: u32 = 512 * 1024;
 /// Maximum number of bytes that one HTTP/2 stream buffers for sending: what is written to the socket at once. More is not faster, and
 /// each WebSocket may fill it while the client reads nothing.
@@ -80,13 +80,15 @@ async fn run(
     // Cloned for every stream that runs.
     let running = Rc::new(());
     let ending = Rc::new(Ending::default());
+    let unread = counter.borrow().unread().clone();
     let service = service_fn(|mut request: Request<Incoming>| {
         handled.set(handled.get() + 1);
         let stream = streams.open();
         opened.set(Some(Rc::clone(&stream)));
         let upgrade = extended_connect::take(&mut request);
         let (parts, body) = request.into_parts();
-        let source = Source::client(RequestBody { body, max_trailers: settings.limits.headers }, strip_trailers);
+        let body = RequestBody { body, max_trailers: settings.limits.headers, unread: unread.clone() };
+        let source = Source::client(body, strip_trailers);
         let response = handle(worker, Rc::clone(client), parts, source);
         // Boxed, because hyper moves it around many times before it is polled.
         Box::pin(answer(response, stream, upgrade, (Rc::clone(&ending), Rc::clone(&running))))
@@ -95,7 +97,7 @@ async fn run(
     let mut begun_before = u64::MAX;
     let end_overdue = |now| streams.end_overdue(now);
     let ended = run_until_deadline(client, &settings.timeouts, end_overdue, |cx, command| {
-        if command == Command::Finish {
+        if command == Command::Finish || (unread.are_many() && begun_before == u64::MAX) {
             begun_before = counter.borrow().begun();
             connection.as_mut().graceful_shutdown();
             ending.begin();
@@ -109,6 +111,7 @@ async fn run(
             let received = counter.borrow().received();
             requests.record_unhandled(received.min(begun_before), || violates_http2(None));
             socket.borrow_mut().release_buffer();
+            unread.forget();
         }
         polled
     })
@@ -231,6 +234,7 @@ fn violates_http2(cause: Option<&str>) -> Refusal {
 struct RequestBody {
     body: Incoming,
     max_trailers: usize,
+    unread: Unread,
 }
 
 impl Body for RequestBody {
@@ -242,7 +246,13 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Box<dyn Error>>>> {
         let max_trailers = self.max_trailers;
-        Pin::new(&mut self.body).poll_frame(cx).map(|frame| {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && frame.data_ref().is_some_and(|data| !data.is_empty())
+        {
+            self.unread.read();
+        }
+        polled.map(|frame| {
             frame.map(|frame| match frame {
                 Ok(frame) if frame.trailers_ref().is_some_and(|trailers| trailers.len() > max_trailers) => {
                     Err("it has too many trailers".into())

@@ -131,6 +131,9 @@ impl Rewind {
 
 impl AsyncRead for Rewind {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.counter.borrow().unread().are_too_many() {
+            return Poll::Ready(Err(io::Error::other("too many small parts of bodies that nobody reads")));
+        }
         if self.counter.borrow().has_enough() {
             // The streams have their turn first.
             cx.waker().wake_by_ref();

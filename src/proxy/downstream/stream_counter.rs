@@ -4,6 +4,9 @@
 //! HTTP/2 refuses some requests itself, before they are handed over: malformed or too large headers, too many streams, an
 //! error of the whole connection. They must leave a record, too, so somebody has to know that they were there.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 /// Length of the client connection preface (RFC 9113 §3.4).
 const PREFACE: usize = 24;
 /// Length of a frame's header (RFC 9113 §4.1).
@@ -15,6 +18,11 @@ const SMALL: usize = 256;
 /// How many of them are taken in one turn of the connection. h2 bears four times as many that nobody has read
 /// ([`super::http2`]), and nobody reads any before the turn ends.
 const MOST_SMALL: u32 = 256;
+/// Parts of bodies that nobody has read, on a connection, past which the client is asked to open another one. h2 bears fewer small
+/// ones, but forgets those of one stream for large ones of another.
+const MANY_UNREAD: u32 = 8192;
+/// The same past which the connection ends. Each takes some 330 bytes, however small it is.
+const MOST_UNREAD: u32 = 2 * MANY_UNREAD;
 /// The type of a frame that begins the headers of a request, or its trailers (RFC 9113 §6.2).
 const HEADERS: u8 = 1;
 /// The type of a frame that promises a stream, which has headers, too (RFC 9113 §6.6). No client may send one, but HTTP/2 only says so
@@ -48,6 +56,38 @@ pub(super) struct StreamCounter {
     preface: bool,
     /// Small parts of bodies that were taken in this turn.
     small: u32,
+    unread: Unread,
+}
+
+/// How many parts of bodies were received on a connection and not read. Those of requests that nobody reads any more count as well,
+/// until no request is left.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unread(Rc<Cell<u32>>);
+
+impl Unread {
+    fn received(&self) {
+        self.0.set(self.0.get().saturating_add(1));
+    }
+
+    /// A part was read.
+    pub(super) fn read(&self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+
+    /// No request is left.
+    pub(super) fn forget(&self) {
+        self.0.set(0);
+    }
+
+    /// Whether they are so many that the connection takes no further requests.
+    pub(super) fn are_many(&self) -> bool {
+        self.0.get() > MANY_UNREAD
+    }
+
+    /// Whether they are so many that the connection ends.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.0.get() > MOST_UNREAD
+    }
 }
 
 impl Default for StreamCounter {
@@ -66,6 +106,7 @@ impl Default for StreamCounter {
             fields,
             preface,
             small,
+            unread: Unread::default(),
         }
     }
 }
@@ -105,6 +146,11 @@ impl StreamCounter {
         self.small >= MOST_SMALL
     }
 
+    /// The parts of bodies that were received and not read.
+    pub(super) fn unread(&self) -> &Unread {
+        &self.unread
+    }
+
     /// The next turn of the connection begins.
     pub(super) fn next_turn(&mut self) {
         self.small = 0;
@@ -120,6 +166,9 @@ impl StreamCounter {
             self.in_headers = true;
         }
         self.small += u32::from(kind == DATA && self.skip < SMALL);
+        if kind == DATA && self.skip > 0 {
+            self.unread.received();
+        }
         if matches!(kind, HEADERS | PUSH_PROMISE) && !self.in_fields {
             self.in_fields = true;
             self.fields += 1;
