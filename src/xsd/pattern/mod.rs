@@ -188,8 +188,8 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             if random >> 31 == 0 { '1' } else { 'x' }
         };
-        let text: String = (0..9000).map(&mut digit).collect();
-        for _ in 0..3 {
+        let text: String = (0..4000).map(&mut digit).collect();
+        for _ in 0..2 {
             assert!(matches(&pattern, &text, 1_000_000).is_err());
             assert_eq!(matches(&pattern, &text, 10_000_000), Ok(true));
         }

@@ -65,6 +65,29 @@ fn elements_are_paid_for_with_each_field_of_what_is_selected() {
 }
 
 #[test]
+fn attributes_that_are_looked_through_are_paid_for() {
+    let attribute = |n: u32| format!(r#"<xs:attribute name="a{n}" use="required"/>"#);
+    let attributes: String = (0..1000).map(attribute).collect();
+    let schema = schema(&format!(
+        r#"<xs:element name="r">{EVERYTHING}</xs:complexType></xs:element><xs:element name="e"><xs:complexType>{attributes}</xs:complexType></xs:element>"#
+    ));
+    let text = |count: usize| format!("<r>{}</r>", "<e/>".repeat(count));
+    assert_eq!(judged(&schema, &text(1), 200, 1 << 20), None);
+    // Past those that are reported, nothing is looked for.
+    assert_eq!(judged(&schema, &text(1000), 10_000, 1 << 20), Some(false));
+}
+
+#[test]
+fn messages_are_short_whatever_the_schema_says() {
+    let long = "x".repeat(5000);
+    let schema = schema(&format!(
+        r#"<xs:element name="r"><xs:simpleType><xs:restriction base="xs:string"><xs:pattern value="{long}"/></xs:restriction></xs:simpleType></xs:element>"#
+    ));
+    let found = super::violations(&schema, "<r>é</r>");
+    assert!(found.len() == 1 && found[0].message.len() < 1010, "{found:?}");
+}
+
+#[test]
 fn keys_within_elements_are_found_by_references_around_them() {
     let key = r#"<xs:key name="k"><xs:selector xpath="k"/><xs:field xpath="@i"/></xs:key>"#;
     let references = r#"<xs:keyref name="f" refer="k"><xs:selector xpath=".//f"/><xs:field xpath="@i"/></xs:keyref>"#;

@@ -47,6 +47,9 @@ impl<'s> Validator<'s> {
             match &rule.wildcard {
                 Some(wildcard) if wildcard.namespaces.allows(attribute.name.ns) => {
                     let is_id = self.wild_attribute(wildcard, attribute, scopes)?;
+                    if is_id {
+                        self.take_for_all(rule)?;
+                    }
                     wild_ids = wild_ids.saturating_add(u32::from(is_id));
                     if is_id && (wild_ids > 1 || rule.attributes.iter().any(|rule| self.is_id(rule.ty))) {
                         let message = || "an element can have only one attribute of type `xs:ID`".to_owned();
@@ -59,7 +62,8 @@ impl<'s> Validator<'s> {
                 }
             }
         }
-        if required < rule.required {
+        if required < rule.required && !self.is_full() {
+            self.take_for_all(rule)?;
             let present = |name| attributes.iter().any(|attribute| attribute.name == name);
             let missing = rule.attributes.iter().filter(|rule| rule.required && !present(rule.name));
             for missing in missing {
@@ -74,6 +78,11 @@ impl<'s> Validator<'s> {
         Ok(())
     }
 
+    /// Takes steps to look through all attributes that an element may have, and compare some with those that it has.
+    fn take_for_all(&mut self, rule: &TypeRule) -> Result<(), Exhausted> {
+        self.steps.take(rule.attributes.len() as u64 / 4)
+    }
+
     /// Hands the value of an attribute to the fields that it is of.
     fn field_attribute(&mut self, attribute: &Attribute<'_>, value: Option<Value>) -> Result<(), Exhausted> {
         if self.identity.attribute(attribute.name, value, &mut self.memory)? {
@@ -85,6 +94,7 @@ impl<'s> Validator<'s> {
 
     /// Defaults count as values in identity constraints, and may refer to identifiers.
     fn defaults(&mut self, rule: &'s TypeRule, attributes: &[Attribute<'_>], scopes: &Scopes) -> Result<(), Exhausted> {
+        self.take_for_all(rule)?;
         for found in &rule.attributes {
             let Some(preset) = &found.preset else { continue };
             if attributes.iter().any(|attribute| attribute.name == found.name) {

@@ -93,6 +93,18 @@ impl Open {
     }
 }
 
+/// Most bytes of a message: patterns and bounds may be of any length.
+const MAX_MESSAGE: usize = 1000;
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push('…');
+        message.shrink_to_fit();
+    }
+    message
+}
+
 /// What values need from around them in an instance.
 pub(crate) struct Here<'a> {
     pub(crate) scopes: &'a Scopes,
@@ -269,7 +281,7 @@ impl<'s> Validator<'s> {
             return;
         }
         let attribute = attribute.map(Into::into);
-        self.violations.push(Violation { offset, attribute, constraint, message: message() });
+        self.violations.push(Violation { offset, attribute, constraint, message: shortened(message()) });
     }
 
     /// Takes bytes of the memory that identifiers, keys and values in several pieces may have.
