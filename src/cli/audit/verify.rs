@@ -18,7 +18,8 @@ use crate::error_text;
 #[command(after_help = "Example: bartizan audit verify --public-key audit.pub audit-*.jsonl audit.jsonl
 The public key: openssl pkey -in audit.pem -pubout -out audit.pub
 Files are read in the order given: the oldest first. Without a key, only the hash chain is verified: that finds accidents, not
-somebody who makes the whole chain again.")]
+somebody who makes the whole chain again. Lines after the last checkpoint are not signed yet: their number is printed, and somebody else
+may have written them; with --strict, there must be none.")]
 pub(super) struct Arguments {
     /// Files of records, plain or gzip; a folder stands for the files in it; `-` is standard input
     #[arg(required = true)]
@@ -32,9 +33,12 @@ pub(super) struct Arguments {
     /// The record must be there from the first line on; otherwise its beginning may be gone, as after a rotation
     #[arg(long)]
     complete: bool,
-    /// Streams may begin in the middle, as in a part of what was collected from several nodes
+    /// Streams may begin in the middle and lack their checkpoints, as in a part of what was collected from several nodes
     #[arg(long, conflicts_with = "complete")]
     partial: bool,
+    /// Every line must be signed, as after the processes have stopped
+    #[arg(long, requires = "public_key")]
+    strict: bool,
     /// Output format of the results
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -71,8 +75,8 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         Ok(files) => files,
         Err(message) => return failed(message),
     };
-    let Arguments { expect, complete, partial, .. } = arguments;
-    let terms = Terms { keys, expect: expect.clone(), complete: *complete, partial: *partial };
+    let &Arguments { complete, partial, strict, .. } = arguments;
+    let terms = Terms { keys, expect: arguments.expect.clone(), complete, partial, strict };
     match verify(&files, Verifier::new(terms), |_| ()) {
         Ok(Ended::Whole(verified, notes)) => {
             whole(arguments, &verified, &notes);
@@ -162,6 +166,7 @@ fn next(lines: &mut Lines<Box<dyn io::Read>>) -> Vec<u8> {
 
 fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
     let signed = !arguments.public_key.is_empty();
+    let uncovered: u64 = verified.streams.iter().map(|stream| stream.uncovered).sum();
     if let Format::Json = arguments.format {
         let streams: Vec<_> = verified
             .streams
@@ -172,7 +177,8 @@ fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
             })
             .collect();
         let result = json!({"whole": true, "lines": verified.lines, "checkpoints": verified.checkpoints,
-                            "torn": verified.torn, "streams": streams, "notes": notes});
+                            "uncovered": signed.then_some(uncovered), "torn": verified.torn, "streams": streams,
+                            "notes": notes});
         output::print(&format!("{result:#}\n"));
         return;
     }
@@ -182,11 +188,12 @@ fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
     for note in notes {
         output::message(format_args!("note: {note}"));
     }
+    let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let mut text = format!(
         "whole: {} in {}, {}{}\n",
-        counted(usize::try_from(verified.lines).unwrap_or(usize::MAX), "line"),
+        counted(number(verified.lines), "line"),
         counted(verified.streams.len(), "stream"),
-        counted(usize::try_from(verified.checkpoints).unwrap_or(usize::MAX), "checkpoint"),
+        counted(number(verified.checkpoints), "checkpoint"),
         if signed { "" } else { " (signatures were not verified: no --public-key)" },
     );
     for stream in &verified.streams {
@@ -196,6 +203,10 @@ fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
             0 => ", all signed\n".to_owned(),
             uncovered => format!(", the last {uncovered} not signed yet\n"),
         });
+    }
+    if signed && uncovered > 0 {
+        let lines = counted(number(uncovered), "line");
+        text.push_str(&format!("not signed: {lines}, which somebody else may have written\n"));
     }
     output::print(&text);
 }
