@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 
-use super::super::chain::tests::unsealed;
 use super::super::chain::Chain;
+use super::super::chain::tests::unsealed;
 use super::super::checkpoint_key::CheckpointKey;
 use super::super::record::Follows;
 use super::super::sealing::tests::Sealed;

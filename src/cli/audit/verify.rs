@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::input;
 use super::progress::Progress;
-use crate::audit::{Break, LineRead, Lines, PublicKey, Terms, Verified, Verifier, visible};
+use crate::audit::{Break, LineRead, Lines, PublicKey, Terms, Verified, Verifier, visible, visible_json};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output::{self, Format, counted};
 use crate::error_text;
@@ -179,7 +179,7 @@ fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
         let result = json!({"whole": true, "lines": verified.lines, "checkpoints": verified.checkpoints,
                             "uncovered": signed.then_some(uncovered), "torn": verified.torn, "streams": streams,
                             "notes": notes});
-        output::print(&format!("{result:#}\n"));
+        output::print(&visible_json(format!("{result:#}\n")));
         return;
     }
     if verified.ends_torn {
@@ -217,7 +217,8 @@ fn broken_record(arguments: &Arguments, broken: &Break, place: Option<Place>) {
             json!({"file": place.file, "line": place.line, "before": shown(&place.before),
                    "broken": shown(&place.broken), "after": shown(&place.after)})
         });
-        output::print(&format!("{:#}\n", json!({"whole": false, "message": broken.message, "place": place})));
+        let result = json!({"whole": false, "message": broken.message, "place": place});
+        output::print(&visible_json(format!("{result:#}\n")));
         return;
     }
     let Some(place) = place else {
