@@ -1,11 +1,13 @@
 //! Sinks over the network. Each runs on a thread of its own, and is given whole lines of the spool.
 //!
 //! - [`elasticsearch`], [`otlp`], [`http`], [`syslog`]: one sink each;
+//! - [`bulk_answer`]: what is read of the response of `_bulk`;
 //! - [`batches`]: how HTTP sinks take a batch apart when a part of it is refused; [`post`]: their requests;
 //! - [`rejected`]: the file for what a sink refuses for good;
 //! - [`facts`], [`lines`]: what is read of a line; [`shorten`]: lines that are too long for syslog.
 
 mod batches;
+mod bulk_answer;
 mod delivery;
 mod elasticsearch;
 mod facts;

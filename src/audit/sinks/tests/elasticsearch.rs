@@ -141,7 +141,7 @@ async fn what_the_cluster_says_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start(|asked, _| {
         let item = |reason: String| json!({"create": {"status": 429, "error": {"type": "e\n", "reason": reason}}});
-        let size = if ids(asked).len() > 1 { 9 << 20 } else { 1000 };
+        let size = if ids(asked).len() > 1 { 50 << 10 } else { 1000 };
         (200, vec![], json!({"items": vec![item("x".repeat(size)); ids(asked).len()]}).to_string().into())
     })
     .await;
