@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::sink_state::State;
-use super::sinks::{Delivery, Destination, Failure};
+use super::sinks::{Delivery, Destination, Failure, Rejections};
 use super::source::Source;
 use super::spool::Taken;
 use crate::egress::Backoff;
@@ -156,8 +156,9 @@ impl Sender {
         });
     }
 
-    fn refused(&self, records: u64) {
+    fn refused(&self, Rejections { records, not_kept }: Rejections) {
         self.state.rejected.fetch_add(records, Relaxed);
+        self.state.rejected_not_kept.fetch_add(not_kept, Relaxed);
     }
 
     fn failed(&self, why: &str) {

@@ -26,7 +26,7 @@ use std::io;
 
 use bytes::Bytes;
 
-pub(super) use self::delivery::{Delivery, Failure};
+pub(super) use self::delivery::{Delivery, Failure, Rejections};
 use self::elasticsearch::Elasticsearch;
 use self::http::Http;
 use self::otlp::Otlp;

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tower_service::Service;
 
 use super::super::config::SyslogConfig;
-use super::delivery::{Delivery, Failure};
+use super::delivery::{Delivery, Failure, Rejections};
 use super::facts::{Facts, Severity};
 use super::lines::{lines, trimmed};
 use super::shorten::shortened;
@@ -101,7 +101,7 @@ impl Syslog {
             Ok(stream) => {
                 self.stream = Some(stream);
                 self.unconfirmed.push(frames);
-                Delivery::Done { rejected: 0 }
+                Delivery::Done { rejected: Rejections::default() }
             }
             Err(error) => Delivery::Failed(Failure::new(error.to_string())),
         }

@@ -125,7 +125,7 @@ async fn a_record_that_fails_for_ever_among_others_is_rejected_in_the_end() {
         let mut delivery = sink.deliver(batch(0..3)).await;
         let mut deliveries = 0;
         while deliveries < 40
-            && let Delivery::Partly { rest, rejected: 0, .. } = delivery
+            && let Delivery::Partly { rest, rejected: Rejections { records: 0, .. }, .. } = delivery
         {
             assert_eq!(rest, batch([1]));
             deliveries += 1;
