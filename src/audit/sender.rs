@@ -43,9 +43,12 @@ impl Sender {
         if ready.is_ok_and(|ready| ready) {
             self.deliver_all();
         }
-        let Self { runtime, destination, .. } = &mut self;
+        let Self { runtime, destination, source, .. } = &mut self;
         // A sink that does not close the connection in time is not waited for.
-        let _ = runtime.block_on(async { tokio::time::timeout(CLOSE, destination.close()).await });
+        let closed = runtime.block_on(async { tokio::time::timeout(CLOSE, destination.close()).await });
+        if closed.unwrap_or_default() {
+            source.confirmed();
+        }
         // Writes the cursor.
         drop(self.source);
         self.state.ended.store(true, Release);
@@ -81,14 +84,15 @@ impl Sender {
     fn deliver(&mut self, lines: Bytes, count: u64) -> bool {
         let (mut count, mut bytes) = (count, lines.len() as u64);
         let (mut rest, mut backoff) = (lines, Backoff::new(RETRY.0, RETRY.1));
-        loop {
+        let unconfirmed = loop {
             self.state.takes(&rest);
             let failure = match self.attempt(rest.clone()) {
                 None => return false,
                 Some(Delivery::Done { rejected }) => {
                     self.refused(rejected);
-                    break;
+                    break 0;
                 }
+                Some(Delivery::Sent { unconfirmed }) => break unconfirmed,
                 Some(Delivery::Partly { rest: left, rejected, failure }) => {
                     self.refused(rejected);
                     if left.len() < rest.len() {
@@ -115,9 +119,8 @@ impl Sender {
                 (count, bytes) = (count + more, bytes + lines.len() as u64);
                 rest = [rest, lines].concat().into();
             }
-        }
-        // There is nothing to sync, so this cannot fail.
-        let _ = self.source.delivered(|| Ok(()));
+        };
+        self.source.sent(unconfirmed);
         self.state.has_delivered();
         self.state.records_written.fetch_add(count, Relaxed);
         self.state.bytes_written.fetch_add(bytes, Relaxed);

@@ -89,7 +89,7 @@ impl Batches {
         let doubtful = round.doubtful;
         let delivery = round.end(failure, &mut self.rejected);
         let left = match &delivery {
-            Delivery::Done { .. } => None,
+            Delivery::Done { .. } | Delivery::Sent { .. } => None,
             Delivery::Partly { rest, .. } => Some(self::first(rest)),
             Delivery::Failed(_) => Some(first.clone()),
         };

@@ -44,6 +44,11 @@ pub(in crate::audit) enum Delivery {
         /// Those that the sink refused for good.
         rejected: Rejections,
     },
+    /// All lines are sent, but it is not known how many have arrived.
+    Sent {
+        /// The last lines, of this delivery and those before, that are to be delivered again if this process ends.
+        unconfirmed: u64,
+    },
     /// Some lines are done.
     Partly {
         /// Whole lines, which are to be delivered again.

@@ -4,13 +4,15 @@
 //! - [`bulk_answer`]: what is read of the response of `_bulk`;
 //! - [`batches`]: how HTTP sinks take a batch apart when a part of it is refused; [`post`]: their requests;
 //! - [`rejected`]: the file for what a sink refuses for good;
-//! - [`facts`], [`lines`]: what is read of a line; [`shorten`]: lines that are too long for syslog.
+//! - [`facts`], [`lines`]: what is read of a line; [`shorten`]: lines that are too long for syslog; [`farewell`]: whether a
+//!   syslog receiver has everything.
 
 mod batches;
 mod bulk_answer;
 mod delivery;
 mod elasticsearch;
 mod facts;
+mod farewell;
 mod http;
 mod lines;
 mod otlp;
@@ -85,10 +87,11 @@ impl Destination {
         }
     }
 
-    /// Ends the connection in good order.
-    pub(super) async fn close(&mut self) {
-        if let Self::Syslog(sink) = self {
-            sink.close().await;
+    /// Ends the connection in good order. Returns whether everything that was sent has arrived.
+    pub(super) async fn close(&mut self) -> bool {
+        match self {
+            Self::Syslog(sink) => sink.close().await,
+            Self::Elasticsearch(_) | Self::Otlp(_) | Self::Http(_) => true,
         }
     }
 }

@@ -61,7 +61,7 @@ fn endpoint(url: &str, folder: &Path) -> HttpEndpoint {
     }
 }
 
-/// A delivery in short: `done 0`, `partly 1 rest=[2, 3] why`, `failed why`. The numbers are those of records.
+/// A delivery in short: `done 0`, `sent, 2 unconfirmed`, `partly 1 rest=[2, 3] why`, `failed why`. The numbers are those of records.
 fn told(delivery: &Delivery) -> String {
     let numbers = |rest: &Bytes| -> Vec<u64> {
         let record = |line: &[u8]| serde_json::from_slice::<serde_json::Value>(line).unwrap();
@@ -73,6 +73,7 @@ fn told(delivery: &Delivery) -> String {
     };
     match delivery {
         Delivery::Done { rejected } => format!("done {}", refused(rejected)),
+        Delivery::Sent { unconfirmed } => format!("sent, {unconfirmed} unconfirmed"),
         Delivery::Partly { rest, rejected, failure } => {
             format!("partly {} rest={:?} {}", refused(rejected), numbers(rest), failure.why)
         }
