@@ -224,7 +224,7 @@ impl Verifier {
         let next = text("/bartizan/checkpoint/next_key").and_then(|next| PublicKey::from_base64(next).ok());
         stream.keys.signed(key, next.as_ref().map(PublicKey::id));
         keys.extend(next.filter(|next| !keys.contains(next)));
-        stream.signed = stream.last.sequence;
+        stream.has_signed();
         let every = mark.pointer("/bartizan/checkpoint/every").and_then(Value::as_u64).unwrap_or_default();
         self.every = self.every.max(Duration::from_secs(every));
         self.cover(sealed.stream);

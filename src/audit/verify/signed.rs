@@ -45,7 +45,7 @@ fn is_an_end(streams: &HashMap<Box<str>, Stream>, name: &str, latest: &str) -> R
     while let Some((before, after)) = streams.get(next).and_then(|stream| stream.follows.as_ref())
         && let Some(stream) = streams.get(before)
     {
-        if stream.followers > 1 {
+        if stream.followers > 1 || stream.followed_after != Some(*after) {
             return unsigned("another stream follows the same one");
         }
         if stream.is_signed() {

@@ -23,7 +23,9 @@ pub(super) struct Stream {
     pub(super) follows: Option<(Box<str>, u64)>,
     /// The last of its lines that a stream which follows it knows.
     pub(super) followed_after: Option<u64>,
-    /// How many streams follow it.
+    /// The first line, after the last checkpoint of its own, with which it ends as a stream that follows it says.
+    ends_with: Option<u64>,
+    /// How many streams follow it after that line. Two processes that share a file may follow it one after the other.
     pub(super) followers: u32,
     /// Its process said that it ended.
     pub(super) stopped: bool,
@@ -33,8 +35,8 @@ pub(super) struct Stream {
     pub(super) checkpoint: Option<Hash>,
     /// Which keys may sign it.
     pub(super) keys: Keys,
-    /// The last line that a checkpoint of its own covers; zero if there is none.
-    pub(super) signed: u64,
+    /// The last checkpoint of its own that is signed with one of them; zero if there is none.
+    checkpoint_at: u64,
     /// The last line that a signature covers, also one of a stream that follows; zero if there is none.
     covered: u64,
     /// When the first line that no signature covers was made.
@@ -51,12 +53,13 @@ impl Stream {
             last: Link { sequence: 0, hash: None },
             follows,
             followed_after: None,
+            ends_with: None,
             followers: 0,
             stopped: false,
             hashes: VecDeque::new(),
             checkpoint: None,
             keys,
-            signed: 0,
+            checkpoint_at: 0,
             covered: 0,
             uncovered_since: None,
             time: None,
@@ -93,8 +96,15 @@ impl Stream {
                 "line {after} of the stream {name} is not the one that this stream follows"
             )));
         }
+        self.followers = match self.followed_after {
+            Some(other) if other > after => self.followers,
+            Some(other) if other == after => self.followers.saturating_add(1),
+            _ => 1,
+        };
         self.followed_after = self.followed_after.max(Some(after));
-        self.followers = self.followers.saturating_add(1);
+        if self.checkpoint_at <= after {
+            self.ends_with = Some(self.ends_with.map_or(after, |earlier| earlier.min(after)));
+        }
         // There may be very many streams, and each is followed once.
         self.hashes = VecDeque::new();
         Ok(())
@@ -122,14 +132,19 @@ impl Stream {
         self.last.sequence - self.covered.max(self.first - 1)
     }
 
-    /// Whether it ends where the next stream says so. What comes after that is in nobody's hash, unless a checkpoint shows that
-    /// the process was still there, as one of two that share a file.
+    /// Its last line is a checkpoint of its own. It shows that the process was still there, as one of two that share a file.
+    pub(super) fn has_signed(&mut self) {
+        self.checkpoint_at = self.last.sequence;
+        self.ends_with = None;
+    }
+
+    /// Whether it ends where the next stream says so: what comes after that is in nobody's hash.
     pub(super) fn ends_where_the_next_says(&self, name: &str) -> Result<(), Break> {
-        let last = self.last.sequence;
-        let Some(after) = self.followed_after.filter(|after| last > *after && self.signed <= *after) else {
+        let Some(after) = self.ends_with.map(|after| after.max(self.covered)) else { return Ok(()) };
+        let lines = self.last.sequence.saturating_sub(after);
+        if lines == 0 {
             return Ok(());
-        };
-        let lines = last - after;
+        }
         Err(Break::new(format!(
             "no checkpoint signs the last {lines} lines of the stream {name}, which ends with line {after} as the next stream says"
         )))

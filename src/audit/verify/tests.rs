@@ -380,6 +380,8 @@ fn nothing_unsigned_comes_after_the_line_that_the_next_stream_follows() {
     two.checkpoint();
     assert_eq!(broken(&[&one, &more, &two], &[public(1)]).as_deref(), Some(message));
     assert_eq!(broken(&[&one, &two, &more], &[public(1)]).as_deref(), Some(message));
+    let forged = next(&more, "x/1", None, 1);
+    assert_eq!(broken(&[&one, &two, &more, &forged], &[public(1)]).as_deref(), Some(message));
     assert_eq!(broken(&[&one, &more, &two], &[]), None, "without a key, only the chain is verified");
     // Two processes share a file: the first still signs.
     let mut shares = continued(&one, Some(key(1)), 2);
@@ -435,6 +437,12 @@ fn the_end_of_an_honest_record_need_not_be_signed_yet() {
     // Two nodes that were restarted one after the other.
     let again = next(&other, "b/2", None, 1);
     assert_eq!(uncovered(&[&one, &other, &again, &two]), [0, 2, 0, 2]);
+    // A command shared the file with the process that crashed.
+    let mut command = next(&one, "a/2", Some(key(1)), 1);
+    command.stop();
+    let mut shares = continued(&one, Some(key(1)), 1);
+    shares.checkpoint();
+    assert_eq!(uncovered(&[&one, &command, &shares, &next(&shares, "a/3", None, 1), &new]), [0, 0, 2, 2]);
     // The next checkpoint covers what is before it.
     let mut four = next(&three, "a/4", Some(key(1)), 1);
     four.checkpoint();
