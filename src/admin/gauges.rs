@@ -122,6 +122,7 @@ fn audit(in_force: &InForce) -> AuditNumbers {
                 lag: sink.lag.as_secs_f64(),
                 failures: sink.failures,
                 rejected: sink.rejected,
+                rejected_not_kept: sink.rejected_not_kept,
             })
             .collect(),
     }

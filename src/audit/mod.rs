@@ -60,7 +60,7 @@ pub(crate) use self::record::{
     ALERTS, ARRAY_MAX, CLIENT_DISCONNECTED, CLIENT_STALLED, Change, ChangeRecord, CredentialFacts, DrillFacts, FIELDS,
     KEY_ROTATION_FAILED, LimitFacts, NEW_NETWORK, Outcome, QUOTA_USED, REPLACED_SECRET_USED, REQUEST,
     REVOCATION_DRILL_FAILED, REVOCATION_DRILLED, Record, SCOPES_PROBED, SignalFacts, TEXT_MAX, UNUSED_KEY_USED,
-    UpstreamFields, WEBSOCKET_OPENED, readable, visible,
+    UpstreamFields, WEBSOCKET_OPENED, readable, visible, visible_json,
 };
 pub(crate) use self::recorder::Recorder;
 pub(crate) use self::rotation::record_files;

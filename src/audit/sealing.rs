@@ -443,6 +443,7 @@ impl Sealing {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::record::tests::sample;
+    use super::super::sealed_line::SealedLine;
     use super::super::spool;
     use super::super::verify::tests::key;
     use super::*;
@@ -478,6 +479,22 @@ pub(super) mod tests {
         pub(in crate::audit) fn checkpoint(&mut self) {
             self.sealing.sign(None, Timestamp::UNIX_EPOCH);
             self.written.append(&mut self.sealing.sealed);
+        }
+
+        pub(in crate::audit) fn stop(&mut self) {
+            self.sealing.sign(Some(STOPPED), Timestamp::UNIX_EPOCH);
+            self.written.append(&mut self.sealing.sealed);
+        }
+
+        /// Its last line.
+        pub(in crate::audit) fn end(&self) -> Link {
+            self.sealing.chain.last
+        }
+
+        /// The same, as the next stream names it.
+        pub(in crate::audit) fn last(&self) -> (Follows, Hash) {
+            let last = SealedLine::parse(self.lines().last().unwrap()).unwrap();
+            (Follows { stream: last.stream.into(), sequence: last.sequence, torn: 0 }, last.hash)
         }
 
         /// Goes on after a line of somebody else.

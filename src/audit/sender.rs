@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::sink_state::State;
-use super::sinks::{Delivery, Destination, Failure};
+use super::sinks::{Delivery, Destination, Failure, Rejections};
 use super::source::Source;
 use super::spool::Taken;
 use crate::egress::Backoff;
@@ -43,9 +43,12 @@ impl Sender {
         if ready.is_ok_and(|ready| ready) {
             self.deliver_all();
         }
-        let Self { runtime, destination, .. } = &mut self;
+        let Self { runtime, destination, source, .. } = &mut self;
         // A sink that does not close the connection in time is not waited for.
-        let _ = runtime.block_on(async { tokio::time::timeout(CLOSE, destination.close()).await });
+        let closed = runtime.block_on(async { tokio::time::timeout(CLOSE, destination.close()).await });
+        if closed.unwrap_or_default() {
+            source.confirmed();
+        }
         // Writes the cursor.
         drop(self.source);
         self.state.ended.store(true, Release);
@@ -81,14 +84,15 @@ impl Sender {
     fn deliver(&mut self, lines: Bytes, count: u64) -> bool {
         let (mut count, mut bytes) = (count, lines.len() as u64);
         let (mut rest, mut backoff) = (lines, Backoff::new(RETRY.0, RETRY.1));
-        loop {
+        let unconfirmed = loop {
             self.state.takes(&rest);
             let failure = match self.attempt(rest.clone()) {
                 None => return false,
                 Some(Delivery::Done { rejected }) => {
                     self.refused(rejected);
-                    break;
+                    break 0;
                 }
+                Some(Delivery::Sent { unconfirmed }) => break unconfirmed,
                 Some(Delivery::Partly { rest: left, rejected, failure }) => {
                     self.refused(rejected);
                     if left.len() < rest.len() {
@@ -115,9 +119,8 @@ impl Sender {
                 (count, bytes) = (count + more, bytes + lines.len() as u64);
                 rest = [rest, lines].concat().into();
             }
-        }
-        // There is nothing to sync, so this cannot fail.
-        let _ = self.source.delivered(|| Ok(()));
+        };
+        self.source.sent(unconfirmed);
         self.state.has_delivered();
         self.state.records_written.fetch_add(count, Relaxed);
         self.state.bytes_written.fetch_add(bytes, Relaxed);
@@ -156,8 +159,9 @@ impl Sender {
         });
     }
 
-    fn refused(&self, records: u64) {
+    fn refused(&self, Rejections { records, not_kept }: Rejections) {
         self.state.rejected.fetch_add(records, Relaxed);
+        self.state.rejected_not_kept.fetch_add(not_kept, Relaxed);
     }
 
     fn failed(&self, why: &str) {

@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) failures: AtomicU64,
     /// Records that the sink refused for good.
     pub(super) rejected: AtomicU64,
+    /// Those of them that its file of rejected records had no room for.
+    pub(super) rejected_not_kept: AtomicU64,
     /// Its thread has ended.
     pub(super) ended: AtomicBool,
     /// Wakes a sender that waits.

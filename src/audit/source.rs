@@ -47,7 +47,7 @@ pub(super) struct Spooled {
     /// Name of the sink.
     sink: String,
     /// Absent until the writer has started.
-    reader: Option<Reader>,
+    reader: Option<Box<Reader>>,
     kept: Instant,
     pace: Pace,
 }
@@ -94,7 +94,7 @@ impl Source {
                 let mut reader = match spooled.reader.take() {
                     Some(reader) => reader,
                     None => match Reader::new(&spooled.spool, &spooled.sink, spooled.pace.linger, is_wanted) {
-                        Some(reader) => reader,
+                        Some(reader) => Box::new(reader),
                         None => return Ok(false),
                     },
                 };
@@ -132,6 +132,24 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// What was taken is on its way, and the last lines, so many, may not arrive: the place in the spool stays before them.
+    pub(super) fn sent(&mut self, unconfirmed: u64) {
+        if let Self::Spool(Spooled { reader: Some(reader), kept, pace, .. }) = self {
+            reader.sent(unconfirmed);
+            if kept.elapsed() >= pace.keep || reader.is_past_segment() {
+                reader.keep();
+                *kept = Instant::now();
+            }
+        }
+    }
+
+    /// All that was sent has arrived. The place in the spool is written at the end.
+    pub(super) fn confirmed(&mut self) {
+        if let Self::Spool(Spooled { reader: Some(reader), .. }) = self {
+            reader.confirmed();
+        }
     }
 
     /// Lines that are not delivered; unknown of a queue.

@@ -70,6 +70,8 @@ pub(crate) struct SinkStats {
     pub(crate) failures: u64,
     /// Records that the sink refused for good.
     pub(crate) rejected: u64,
+    /// Those of them that its file of rejected records had no room for.
+    pub(crate) rejected_not_kept: u64,
     /// Age of the oldest record that is on its way to the sink.
     pub(crate) lag: Duration,
 }
@@ -252,6 +254,7 @@ impl Trail {
             error: sink.error(),
             failures: sink.state.failures.load(Relaxed),
             rejected: sink.state.rejected.load(Relaxed),
+            rejected_not_kept: sink.state.rejected_not_kept.load(Relaxed),
             lag: sink.state.lag(now),
         };
         self.sinks().iter().map(stats).collect()

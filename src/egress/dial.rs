@@ -55,12 +55,17 @@ impl Dialer {
         Self { direct, tunnel, timeout: egress.connect_timeout }
     }
 
+    /// Whether connections to the host of a URL go there, and not through the proxy.
+    pub(crate) fn is_direct(&self, to: &Uri) -> bool {
+        self.tunnel.as_ref().is_none_or(|(except, _)| except.has(to.host().unwrap_or_default()))
+    }
+
     /// Connects to the host and port of a URL; 443 or 80 if it has no port.
     ///
     /// # Errors
     /// No connection within the timeout, or why there is none.
     pub(crate) async fn connect(mut self, to: Uri) -> io::Result<Connection> {
-        let tunnel = self.tunnel.take().filter(|(except, _)| !except.has(to.host().unwrap_or_default()));
+        let tunnel = if self.is_direct(&to) { None } else { self.tunnel.take() };
         let (timeout, place) = (self.timeout, to.authority().map(ToString::to_string).unwrap_or_default());
         let connecting = async {
             match tunnel {

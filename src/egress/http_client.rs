@@ -81,12 +81,24 @@ impl HttpClient {
     ///
     /// # Errors
     /// The same, told apart.
-    pub(crate) async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, NoAnswer> {
+    pub(crate) async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, NoAnswer> {
+        self.exchange_within(request, self.limit).await
+    }
+
+    /// As [`exchange`](Self::exchange), with another limit for the body of this response.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) async fn exchange_within(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Answer, NoAnswer> {
         request.headers_mut().insert(USER_AGENT, AGENT);
         let veil = Veil::of(&request);
         let exchange = async {
             let response = self.request(request).await.map_err(|error| NoAnswer::from(chain(&error)))?;
-            let mut answer = self.read(response).await?;
+            let mut answer = read(response, limit).await?;
             if !answer.status.is_success() {
                 answer.body = veil.over(answer.body);
             }
@@ -102,29 +114,30 @@ impl HttpClient {
             Inner::Https(client) => client.request(request).await,
         }
     }
+}
 
-    async fn read(&self, response: Response<Incoming>) -> Result<Answer, NoAnswer> {
-        let (head, mut body) = response.into_parts();
-        let body = if head.status.is_success() {
-            let read = Limited::new(body, self.limit).collect().await;
-            let error = |error: Box<dyn std::error::Error + Send + Sync>| NoAnswer {
-                why: format!("the body of the response: {error}"),
-                is_too_large: error.is::<LengthLimitError>(),
-            };
-            read.map_err(error)?.to_bytes()
-        } else {
-            // What a complaint says is shown, but nothing depends on it.
-            let mut complaint = Vec::new();
-            while let Some(Ok(frame)) = body.frame().await {
-                let left = MAX_COMPLAINT.min(self.limit).saturating_sub(complaint.len());
-                let data = frame.data_ref().map(|data| data.get(..left).unwrap_or(data)).unwrap_or_default();
-                complaint.extend_from_slice(data);
-                if complaint.len() >= MAX_COMPLAINT.min(self.limit) {
-                    break;
-                }
-            }
-            complaint.into()
+/// Reads a response, whose body may have `limit` bytes.
+async fn read(response: Response<Incoming>, limit: usize) -> Result<Answer, NoAnswer> {
+    let (head, mut body) = response.into_parts();
+    let body = if head.status.is_success() {
+        let read = Limited::new(body, limit).collect().await;
+        let error = |error: Box<dyn std::error::Error + Send + Sync>| NoAnswer {
+            why: format!("the body of the response: {error}"),
+            is_too_large: error.is::<LengthLimitError>(),
         };
-        Ok(Answer { status: head.status, headers: head.headers, body })
-    }
+        read.map_err(error)?.to_bytes()
+    } else {
+        // What a complaint says is shown, but nothing depends on it.
+        let mut complaint = Vec::new();
+        while let Some(Ok(frame)) = body.frame().await {
+            let left = MAX_COMPLAINT.min(limit).saturating_sub(complaint.len());
+            let data = frame.data_ref().map(|data| data.get(..left).unwrap_or(data)).unwrap_or_default();
+            complaint.extend_from_slice(data);
+            if complaint.len() >= MAX_COMPLAINT.min(limit) {
+                break;
+            }
+        }
+        complaint.into()
+    };
+    Ok(Answer { status: head.status, headers: head.headers, body })
 }

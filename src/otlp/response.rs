@@ -1,9 +1,11 @@
 //! What collectors answer: `ExportLogsServiceResponse` and `ExportTraceServiceResponse`, which have the same form.
 
+use std::fmt;
+
 use http::header::CONTENT_TYPE;
 use prost::Message;
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::egress::{Answer, shown};
 
@@ -41,10 +43,63 @@ struct JsonResponse {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct JsonPartialSuccess {
-    /// A number, or its text, as JSON of Protobuf has it.
     #[serde(alias = "rejectedSpans")]
-    rejected_log_records: Value,
+    rejected_log_records: Count,
     error_message: String,
+}
+
+/// A number, or its text, as JSON of Protobuf has it; zero for anything else, of which nothing is kept.
+#[derive(Default)]
+struct Count(u64);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CountVisitor)
+    }
+}
+
+struct CountVisitor;
+
+impl<'de> Visitor<'de> for CountVisitor {
+    type Value = Count;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number or its text")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Count, E> {
+        Ok(Count(number))
+    }
+
+    fn visit_str<E: Error>(self, digits: &str) -> Result<Count, E> {
+        Ok(Count(digits.parse().unwrap_or_default()))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Count, E> {
+        Ok(Count(0))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Count, E> {
+        Ok(Count(0))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Count, E> {
+        Ok(Count(0))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Count, E> {
+        Ok(Count(0))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Count, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Count(0))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Count, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Count(0))
+    }
 }
 
 /// What a collector did not take.
@@ -75,11 +130,7 @@ impl ExportResponse {
                 serde_json::from_slice(body).ok().map(|response: JsonResponse| {
                     let JsonPartialSuccess { rejected_log_records, error_message } =
                         response.partial_success.unwrap_or_default();
-                    let rejected = match &rejected_log_records {
-                        Value::String(digits) => digits.parse().ok(),
-                        number => number.as_u64(),
-                    };
-                    PartialSuccess::new(rejected.unwrap_or_default(), &error_message)
+                    PartialSuccess::new(rejected_log_records.0, &error_message)
                 })
             }
             () => None,
@@ -124,6 +175,8 @@ mod tests {
                 Some((2, "old")),
             ),
             (JSON, json("{\"partialSuccess\":{\"rejectedSpans\":4}}"), Some((4, ""))),
+            (JSON, json("{\"partialSuccess\":{\"rejectedSpans\":[0,[4],{\"a\":4}]}}"), Some((0, ""))),
+            (JSON, json("{\"partialSuccess\":{\"rejectedSpans\":-4}}"), Some((0, ""))),
             (JSON, json("[]"), None),
             (JSON, json("<html>"), None),
             ("text/html", json("{}"), None),

@@ -136,6 +136,8 @@ pub(crate) struct SinkNumbers {
     pub(crate) failures: u64,
     /// Records that it refused for good.
     pub(crate) rejected: u64,
+    /// Those of them that its file of rejected records had no room for.
+    pub(crate) rejected_not_kept: u64,
 }
 
 /// An audit sink.
@@ -356,6 +358,8 @@ fn register_audit(audit: &AuditNumbers, registry: &mut Registry) {
     registry.register("audit_sink_failures", help, counters(|sink| sink.failures));
     let help = "Audit records that a sink refused for good; they are in its file of rejected records";
     registry.register("audit_sink_rejected", help, counters(|sink| sink.rejected));
+    let help = "Audit records that a sink refused for good, and that its file of rejected records had no room for";
+    registry.register("audit_sink_rejected_not_kept", help, counters(|sink| sink.rejected_not_kept));
 }
 
 fn register_certificates(certificates: Vec<CertificateNumbers>, registry: &mut Registry) {

@@ -59,6 +59,11 @@ fn a_signed_record_is_verified_over_a_new_key_and_a_restart() {
     assert_eq!(code, Some(0), "the first key is enough, because it names the second: {said}");
     assert!(said.starts_with("whole: 8 lines in 2 streams, 3 checkpoints"), "{said}");
     assert_eq!((said.matches("all signed").count(), said.matches("not signed yet").count()), (1, 1), "{said}");
+    assert!(said.ends_with("not signed: 2 lines, which somebody else may have written\n"), "{said}");
+    let (code, said) = verify(folder.path(), &["--public-key", &one, "--strict", "audit.jsonl"]);
+    assert_eq!((code, said.starts_with("broken: no checkpoint signs the last 2 lines")), (Some(1), true), "{said}");
+    let (code, said) = verify(folder.path(), &["--strict", "audit.jsonl"]);
+    assert_eq!((code, said.contains("--public-key")), (Some(2), true), "{said}");
     let (code, said) = verify(folder.path(), &["--public-key", &two, "audit.jsonl"]);
     assert_eq!((code, said.contains("which is neither given nor named by a checkpoint")), (Some(1), true), "{said}");
 

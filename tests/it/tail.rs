@@ -125,3 +125,26 @@ fn the_stream_says_what_it_does_not_know() {
 fn proxy_without_record(upstream: &Upstream) -> Proxy {
     proxy().before(upstream).open("GET /x").audit("none").start()
 }
+
+#[test]
+fn what_is_hidden_in_a_record_stays_escaped_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let record = |agent: &str| {
+        format!(
+            "{{\"@timestamp\":\"2026-11-27T10:00:00.123Z\",\"user_agent\":{{\"original\":\"{agent}\"}},\"event\":{{\"category\":[\"api\"],\"action\":\"request\"}}}}\n"
+        )
+    };
+    // As records have it, and as somebody else may have written it.
+    std::fs::write(&path, record("a\\u007f\\u202eb") + &record("a\u{7f}\u{202e}b")).unwrap();
+    let path = path.display().to_string();
+    let export =
+        Command::new(env!("CARGO_BIN_EXE_bartizan")).args(["audit", "export", "--ocsf", &path]).output().unwrap();
+    let exported = String::from_utf8(export.stdout).unwrap();
+    let shown = tail(&[&path, "--format", "json"]);
+    for line in exported.lines().chain(shown.iter().map(String::as_str)) {
+        assert!(line.contains("a\\u007f\\u202eb"), "{line}");
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+    }
+    assert_eq!((exported.lines().count(), shown.len()), (2, 2));
+}

@@ -20,8 +20,7 @@ pub(super) use self::mark::{
 };
 pub(crate) use self::read::{readable, visible};
 pub(crate) use self::reference::FIELDS;
-pub(crate) use self::text::TEXT_MAX;
-pub(super) use self::text::is_hidden;
+pub(crate) use self::text::{TEXT_MAX, visible_json};
 pub(crate) use self::write::ARRAY_MAX;
 pub(super) use self::write::{LINE_ROOM, write, write_mark};
 

@@ -12,6 +12,24 @@ pub(in crate::audit) fn is_hidden(character: char) -> bool {
         || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// JSON in which hidden characters are escaped, as in a record. Outside of texts, JSON has none of them but line breaks and tabs,
+/// which stay.
+pub(crate) fn visible_json(json: String) -> String {
+    let is_hidden = |character: char| is_hidden(character) && !matches!(character, '\n' | '\t');
+    if !json.contains(is_hidden) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 64);
+    for character in json.chars() {
+        match is_hidden(character) {
+            // Every hidden character is in the Basic Multilingual Plane.
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(character))),
+            false => escaped.push(character),
+        }
+    }
+    escaped
+}
+
 /// Returns whether a text is printable ASCII with nothing to escape.
 #[inline]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
@@ -33,6 +51,16 @@ pub(super) fn cut(bytes: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hidden_characters_are_escaped_in_json_and_its_form_stays() {
+        for (json, expected) in [
+            ("{\n\t\"a\": \"b\"\n}", "{\n\t\"a\": \"b\"\n}"),
+            ("[\"\u{7f}\u{85}\u{202e}\u{feff}\u{e4}\"]\r", "[\"\\u007f\\u0085\\u202e\\ufeff\u{e4}\"]\\u000d"),
+        ] {
+            assert_eq!(visible_json(json.to_owned()), expected);
+        }
+    }
 
     /// At every position of every length, because blocks of several sizes are compared at once.
     #[test]

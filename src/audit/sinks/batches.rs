@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::delivery::{Delivery, Failure};
+use super::delivery::{Delivery, Failure, Rejections};
 use super::lines::{count, fitting, lines};
-use super::rejected::Rejected;
+use super::rejected::{Entry, Rejected};
 
 /// A batch is not made smaller than this for what comes after it, in bytes.
 const LEAST: usize = 64 << 10;
@@ -87,9 +87,9 @@ impl Batches {
         }
         self.most = round.most;
         let doubtful = round.doubtful;
-        let delivery = round.end(failure, &self.rejected);
+        let delivery = round.end(failure, &mut self.rejected);
         let left = match &delivery {
-            Delivery::Done { .. } => None,
+            Delivery::Done { .. } | Delivery::Sent { .. } => None,
             Delivery::Partly { rest, .. } => Some(self::first(rest)),
             Delivery::Failed(_) => Some(first.clone()),
         };
@@ -110,10 +110,10 @@ struct Round {
     again: Vec<Range<usize>>,
     /// Records that were refused alone.
     refused: Vec<(Range<usize>, String)>,
-    /// Parts that are done, but have to be kept, and why.
+    /// Records that are done, but have to be kept, and why.
     kept: Vec<(Range<usize>, String)>,
-    /// How many records of `kept` are refused for good.
-    rejected: u64,
+    /// Parts that are done, how many records of them are refused for good, and why.
+    noted: Vec<(Range<usize>, u64, String)>,
     /// How many records were taken.
     taken: u64,
     /// Requests that took nothing.
@@ -136,7 +136,7 @@ impl Round {
             again: Vec::new(),
             refused: Vec::new(),
             kept: Vec::new(),
-            rejected: 0,
+            noted: Vec::new(),
             taken: 0,
             fruitless: 0,
             failures,
@@ -172,8 +172,7 @@ impl Round {
             Verdict::Partly { rejected, why } => {
                 let rejected = rejected.min(records);
                 self.taken += records - rejected;
-                self.rejected += rejected;
-                self.kept.push((part, format!("{rejected} of these {records} were rejected: {why}")));
+                self.noted.push((part, rejected, why));
             }
             Verdict::Each(outcomes) => return self.each(part, outcomes),
             Verdict::Again(Trouble { failure, patience }) => {
@@ -234,10 +233,7 @@ impl Round {
             start = record.end;
             match outcome {
                 Outcome::Taken => self.taken += 1,
-                Outcome::Misplaced(why) => {
-                    self.rejected += 1;
-                    self.kept.push((record, why));
-                }
+                Outcome::Misplaced(why) => self.kept.push((record, why)),
                 Outcome::Refused(why) => {
                     self.refuses(&why);
                     self.refused.push((record, why));
@@ -264,27 +260,38 @@ impl Round {
     }
 
     /// Keeps what is refused for good, and says what is left.
-    fn end(mut self, failure: Option<Failure>, file: &Rejected) -> Delivery {
+    fn end(mut self, failure: Option<Failure>, file: &mut Rejected) -> Delivery {
         let mut failure = failure.or(self.reason);
         if self.taken > 0 {
-            self.rejected += self.refused.len() as u64;
             self.kept.append(&mut self.refused);
             self.kept.sort_unstable_by_key(|(part, _)| part.start);
         }
-        let bytes = |part: &Range<usize>| self.batch.get(part.clone()).unwrap_or_default();
-        let records = self.kept.iter().flat_map(|(part, why)| lines(bytes(part)).map(|line| (line, why.as_str())));
+        let noted: u64 = self.noted.iter().map(|(_, rejected, _)| rejected).sum();
+        let mut rejected = Rejections { records: noted + self.kept.len() as u64, not_kept: 0 };
         let mut left: Vec<Range<usize>> = self.refused.into_iter().map(|(part, _)| part).collect();
-        if !self.kept.is_empty()
-            && let Err(error) = file.keep(records)
-        {
-            failure = Some(Failure::new(error.to_string()));
-            self.rejected = 0;
-            left.extend(self.kept.into_iter().map(|(part, _)| part));
+        if rejected.records > 0 {
+            let bytes = |part: &Range<usize>| self.batch.get(part.clone()).unwrap_or_default();
+            let records = self.kept.iter().map(|(part, why)| Entry::Record { line: bytes(part), why });
+            let parts = self.noted.iter();
+            let parts = parts.map(|(part, rejected, why)| Entry::Part { part: bytes(part), rejected: *rejected, why });
+            match file.keep(records.chain(parts)) {
+                Ok(true) => {}
+                Ok(false) => rejected.not_kept = rejected.records,
+                Err(error) => {
+                    if noted > 0 {
+                        tracing::error!(%error, records = noted, "records that a sink rejected are only counted");
+                    }
+                    failure = Some(Failure::new(error.to_string()));
+                    // What the sink has taken of a part would be doubled.
+                    rejected = Rejections { records: noted, not_kept: noted };
+                    left.extend(self.kept.into_iter().map(|(part, _)| part));
+                }
+            }
         }
         left.extend(self.again.into_iter().chain(self.left));
         let length: usize = left.iter().map(Range::len).sum();
         if length == 0 {
-            return Delivery::Done { rejected: self.rejected };
+            return Delivery::Done { rejected };
         }
         let failure = failure.unwrap_or_else(|| Failure::new("no record is taken"));
         if length == self.batch.len() {
@@ -295,7 +302,7 @@ impl Round {
         for part in left {
             rest.extend_from_slice(self.batch.get(part).unwrap_or_default());
         }
-        Delivery::Partly { rest: rest.into(), rejected: self.rejected, failure }
+        Delivery::Partly { rest: rest.into(), rejected, failure }
     }
 }
 

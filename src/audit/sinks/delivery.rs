@@ -27,20 +27,34 @@ impl Failure {
     }
 }
 
+/// Records that a sink refused for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::audit) struct Rejections {
+    /// How many.
+    pub(in crate::audit) records: u64,
+    /// How many of them are only counted: the file of rejected records has no room for them.
+    pub(in crate::audit) not_kept: u64,
+}
+
 /// How a delivery ended.
 #[derive(Debug)]
 pub(in crate::audit) enum Delivery {
     /// All lines are done.
     Done {
-        /// How many of them the sink refused for good.
-        rejected: u64,
+        /// Those that the sink refused for good.
+        rejected: Rejections,
+    },
+    /// All lines are sent, but it is not known how many have arrived.
+    Sent {
+        /// The last lines, of this delivery and those before, that are to be delivered again if this process ends.
+        unconfirmed: u64,
     },
     /// Some lines are done.
     Partly {
         /// Whole lines, which are to be delivered again.
         rest: Bytes,
-        /// How many of those that are done the sink refused for good.
-        rejected: u64,
+        /// Those that are done because the sink refused them for good.
+        rejected: Rejections,
         /// Why the rest is not done.
         failure: Failure,
     },

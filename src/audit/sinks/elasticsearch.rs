@@ -6,20 +6,22 @@
 use std::io;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::super::config::ElasticsearchConfig;
 use super::batches::{Batches, Outcome, Trouble, Verdict};
+use super::bulk_answer::{BulkAnswer, Created, Item, Said};
 use super::delivery::{Delivery, Failure};
 use super::lines::{count, event_id, lines, trimmed};
 use super::post::{Advice, PATIENCE, Post, SERVER_PATIENCE, unsuccessful};
 use super::rejected::Rejected;
-use crate::egress::{Answer, NoAnswer, shown};
+use crate::egress::{Answer, NoAnswer};
 
 /// The parts of the response that are needed.
 const FILTER: &str = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,\
                       items.*.failure_store";
+
+/// Most bytes of the response for one record; there is some room for all of them together beside that.
+const ANSWER_OF_RECORD: usize = 4 << 10;
 
 /// A data stream.
 pub(in crate::audit) struct Elasticsearch {
@@ -28,26 +30,6 @@ pub(in crate::audit) struct Elasticsearch {
     /// For an operator whose credentials lack a privilege.
     privileges: String,
     max_batch: usize,
-}
-
-/// The response of `_bulk`.
-#[derive(Deserialize)]
-struct BulkAnswer {
-    items: Vec<Item>,
-}
-
-/// What became of one record; the only member is the action.
-#[derive(Deserialize)]
-struct Item {
-    create: Created,
-}
-
-#[derive(Deserialize)]
-struct Created {
-    status: u16,
-    error: Option<Value>,
-    /// `used` if it is not in the stream, but in what Elasticsearch keeps of records that do not fit.
-    failure_store: Option<String>,
 }
 
 /// Types of errors that are about what is in one record.
@@ -80,14 +62,15 @@ impl Elasticsearch {
 }
 
 async fn bulk(post: &Post, privileges: &str, part: &[u8]) -> Verdict {
-    let answer = match post.send(actions(part)).await {
+    let records = usize::try_from(count(part)).unwrap_or(usize::MAX);
+    let answer = match post.send(actions(part), records.saturating_mul(ANSWER_OF_RECORD)).await {
         Ok(answer) => answer,
         // The records were taken. The answer for half of them is shorter, and says that they are there already.
-        Err(NoAnswer { is_too_large: true, .. }) if count(part) > 1 => return Verdict::TooLarge,
+        Err(NoAnswer { is_too_large: true, .. }) if records > 1 => return Verdict::TooLarge,
         Err(error) => return Verdict::Again(Failure::new(error.why).into()),
     };
     if answer.status.is_success() {
-        return items(part, &answer, privileges);
+        return items(records, &answer, privileges);
     }
     let credentials = "check `api_key`, or `username` and `password`, of this sink";
     let target = "check `url` and `data_stream` of this sink";
@@ -95,16 +78,16 @@ async fn bulk(post: &Post, privileges: &str, part: &[u8]) -> Verdict {
 }
 
 /// What became of each record.
-fn items(part: &[u8], answer: &Answer, privileges: &str) -> Verdict {
-    let items = match serde_json::from_slice::<BulkAnswer>(&answer.body) {
-        Ok(BulkAnswer { items }) => items,
+fn items(records: usize, answer: &Answer, privileges: &str) -> Verdict {
+    let BulkAnswer { items, count } = match BulkAnswer::read(&answer.body, records) {
+        Ok(answer) => answer,
         Err(error) => {
             let why = format!("this is no response of `_bulk`: {error}; check `url` of this sink");
             return Verdict::Again(Failure::lasting(why).into());
         }
     };
-    if items.len() as u64 != count(part) {
-        let why = format!("the response has {} items for {} records", items.len(), count(part));
+    if count != records {
+        let why = format!("the response has {count} items for {records} records");
         return Verdict::Again(Failure::new(why).into());
     }
     Verdict::Each(items.into_iter().map(|Item { create }| outcome(&create, privileges)).collect())
@@ -113,15 +96,13 @@ fn items(part: &[u8], answer: &Answer, privileges: &str) -> Verdict {
 /// What became of a record. A status alone does not tell whether the record is the reason.
 fn outcome(created: &Created, privileges: &str) -> Outcome {
     let Created { status, error, failure_store } = created;
-    let why = words(*status, error.as_ref());
+    let why = words(*status, error);
     let again = |failure, patience| Outcome::Again(Trouble { failure, patience });
     match status {
-        200..=299 if failure_store.as_deref() == Some("used") => {
-            Outcome::Misplaced("it is in the failure store of the data stream".to_owned())
-        }
+        200..=299 if *failure_store => Outcome::Misplaced("it is in the failure store of the data stream".to_owned()),
         // 409: it was delivered before.
         200..=299 | 409 => Outcome::Taken,
-        400 if kind(error.as_ref()).is_some_and(|kind| CONTENT.contains(&kind)) => Outcome::Refused(why),
+        400 if error.kind.as_deref().is_some_and(|kind| CONTENT.contains(&kind)) => Outcome::Refused(why),
         401 | 403 => again(Failure::lasting(format!("{why}; {privileges}")), None),
         404 => again(Failure::lasting(format!("{why}; check `data_stream` of this sink")), None),
         408 | 429 | 503 => again(Failure::new(why), None),
@@ -149,18 +130,12 @@ fn actions(part: &[u8]) -> Vec<u8> {
     body
 }
 
-/// The type of an error.
-fn kind(error: Option<&Value>) -> Option<&str> {
-    error?.get("type")?.as_str()
-}
-
 /// `400: mapper_parsing_exception: failed to parse`.
-fn words(status: u16, error: Option<&Value>) -> String {
-    let reason = error.and_then(|error| error.get("reason")).and_then(Value::as_str);
+fn words(status: u16, error: &Said) -> String {
     let mut words = status.to_string();
-    for word in [error.and_then(Value::as_str), kind(error), reason].into_iter().flatten() {
+    for word in [&error.text, &error.kind, &error.reason].into_iter().flatten() {
         words.push_str(": ");
-        words.push_str(&shown(word));
+        words.push_str(word);
     }
     words
 }

@@ -4,7 +4,8 @@ use std::io;
 
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::super::config::{HttpConfig, HttpFormat};
 use super::batches::{Batches, Verdict};
@@ -13,7 +14,7 @@ use super::facts::Facts;
 use super::lines::{lines, trimmed};
 use super::post::{Advice, Post, unsuccessful};
 use super::rejected::Rejected;
-use crate::egress::Answer;
+use crate::egress::{Answer, NoAnswer};
 
 /// An endpoint.
 pub(in crate::audit) struct Http {
@@ -28,6 +29,12 @@ struct Wrap {
     format: HttpFormat,
     /// The name of this host as JSON.
     node: String,
+}
+
+/// What is read of the response of Splunk's HTTP Event Collector.
+#[derive(Deserialize)]
+struct SplunkAnswer {
+    code: u64,
 }
 
 /// Codes of Splunk's HTTP Event Collector that are about an event: invalid data format, event field required or blank.
@@ -59,8 +66,10 @@ impl Http {
 }
 
 async fn send(post: &Post, wrap: &Wrap, part: &Bytes) -> Verdict {
-    let answer = match post.send(wrap.body(part)).await {
+    let answer = match post.send(wrap.body(part), 0).await {
         Ok(answer) => answer,
+        // A success says no more that matters.
+        Err(NoAnswer { is_too_large: true, .. }) => return Verdict::Taken,
         Err(error) => return Verdict::Again(Failure::new(error.why).into()),
     };
     match answer.status {
@@ -78,8 +87,8 @@ async fn send(post: &Post, wrap: &Wrap, part: &Bytes) -> Verdict {
 impl Wrap {
     /// Whether a request that was refused as malformed was so for an event in it; Splunk says so of its settings, too.
     fn blames_an_event(&self, answer: &Answer) -> bool {
-        let code = || serde_json::from_slice::<Value>(&answer.body).ok()?.get("code")?.as_u64();
-        self.format != HttpFormat::Splunk || code().is_none_or(|code| SPLUNK_EVENT.contains(&code))
+        let said = || serde_json::from_slice::<SplunkAnswer>(&answer.body).ok();
+        self.format != HttpFormat::Splunk || said().is_none_or(|said| SPLUNK_EVENT.contains(&said.code))
     }
 
     fn body(&self, part: &Bytes) -> Vec<u8> {

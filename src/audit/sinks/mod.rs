@@ -1,14 +1,18 @@
 //! Sinks over the network. Each runs on a thread of its own, and is given whole lines of the spool.
 //!
 //! - [`elasticsearch`], [`otlp`], [`http`], [`syslog`]: one sink each;
+//! - [`bulk_answer`]: what is read of the response of `_bulk`;
 //! - [`batches`]: how HTTP sinks take a batch apart when a part of it is refused; [`post`]: their requests;
 //! - [`rejected`]: the file for what a sink refuses for good;
-//! - [`facts`], [`lines`]: what is read of a line; [`shorten`]: lines that are too long for syslog.
+//! - [`facts`], [`lines`]: what is read of a line; [`shorten`]: lines that are too long for syslog; [`farewell`]: whether a
+//!   syslog receiver has everything.
 
 mod batches;
+mod bulk_answer;
 mod delivery;
 mod elasticsearch;
 mod facts;
+mod farewell;
 mod http;
 mod lines;
 mod otlp;
@@ -24,7 +28,7 @@ use std::io;
 
 use bytes::Bytes;
 
-pub(super) use self::delivery::{Delivery, Failure};
+pub(super) use self::delivery::{Delivery, Failure, Rejections};
 use self::elasticsearch::Elasticsearch;
 use self::http::Http;
 use self::otlp::Otlp;
@@ -83,10 +87,11 @@ impl Destination {
         }
     }
 
-    /// Ends the connection in good order.
-    pub(super) async fn close(&mut self) {
-        if let Self::Syslog(sink) = self {
-            sink.close().await;
+    /// Ends the connection in good order. Returns whether everything that was sent has arrived.
+    pub(super) async fn close(&mut self) -> bool {
+        match self {
+            Self::Syslog(sink) => sink.close().await,
+            Self::Elasticsearch(_) | Self::Otlp(_) | Self::Http(_) => true,
         }
     }
 }

@@ -20,6 +20,9 @@ use crate::otlp::{
     Scope, ScopeLogs,
 };
 
+/// Bytes of what a collector says of records that it rejects.
+const MESSAGE: usize = 192 << 10;
+
 /// A collector.
 pub(in crate::audit) struct Otlp {
     post: Post,
@@ -52,7 +55,7 @@ impl Otlp {
 
 async fn export(post: &Post, resource: &Resource, part: &[u8]) -> Verdict {
     let request = request(part, resource, Timestamp::now());
-    let answer = match post.send(request.encode_to_vec()).await {
+    let answer = match post.send(request.encode_to_vec(), MESSAGE).await {
         Ok(answer) => answer,
         Err(error) => return Verdict::Again(Failure::new(error.why).into()),
     };

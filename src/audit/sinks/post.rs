@@ -13,8 +13,8 @@ use super::batches::{Trouble, Verdict};
 use super::delivery::Failure;
 use crate::egress::{Answer, HttpClient, NoAnswer, SecretTarget, gzipped};
 
-/// Largest response, in bytes.
-const MAX_RESPONSE: usize = 16 << 20;
+/// Bytes that every response may have, and that none may have.
+const RESPONSE: (usize, usize) = (64 << 10, 16 << 20);
 /// A record may be the reason for so many failures with a status that blames the request.
 pub(super) const PATIENCE: u32 = 5;
 /// The same, for a status that blames the server.
@@ -45,13 +45,13 @@ impl Post {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         let uri = uri.parse().map_err(io::Error::other)?;
-        let client = HttpClient::new(&endpoint.egress, endpoint.trust.as_ref(), endpoint.timeout, MAX_RESPONSE);
+        let client = HttpClient::new(&endpoint.egress, endpoint.trust.as_ref(), endpoint.timeout, RESPONSE.1);
         let has_secret_path = endpoint.has_secret_path;
         Ok(Self { client, uri, headers, gzip: endpoint.gzip, has_secret_path })
     }
 
-    /// Sends a body, and returns the response, whatever its status.
-    pub(super) async fn send(&self, body: Vec<u8>) -> Result<Answer, NoAnswer> {
+    /// Sends a body, and returns the response, whatever its status. It may have `room` bytes beside those that every one may have.
+    pub(super) async fn send(&self, body: Vec<u8>, room: usize) -> Result<Answer, NoAnswer> {
         let body = if self.gzip { gzipped(&body).map_err(|error| NoAnswer::from(error.to_string()))? } else { body };
         let mut request = Request::post(self.uri.clone()).body(Full::new(Bytes::from(body)));
         if let Ok(request) = &mut request {
@@ -61,7 +61,7 @@ impl Post {
             }
         }
         let request = request.map_err(|error| NoAnswer::from(error.to_string()))?;
-        self.client.exchange(request).await
+        self.client.exchange_within(request, RESPONSE.0.saturating_add(room).min(RESPONSE.1)).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::record::is_hidden;
+use super::super::record::visible_json;
 
 /// Lengths that texts are cut to, in characters, one after the other.
 const CUTS: [usize; 4] = [256, 96, 32, 16];
@@ -79,18 +79,7 @@ fn cut(value: &mut Value, most: usize) {
 
 /// As one line, in which what is invisible is escaped, as in the record itself.
 fn written(record: &Map<String, Value>) -> Vec<u8> {
-    let text = serde_json::to_string(record).unwrap_or_default();
-    if text.is_ascii() {
-        return text.into_bytes();
-    }
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match is_hidden(character) {
-            true => escaped.push_str(&format!("\\u{:04x}", u32::from(character))),
-            false => escaped.push(character),
-        }
-    }
-    escaped.into_bytes()
+    visible_json(serde_json::to_string(record).unwrap_or_default()).into_bytes()
 }
 
 #[cfg(test)]
@@ -132,6 +121,15 @@ mod tests {
         let record = of(&line, 260);
         assert_eq!(record.pointer("/event/sequence"), Some(&json!(7)));
         assert_eq!(record.get("url"), None);
+    }
+
+    #[test]
+    fn what_is_hidden_stays_escaped() {
+        for path in ["/a\u{7f}", "/\u{e4}\u{202e}"] {
+            let text = String::from_utf8(shortened(&sample(path, 8), 3000)).unwrap();
+            let escaped = text.matches("\\u007f").count() + text.matches("\\u202e").count();
+            assert_eq!((escaped, text.contains(['\u{7f}', '\u{202e}'])), (1, false), "{text}");
+        }
     }
 
     proptest! {

@@ -2,7 +2,8 @@
 //!
 //! Syslog confirms nothing. When a connection breaks, what was sent last may not have arrived, so it is sent again: a receiver
 //! may see a record twice, with the same `event.id`. How much that is, is known only at most: what the buffers of both sides
-//! hold. It is kept in memory alone.
+//! hold. It is kept in memory, and the place in the spool stays before it, for the case that this process ends as well. That all
+//! has arrived is known only where the connection ends in good order ([`farewell`]).
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -22,9 +23,10 @@ use tower_service::Service;
 use super::super::config::SyslogConfig;
 use super::delivery::{Delivery, Failure};
 use super::facts::{Facts, Severity};
+use super::farewell::{self, Stream};
 use super::lines::{lines, trimmed};
 use super::shorten::shortened;
-use crate::egress::{Connection, Dialer};
+use crate::egress::Dialer;
 use crate::telemetry::chain;
 
 /// Most bytes of lines that are sent at once.
@@ -40,9 +42,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const LONGEST_HOST: usize = 255;
 const LONGEST_MSGID: usize = 32;
 
-/// TLS in it is that with the receiver.
-type Stream = TokioIo<MaybeHttpsStream<Connection>>;
-
 /// A receiver.
 pub(in crate::audit) struct Syslog {
     config: SyslogConfig,
@@ -57,20 +56,23 @@ pub(in crate::audit) struct Syslog {
 /// What was sent last, and may not have arrived.
 #[derive(Default)]
 struct Unconfirmed {
-    /// Whole messages of each batch.
-    batches: VecDeque<Vec<u8>>,
+    /// Whole messages of each batch, and how many lines they are of.
+    batches: VecDeque<(Vec<u8>, u64)>,
     bytes: usize,
+    lines: u64,
 }
 
 impl Unconfirmed {
     /// Adds what was sent, and forgets what must have arrived.
-    fn push(&mut self, frames: Vec<u8>) {
+    fn push(&mut self, frames: Vec<u8>, lines: u64) {
         self.bytes += frames.len();
-        self.batches.push_back(frames);
-        while let Some(first) = self.batches.front()
+        self.lines += lines;
+        self.batches.push_back((frames, lines));
+        while let Some((first, lines)) = self.batches.front()
             && self.bytes - first.len() >= UNCONFIRMED
         {
             self.bytes -= first.len();
+            self.lines -= lines;
             self.batches.pop_front();
         }
     }
@@ -95,16 +97,33 @@ impl Syslog {
 
     pub(super) async fn deliver(&mut self, batch: &Bytes) -> Delivery {
         let frames = self.frames(batch);
+        let count = memchr::memchr_iter(b'\n', batch).count() as u64;
         // Taken: a connection on which something went wrong, or that was given up amid a message, is not used again.
-        let stream = self.stream.take();
+        let stream = match self.stream.take() {
+            Some(stream) => self.unless_ended(stream).await,
+            None => None,
+        };
         match self.write(stream, &frames).await {
             Ok(stream) => {
                 self.stream = Some(stream);
-                self.unconfirmed.push(frames);
-                Delivery::Done { rejected: 0 }
+                self.unconfirmed.push(frames, count);
+                Delivery::Sent { unconfirmed: self.unconfirmed.lines }
             }
             Err(error) => Delivery::Failed(Failure::new(error.to_string())),
         }
+    }
+
+    /// The connection, if the receiver has not ended it. If it has done so in good order, as receivers do after a while without
+    /// messages, nothing is sent again.
+    async fn unless_ended(&mut self, mut stream: Stream) -> Option<Stream> {
+        match end_of(&mut stream).await {
+            None => return Some(stream),
+            Some(Ok(())) if self.dialer.is_direct(&self.uri) && farewell::is_acknowledged(&stream, FAREWELL).await => {
+                self.unconfirmed = Unconfirmed::default();
+            }
+            Some(_) => {}
+        }
+        None
     }
 
     /// Waits for something that the receiver has to let happen.
@@ -128,17 +147,11 @@ impl Syslog {
 
     /// Writes messages, after those that may have been lost with the last connection.
     async fn write(&self, stream: Option<Stream>, frames: &[u8]) -> io::Result<Stream> {
-        let mut open = stream;
-        if let Some(stream) = &mut open
-            && has_ended(stream).await
-        {
-            open = None;
-        }
-        let mut stream = match open {
+        let mut stream = match stream {
             Some(stream) => stream,
             None => {
                 let mut stream = self.in_time(self.connect()).await?;
-                for frames in &self.unconfirmed.batches {
+                for (frames, _) in &self.unconfirmed.batches {
                     self.write_all(&mut stream, frames).await?;
                 }
                 stream
@@ -159,21 +172,30 @@ impl Syslog {
         Ok(TokioIo::new(stream))
     }
 
-    /// Ends the connection: over TLS with `close_notify`, without which a receiver reports an error.
-    pub(super) async fn close(&mut self) {
-        let Some(mut stream) = self.stream.take() else { return };
-        let farewell = async {
+    /// Ends the connection: over TLS with `close_notify`, without which a receiver reports an error. Returns whether everything
+    /// that was sent has arrived.
+    pub(super) async fn close(&mut self) -> bool {
+        let Some(mut stream) = self.stream.take() else { return self.unconfirmed.lines == 0 };
+        let ending = async {
             stream.shutdown().await?;
             // Closed at once, a connection with unread bytes would be reset, and what it carried be lost.
-            tokio::io::copy(&mut (&mut stream).take(MAX_BATCH as u64), &mut tokio::io::sink()).await
+            tokio::io::copy(&mut (&mut stream).take(MAX_BATCH as u64), &mut tokio::io::sink()).await?;
+            io::Result::Ok(farewell::is_acknowledged(&stream, FAREWELL).await)
         };
-        match tokio::time::timeout(FAREWELL, farewell).await {
-            Ok(Ok(_)) => self.unconfirmed = Unconfirmed::default(),
-            _ => tracing::warn!(
-                receiver = %self.config.address,
-                "a syslog receiver did not close its connection; what was sent last may not have arrived"
-            ),
+        let ended = tokio::time::timeout(FAREWELL, ending).await;
+        if let Ok(Ok(true)) = ended
+            && self.dialer.is_direct(&self.uri)
+        {
+            self.unconfirmed = Unconfirmed::default();
+            return true;
         }
+        if !matches!(ended, Ok(Ok(_))) {
+            tracing::warn!(
+                receiver = %self.config.address,
+                "a syslog receiver did not close its connection; what was sent last may not have arrived, and is sent again"
+            );
+        }
+        false
     }
 
     /// The messages of a batch, each with its length before it.
@@ -219,15 +241,15 @@ fn word(text: &str, most: usize) -> String {
     if word.is_empty() { "-".to_owned() } else { word }
 }
 
-/// Whether the receiver has closed the connection. It is not read to its end: receivers say nothing.
-async fn has_ended(stream: &mut Stream) -> bool {
+/// How the receiver has ended the connection, if so. It is not read to its end: receivers say nothing.
+async fn end_of(stream: &mut Stream) -> Option<io::Result<()>> {
     let mut bytes = [0; 1024];
     poll_fn(|context| {
         let mut buffer = ReadBuf::new(&mut bytes);
         Poll::Ready(match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
-            Poll::Ready(Ok(())) => buffer.filled().is_empty(),
-            Poll::Ready(Err(_)) => true,
-            Poll::Pending => false,
+            Poll::Ready(Ok(())) => buffer.filled().is_empty().then_some(Ok(())),
+            Poll::Ready(Err(error)) => Some(Err(error)),
+            Poll::Pending => None,
         })
     })
     .await

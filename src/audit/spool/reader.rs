@@ -1,5 +1,6 @@
 //! Reads the lines that a sink does not have yet.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -20,8 +21,12 @@ pub(in crate::audit) struct Reader {
     name: String,
     /// The sink has everything before this.
     delivered: Position,
+    /// Everything before this is on its way to the sink.
+    sent: Position,
     /// Everything before this was handed out.
     taken: Position,
+    /// Where the lines end that were handed out each time, after those that the sink has.
+    pieces: VecDeque<Position>,
     /// Where the lines that were handed out last start.
     piece: Position,
     /// The segment that is read.
@@ -54,8 +59,9 @@ impl Reader {
     ) -> Option<Self> {
         let name = cursor::name(sink);
         let delivered = spool.take_cursor(&name, is_wanted)?;
-        let (taken, piece) = (delivered, delivered);
-        Some(Self { spool: Arc::clone(spool), name, delivered, taken, piece, file: None, wakes: 0, linger })
+        let (sent, taken, piece, pieces) = (delivered, delivered, delivered, VecDeque::new());
+        let spool = Arc::clone(spool);
+        Some(Self { spool, name, delivered, sent, taken, pieces, piece, file: None, wakes: 0, linger })
     }
 
     /// Lines that the sink does not have yet.
@@ -97,6 +103,7 @@ impl Reader {
                 self.piece = self.taken;
                 self.taken.offset += lines.len() as u64;
                 self.taken.line += count;
+                self.pieces.push_back(self.taken);
                 return Ok(Taken::Lines(lines.clone(), *count));
             }
             state.end
@@ -105,7 +112,7 @@ impl Reader {
     }
 
     /// Goes on to the next segment at the end of one, and past segments that are gone.
-    fn enter_segment(&mut self, segments: &std::collections::VecDeque<(u64, u64)>, end: Position) {
+    fn enter_segment(&mut self, segments: &VecDeque<(u64, u64)>, end: Position) {
         let current = segments.iter().find(|(first, _)| *first == self.taken.segment);
         if self.taken.segment == end.segment || current.is_some_and(|(_, bytes)| self.taken.offset < *bytes) {
             return;
@@ -146,14 +153,42 @@ impl Reader {
         let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
         self.taken.offset += whole as u64;
         self.taken.line += lines;
+        self.pieces.push_back(self.taken);
         Ok(Taken::Lines(bytes.into(), lines))
     }
 
     /// The sink has everything that was taken.
     pub(in crate::audit) fn delivered(&mut self) {
-        self.delivered = self.taken;
+        self.sent = self.taken;
+        self.confirmed();
+    }
+
+    /// Everything that was taken is on its way to the sink. The last lines, so many, may not arrive; the sink has those that were
+    /// handed out before.
+    pub(in crate::audit) fn sent(&mut self, unconfirmed: u64) {
+        self.sent = self.taken;
+        if unconfirmed == 0 {
+            return self.confirmed();
+        }
+        let confirmed = self.taken.line.saturating_sub(unconfirmed);
+        let count = self.pieces.partition_point(|end| end.line <= confirmed);
+        if let Some(end) = self.pieces.drain(..count).next_back() {
+            self.delivered = end;
+        }
+        self.note();
+    }
+
+    /// All that was sent has arrived.
+    pub(in crate::audit) fn confirmed(&mut self) {
+        let count = self.pieces.partition_point(|end| *end <= self.sent);
+        self.pieces.drain(..count);
+        self.delivered = self.sent;
+        self.note();
+    }
+
+    fn note(&self) {
         if let Some(entry) = self.spool.lock().cursors.get_mut(&self.name) {
-            entry.delivered = self.taken;
+            (entry.sent, entry.delivered) = (self.sent, self.delivered);
         }
     }
 

@@ -62,6 +62,8 @@ pub(super) struct Entry {
     pub(super) cursor: Cursor,
     /// What it has.
     pub(super) delivered: Position,
+    /// What is on its way to it.
+    pub(super) sent: Position,
     /// A reader has it.
     held: bool,
     /// The sink is not in the policy any more: the cursor is removed when its reader lets go of it.
@@ -70,7 +72,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(cursor: Cursor) -> Self {
-        Self { delivered: cursor.position, cursor, held: false, removed: false }
+        Self { delivered: cursor.position, sent: cursor.position, cursor, held: false, removed: false }
     }
 }
 
@@ -98,10 +100,10 @@ impl Spool {
         self.lock().end.line
     }
 
-    /// Lines that a sink is not known to have.
+    /// Lines that a sink does not have, and that are not on their way to it.
     pub(in crate::audit) fn left(&self, sink: &str) -> u64 {
         let state = self.lock();
-        let position = state.cursors.get(&cursor::name(sink)).map_or(state.end, |entry| entry.delivered);
+        let position = state.cursors.get(&cursor::name(sink)).map_or(state.end, |entry| entry.sent);
         state.end.line.saturating_sub(position.line)
     }
 
@@ -211,6 +213,7 @@ impl Spool {
         while is_wanted() {
             if let Some(entry) = state.cursors.get_mut(name).filter(|entry| !entry.held) {
                 entry.held = true;
+                entry.sent = entry.cursor.position;
                 return Some(entry.cursor.position);
             }
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -238,21 +241,22 @@ impl Spool {
     pub(super) fn let_go(&self, name: &str) {
         if let Some(entry) = self.lock().cursors.get_mut(name) {
             entry.held = false;
+            entry.sent = entry.delivered;
         }
         self.forget();
         self.freed.notify_all();
     }
 
-    /// Goes on with an empty segment that exists, if every sink has all lines. Returns whether that is so; the others are removed,
+    /// Goes on with an empty segment that exists, if every sink has all lines or they are on their way. Returns whether that is so; the others are removed,
     /// which makes room on a full disk.
     pub(super) fn start_over(&self, next: Position) -> bool {
         let mut state = self.lock();
         let end = state.end;
-        if state.cursors.values().any(|entry| entry.delivered != end) {
+        if state.cursors.values().any(|entry| entry.sent != end) {
             return false;
         }
         for entry in state.cursors.values_mut() {
-            (entry.delivered, entry.cursor.position) = (next, next);
+            (entry.delivered, entry.sent, entry.cursor.position) = (next, next, next);
         }
         state.recent.clear();
         state.segments.push_back((next.segment, 0));

@@ -114,6 +114,29 @@ fn a_place_outlives_the_process_and_what_was_not_delivered_comes_again() {
 }
 
 #[test]
+fn the_place_of_a_sink_stays_before_what_may_not_have_arrived() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    // The lines of each delivery, how many may not have arrived after it, and how many are therefore left.
+    for (names, unconfirmed) in [(&["one", "two"][..], 2), (&["three"], 3), (&["four"], 2)] {
+        sealed.append(names).unwrap();
+        assert_eq!(taken(&mut sink, 1 << 20), names);
+        sink.sent(unconfirmed);
+        assert_eq!((sink.left(), sealed.spool().left("sink")), (unconfirmed, 0), "all is on its way");
+    }
+    drop(sink);
+    let mut sink = reader(sealed.spool(), "sink");
+    assert_eq!(
+        (sealed.spool().left("sink"), taken(&mut sink, 1 << 20)),
+        (2, vec!["three".to_owned(), "four".to_owned()])
+    );
+    sink.sent(2);
+    sink.confirmed();
+    assert_eq!(sink.left(), 0);
+}
+
+#[test]
 fn a_torn_end_is_cut() {
     // What a machine that stops leaves: a piece of a line, blocks of zeros, a line that was written in part, and all of it.
     let whole = {

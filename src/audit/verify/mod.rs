@@ -3,74 +3,45 @@
 //!
 //! Lines of several streams may be mixed, as in a file that is shared or collected from several nodes. A checkpoint covers the
 //! lines before it in its stream and, through the hash of its end, the stream that it follows. What no checkpoint covers is only
-//! protected by the hash chain: someone who can write the file can compute all hashes again. So with a key, no more than the end
-//! of a stream may be uncovered, and no more time than until the next checkpoint is due.
+//! protected by the hash chain: someone who can write the file can compute all hashes again. So with a key, only an end may be
+//! uncovered ([`signed`]), and no more time than until the next checkpoint is due.
 
+mod keys;
 mod lines;
+mod signed;
+mod stream;
+mod terms;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use self::keys::Keys;
 pub(crate) use self::lines::{LineRead, Lines};
-use super::chain::{Hash, Link};
+use self::stream::Stream;
+pub(crate) use self::terms::{Break, Terms};
+use super::chain::Link;
 use super::checkpoint;
 use super::checkpoint_key::PublicKey;
-use super::record::{CHAIN_STARTED, CHECKPOINT};
+use super::record::{CHAIN_STARTED, CHECKPOINT, STOPPED};
 use super::sealed_line::SealedLine;
 use super::sink_state::timestamp;
 
 const NO_PLACE: &str = "this line has no place in a hash chain";
 
-/// How many lines of a stream may have got further than what its successor knows: a machine that stopped may have lost them after
-/// a sink had them.
-const AHEAD: usize = 1 << 16;
-
 /// What is allowed beside the time until the next checkpoint is due.
 const LATE: Duration = Duration::from_secs(60);
-
-/// What is verified.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Terms {
-    /// The keys that checkpoints may be signed with. Without any, signatures are not verified.
-    pub(crate) keys: Vec<PublicKey>,
-    /// The checkpoint with this hash must be there.
-    pub(crate) expect: Option<String>,
-    /// The first line of every stream must be there, and every stream that another follows.
-    pub(crate) complete: bool,
-    /// Streams may begin in the middle, as in a part of what was collected from several nodes.
-    pub(crate) partial: bool,
-}
-
-/// What a verifier knows of a stream.
-struct Stream {
-    /// `event.sequence` of its first line here.
-    first: u64,
-    last: Link,
-    /// The stream that it follows, and the last line of that which it knows.
-    follows: Option<(Box<str>, u64)>,
-    /// Hashes of its last lines, the last one last.
-    hashes: VecDeque<Hash>,
-    /// Hash of its last checkpoint.
-    checkpoint: Option<Hash>,
-    /// Id of the key that the next checkpoint must be signed with, if one has named it.
-    next_key: Option<Box<str>>,
-    /// The last line that a signature covers; zero if there is none.
-    covered: u64,
-    /// Time of the first line that no signature covers.
-    uncovered: Option<Timestamp>,
-    /// Time of its last line.
-    time: Option<Timestamp>,
-}
 
 /// Verifies lines, one after another.
 pub(crate) struct Verifier {
     terms: Terms,
     streams: HashMap<Box<str>, Stream>,
+    /// The stream of the last line.
+    latest: Box<str>,
     lines: u64,
     checkpoints: u64,
     /// Longest time until a checkpoint is due, as checkpoints say.
@@ -78,15 +49,6 @@ pub(crate) struct Verifier {
     /// Bytes of lines that were not written whole, if the next one says so.
     torn: Option<u64>,
     torn_lines: u64,
-}
-
-/// Why a record is not what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Break {
-    /// What is wrong, in one sentence. It may quote the record: clean it before it is shown.
-    pub(crate) message: String,
-    /// It is this many lines before the one that was verified last.
-    pub(crate) back: u64,
 }
 
 /// What was verified.
@@ -122,6 +84,7 @@ impl Verifier {
         Self {
             terms,
             streams: HashMap::new(),
+            latest: Box::default(),
             lines: 0,
             checkpoints: 0,
             every: Duration::ZERO,
@@ -150,8 +113,12 @@ impl Verifier {
             return Err(self.after_torn(NO_PLACE));
         }
         self.torn_lines += u64::from(self.torn.take().is_some());
-        self.place(&sealed, &mark, timestamp(line))?;
+        let time = if self.terms.keys.is_empty() { None } else { made_at(&sealed, line) };
+        self.place(&sealed, &mark, time)?;
         self.lines += 1;
+        if *self.latest != *sealed.stream {
+            self.latest = sealed.stream.into();
+        }
         if mark.pointer("/event/action").is_some_and(|action| action == CHECKPOINT) {
             self.checkpoint(&sealed, &mark)?;
         }
@@ -172,6 +139,11 @@ impl Verifier {
         let Link { sequence, hash } = stream.last;
         let message = match sealed.sequence {
             next if next == sequence + 1 && sealed.previous == hash => {
+                if stream.stopped {
+                    return Err(Break::new(
+                        "this line comes after the end of its stream: the line before says that its process stopped",
+                    ));
+                }
                 stream.add(sealed, time);
                 return Ok(());
             }
@@ -198,28 +170,18 @@ impl Verifier {
         }
         let follows = mark.pointer("/bartizan/chain/follows").and_then(Value::as_str).map(escaped);
         let after = mark.pointer("/bartizan/chain/after").and_then(Value::as_u64).unwrap_or_default();
+        let mut keys = Keys::default();
         if let Some(name) = &follows {
             match self.streams.get_mut(name.as_str()) {
                 Some(earlier) => {
-                    earlier.ends_with(name, after, sealed.previous)?;
-                    // There may be very many streams, and each is followed once.
-                    earlier.hashes = VecDeque::new();
+                    earlier.add_follower(name, after, sealed.previous)?;
+                    keys = earlier.keys.inherited();
                 }
                 None if may_begin_here => {}
                 None => return Err(Break::new(format!("the stream {name} is missing, which this one follows"))),
             }
         }
-        let mut stream = Stream {
-            first: sealed.sequence,
-            last: Link { sequence: 0, hash: None },
-            follows: follows.map(|name| (name.into(), after)),
-            hashes: VecDeque::new(),
-            checkpoint: None,
-            next_key: None,
-            covered: 0,
-            uncovered: None,
-            time: None,
-        };
+        let mut stream = Stream::new(sealed.sequence, follows.map(|name| (name.into(), after)), keys);
         stream.add(sealed, time);
         self.streams.insert(sealed.stream.into(), stream);
         Ok(())
@@ -235,6 +197,7 @@ impl Verifier {
             return Err(Break::new("this checkpoint does not follow the one before it"));
         }
         stream.checkpoint = Some(sealed.hash);
+        stream.stopped = mark.pointer("/event/reason").is_some_and(|reason| reason == STOPPED);
         self.checkpoints += 1;
         let Terms { keys, expect, .. } = &mut self.terms;
         expect.take_if(|expect| expect.as_bytes() == sealed.hash);
@@ -248,7 +211,7 @@ impl Verifier {
             );
             return Err(Break::new(message));
         };
-        if stream.next_key.as_ref().is_some_and(|next| **next != *key) {
+        if !stream.keys.may_sign(key) {
             return Err(Break::new(format!(
                 "this checkpoint is signed with the key {key}, which another has replaced"
             )));
@@ -258,12 +221,10 @@ impl Verifier {
         if !signed.zip(signature).is_some_and(|(signed, signature)| public.verify(&signed, &signature)) {
             return Err(Break::new("the signature of this checkpoint is wrong"));
         }
-        if let Some(next) = text("/bartizan/checkpoint/next_key").and_then(|next| PublicKey::from_base64(next).ok()) {
-            stream.next_key = Some(next.id().into());
-            if !keys.contains(&next) {
-                keys.push(next);
-            }
-        }
+        let next = text("/bartizan/checkpoint/next_key").and_then(|next| PublicKey::from_base64(next).ok());
+        stream.keys.signed(key, next.as_ref().map(PublicKey::id));
+        keys.extend(next.filter(|next| !keys.contains(next)));
+        stream.has_signed();
         let every = mark.pointer("/bartizan/checkpoint/every").and_then(Value::as_u64).unwrap_or_default();
         self.every = self.every.max(Duration::from_secs(every));
         self.cover(sealed.stream);
@@ -276,12 +237,8 @@ impl Verifier {
         let mut next = self.streams.get(name).map(|stream| (Box::from(name), stream.last.sequence));
         while let Some((name, to)) = next.take()
             && let Some(stream) = self.streams.get_mut(&name)
-            && stream.covered < to
+            && stream.cover(to)
         {
-            stream.covered = to;
-            if to == stream.last.sequence {
-                stream.uncovered = None;
-            }
             next.clone_from(&stream.follows);
         }
     }
@@ -295,18 +252,13 @@ impl Verifier {
             return Err(Break::new(format!("the checkpoint with the hash {expected} is missing")));
         }
         if !self.terms.keys.is_empty() {
-            if self.streams.values().all(|stream| stream.covered == 0) {
-                return Err(Break::new("no checkpoint signs any of these lines"));
-            }
-            for (name, stream) in &self.streams {
-                stream.is_covered_in_time(name, 2 * self.every + LATE)?;
-            }
+            signed::check(&self.streams, &self.latest, &self.terms, 2 * self.every + LATE)?;
         }
         let stream = |(name, stream): (Box<str>, Stream)| VerifiedStream {
             stream: name.into(),
             first: stream.first,
             last: stream.last.sequence,
-            uncovered: stream.last.sequence - stream.covered.max(stream.first - 1),
+            uncovered: stream.uncovered(),
         };
         let mut streams: Vec<_> = self.streams.into_iter().map(stream).collect();
         streams.sort_by(|a, b| a.stream.cmp(&b.stream));
@@ -317,50 +269,6 @@ impl Verifier {
             ends_torn: self.torn.is_some(),
             streams,
         })
-    }
-}
-
-impl Stream {
-    fn add(&mut self, sealed: &SealedLine<'_>, time: Option<Timestamp>) {
-        self.last = Link { sequence: sealed.sequence, hash: Some(sealed.hash) };
-        if self.hashes.len() == AHEAD {
-            self.hashes.pop_front();
-        }
-        self.hashes.push_back(sealed.hash);
-        self.uncovered = self.uncovered.or(time);
-        self.time = time.or(self.time);
-    }
-
-    /// Whether its line `after` is the one with this hash. Lines may have come here that were lost where the next stream began.
-    fn ends_with(&self, name: &str, after: u64, hash: Option<Hash>) -> Result<(), Break> {
-        let last = self.last.sequence;
-        let Some(ahead) = last.checked_sub(after) else {
-            return Err(Break::new(format!(
-                "the end of the stream {name} is missing: its last line here is {last}, and the next stream says {after}"
-            )));
-        };
-        let position = usize::try_from(ahead).ok().and_then(|ahead| self.hashes.len().checked_sub(ahead + 1));
-        let known = match ahead {
-            0 => self.last.hash,
-            _ => position.and_then(|position| self.hashes.get(position)).copied(),
-        };
-        if known != hash {
-            return Err(Break::new(format!(
-                "line {after} of the stream {name} is not the one that this stream follows"
-            )));
-        }
-        Ok(())
-    }
-
-    /// Whether no more is uncovered than may be.
-    fn is_covered_in_time(&self, name: &str, most: Duration) -> Result<(), Break> {
-        let span = self.uncovered.zip(self.time).map(|(first, last)| last.duration_since(first).unsigned_abs());
-        let Some(span) = span.filter(|span| *span > most) else { return Ok(()) };
-        let lines = self.last.sequence - self.covered.max(self.first - 1);
-        let (span, most) = (Duration::from_secs(span.as_secs()), Duration::from_secs(most.as_secs()));
-        Err(Break::new(format!(
-            "no checkpoint signs the last {lines} lines of the stream {name}, over {span:?}; it should after {most:?}"
-        )))
     }
 }
 
@@ -377,10 +285,16 @@ fn escaped(text: &str) -> String {
     quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
 }
 
-impl Break {
-    fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), back: 0 }
-    }
+/// When a line was made: its time is that when the request started, which may have been long before it ended.
+fn made_at(sealed: &SealedLine<'_>, line: &[u8]) -> Option<Timestamp> {
+    const DURATION: &[u8] = b"\"duration\":";
+    let started = timestamp(line)?;
+    let start = memchr::memmem::find(sealed.event, DURATION).map(|start| start + DURATION.len());
+    let digits = start.and_then(|start| sealed.event.get(start..)).unwrap_or_default();
+    let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = digits.get(..length).and_then(|digits| std::str::from_utf8(digits).ok());
+    let nanoseconds = digits.and_then(|digits| digits.parse().ok()).unwrap_or_default();
+    Some(started.checked_add(SignedDuration::from_nanos(nanoseconds)).unwrap_or(started))
 }
 
 #[cfg(test)]

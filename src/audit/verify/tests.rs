@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 
+use super::super::chain::Chain;
 use super::super::chain::tests::unsealed;
-use super::super::chain::{Chain, Link};
 use super::super::checkpoint_key::CheckpointKey;
 use super::super::record::Follows;
 use super::super::sealing::tests::Sealed;
@@ -24,7 +24,11 @@ fn public(number: u8) -> PublicKey {
 fn verify(text: &[u8], keys: &[PublicKey], expected: Option<&str>) -> Result<Verified, Break> {
     // With a checkpoint that must be there, the beginning must be, too.
     let (expect, complete) = (expected.map(str::to_owned), expected.is_some());
-    let mut verifier = Verifier::new(Terms { keys: keys.to_vec(), expect, complete, partial: false });
+    verify_on(Terms { keys: keys.to_vec(), expect, complete, ..Terms::default() }, text)
+}
+
+fn verify_on(terms: Terms, text: &[u8]) -> Result<Verified, Break> {
+    let mut verifier = Verifier::new(terms);
     let mut lines = Lines::new(text);
     while let Some(line) = lines.next().unwrap() {
         if let LineRead::Whole(line) = line {
@@ -212,11 +216,7 @@ fn streams_follow_each_other_and_may_be_mixed() {
 fn three_runs() -> Vec<Sealed> {
     let mut runs: Vec<Sealed> = Vec::new();
     for name in ["a/1", "a/2", "a/3"] {
-        let follows = runs.last().map(|run| {
-            let last = SealedLine::parse(run.lines().last().unwrap()).unwrap();
-            (Follows { stream: last.stream.into(), sequence: last.sequence, torn: 0 }, last.hash)
-        });
-        let mut run = Sealed::new(name, Some(key(1)), follows);
+        let mut run = Sealed::new(name, Some(key(1)), runs.last().map(Sealed::last));
         run.records(3);
         run.checkpoint();
         run.records(2);
@@ -233,17 +233,6 @@ fn a_signature_covers_the_streams_before_it_and_none_of_them_can_go() {
     let verified = verify(&text(&[one, two, three]), &[public(1)], None).unwrap();
     let uncovered: Vec<u64> = verified.streams.iter().map(|stream| stream.uncovered).collect();
     assert_eq!(uncovered, [0, 0, 2], "the end of the last run alone is not signed");
-    // What somebody adds to a stream that another one follows is in nobody's hash.
-    let mut longer = one.text();
-    let mut added = Sealed::new("a/1", None, None);
-    let last = SealedLine::parse(one.lines().last().unwrap()).unwrap();
-    added.goes_on(Link { sequence: last.sequence, hash: Some(last.hash) });
-    added.records(2);
-    longer.extend(added.text());
-    longer.extend(text(&[two, three]));
-    let verified = verify(&longer, &[public(1)], None).unwrap();
-    let uncovered: Vec<u64> = verified.streams.iter().map(|stream| stream.uncovered).collect();
-    assert_eq!(uncovered, [2, 0, 2]);
     let mut forged = Sealed::new("a/1", None, None);
     forged.records(7);
     let mut invented = Sealed::new("x/1", None, None);
@@ -269,17 +258,65 @@ fn no_more_may_be_unsigned_than_until_the_next_checkpoint_is_due() {
         (60, None),
         (61, Some("no checkpoint signs the last 2 lines of the stream a/1, over 61s; it should after 60s")),
     ] {
-        let mut end = sealed.text();
-        let mut chain = Chain::new("a/1", None);
-        chain.last = Link { sequence: 2, hash: Some(SealedLine::parse(sealed.lines().last().unwrap()).unwrap().hash) };
-        for at in [0, seconds] {
-            let time = Timestamp::from_second(1_795_000_000 + at).unwrap();
-            let line = format!("{{\"@timestamp\":\"{time:.3}\",{}", &unsealed("x")[1..]);
-            chain.seal(line.as_bytes(), &mut end);
-        }
+        let end = [sealed.text(), lines_after(&sealed, &[(0, 0), (seconds, 0)])].concat();
         let broken = verify(&end, &[public(1)], None).err().map(|broken| broken.message);
         assert_eq!(broken.as_deref(), message);
     }
+}
+
+#[test]
+fn a_request_may_take_longer_than_the_time_between_checkpoints() {
+    let mut sealed = Sealed::new("a/1", Some(key(1)), None);
+    sealed.records(1);
+    sealed.checkpoint();
+    let day = 86_400;
+    let of_a_day = [sealed.text(), lines_after(&sealed, &[(0, day), (day, 1)])].concat();
+    assert_eq!(verify(&of_a_day, &[public(1)], None).map(|verified| verified.streams[0].uncovered), Ok(2));
+}
+
+/// Lines that go on after others, each of a request that started then and took so many seconds.
+fn lines_after(sealed: &Sealed, requests: &[(i64, i64)]) -> Vec<u8> {
+    let (mut chain, mut out) = (Chain::new(&sealed.last().0.stream, None), Vec::new());
+    chain.last = sealed.end();
+    for (started, took) in requests {
+        let time = Timestamp::from_second(1_795_000_000 + started).unwrap();
+        let line = format!("{{\"@timestamp\":\"{time:.3}\",{}", &unsealed("x")[1..]);
+        let line = line.replace("\"id\":", &format!("\"duration\":{},\"id\":", took * 1_000_000_000));
+        chain.seal(line.as_bytes(), &mut out);
+    }
+    out
+}
+
+/// A stream that goes on after this one, with so many records.
+fn next(before: &Sealed, name: &str, key: Option<Arc<CheckpointKey>>, records: u64) -> Sealed {
+    let mut next = Sealed::new(name, key, Some(before.last()));
+    next.records(records);
+    next
+}
+
+/// The same stream, as somebody else goes on with it.
+fn continued(before: &Sealed, key: Option<Arc<CheckpointKey>>, records: u64) -> Sealed {
+    let mut more = Sealed::new(&before.last().0.stream, key, None);
+    more.goes_on(before.end());
+    more.records(records);
+    more
+}
+
+fn texts(runs: &[&Sealed]) -> Vec<u8> {
+    runs.iter().flat_map(|run| run.text()).collect()
+}
+
+/// What is wrong with these runs.
+fn broken(runs: &[&Sealed], keys: &[PublicKey]) -> Option<String> {
+    verify(&texts(runs), keys, None).err().map(|broken| broken.message)
+}
+
+/// A run with a checkpoint after its three records.
+fn run() -> Sealed {
+    let mut run = Sealed::new("a/1", Some(key(1)), None);
+    run.records(3);
+    run.checkpoint();
+    run
 }
 
 #[test]
@@ -287,15 +324,147 @@ fn an_old_key_does_not_sign_after_the_next() {
     let mut sealed = Sealed::new("a/1", Some(key(1)), None);
     sealed.records(1);
     sealed.key(key(2));
-    let text = sealed.text();
-    let mut chain = Chain::new("a/1", None);
-    let last = SealedLine::parse(sealed.lines().last().unwrap()).unwrap();
-    chain.last = Link { sequence: last.sequence, hash: Some(last.hash) };
-    let mut again = Sealed::new("a/1", Some(key(1)), None);
-    again.goes_on(chain.last);
-    again.records(1);
-    again.checkpoint();
-    let forged = [text, again.text()].concat();
-    let message = format!("this checkpoint is signed with the key {}, which another has replaced", key(1).id());
-    assert_eq!(verify(&forged, &[public(1)], None).unwrap_err().message, message);
+    let replaced = format!("this checkpoint is signed with the key {}, which another has replaced", key(1).id());
+    let mut more = continued(&sealed, Some(key(1)), 1);
+    more.checkpoint();
+    assert_eq!(broken(&[&sealed, &more], &[public(1)]), Some(replaced.clone()));
+    // Nor in a stream that follows, also by way of another.
+    let mut forged = next(&sealed, "a/2", Some(key(1)), 1);
+    forged.checkpoint();
+    assert_eq!(broken(&[&sealed, &forged], &[public(1)]), Some(replaced.clone()));
+    let between = next(&sealed, "a/2", None, 1);
+    let mut forged = next(&between, "a/3", Some(key(1)), 1);
+    forged.checkpoint();
+    assert_eq!(broken(&[&sealed, &between, &forged], &[public(1)]), Some(replaced.clone()));
+    // A key that changed while the process was stopped is named by nobody, and replaces the one before all the same.
+    let mut third = next(&sealed, "a/2", Some(key(3)), 1);
+    third.checkpoint();
+    assert_eq!(broken(&[&sealed, &third], &[public(1), public(3)]), None);
+    let mut forged = next(&third, "a/3", Some(key(1)), 1);
+    forged.checkpoint();
+    assert_eq!(broken(&[&sealed, &third, &forged], &[public(1), public(3)]), Some(replaced));
+}
+
+#[test]
+fn the_key_in_force_may_name_one_again_that_it_replaced() {
+    let mut sealed = Sealed::new("a/1", Some(key(1)), None);
+    sealed.records(1);
+    sealed.key(key(2));
+    sealed.records(1);
+    sealed.key(key(1));
+    let mut second = next(&sealed, "a/2", Some(key(1)), 1);
+    second.checkpoint();
+    assert_eq!(broken(&[&sealed, &second], &[public(1)]), None);
+}
+
+#[test]
+fn nothing_comes_after_the_checkpoint_of_a_process_that_stopped() {
+    let mut stopped = Sealed::new("a/1", Some(key(1)), None);
+    stopped.records(3);
+    stopped.stop();
+    let message = "this line comes after the end of its stream: the line before says that its process stopped";
+    let more = continued(&stopped, None, 1);
+    assert_eq!(broken(&[&stopped, &more], &[public(1)]).as_deref(), Some(message));
+    assert_eq!(broken(&[&stopped, &more], &[]).as_deref(), Some(message));
+    assert_eq!(broken(&[&stopped, &next(&stopped, "a/2", None, 1)], &[public(1)]), None);
+}
+
+#[test]
+fn nothing_unsigned_comes_after_the_line_that_the_next_stream_follows() {
+    let one = run();
+    let (more, mut two) = (continued(&one, None, 2), next(&one, "a/2", Some(key(1)), 1));
+    let message =
+        "no checkpoint signs the last 2 lines of the stream a/1, which ends with line 4 as the next stream says";
+    // Whether they come before the next stream or after it, and whether that is signed or not.
+    assert_eq!(broken(&[&one, &more, &two], &[public(1)]).as_deref(), Some(message));
+    two.checkpoint();
+    assert_eq!(broken(&[&one, &more, &two], &[public(1)]).as_deref(), Some(message));
+    assert_eq!(broken(&[&one, &two, &more], &[public(1)]).as_deref(), Some(message));
+    let forged = next(&more, "x/1", None, 1);
+    assert_eq!(broken(&[&one, &two, &more, &forged], &[public(1)]).as_deref(), Some(message));
+    assert_eq!(broken(&[&one, &more, &two], &[]), None, "without a key, only the chain is verified");
+    // Two processes share a file: the first still signs.
+    let mut shares = continued(&one, Some(key(1)), 2);
+    shares.checkpoint();
+    shares.records(1);
+    assert_eq!(broken(&[&one, &two, &shares], &[public(1)]), None);
+}
+
+#[test]
+fn a_stream_that_nobody_signs_is_at_the_end_or_invented() {
+    let one = run();
+    let mut two = next(&one, "a/2", Some(key(1)), 1);
+    two.checkpoint();
+    let mut invented = Sealed::new("x/1", None, None);
+    invented.records(1);
+    let is = |why: &str| Some(format!("no checkpoint signs the stream x/1, and {why}"));
+    let alone = is("it neither follows a signed stream nor ends the record");
+    assert_eq!(broken(&[&one, &invented, &two], &[public(1)]), alone);
+    assert_eq!(
+        broken(&[&one, &next(&one, "x/1", None, 1), &two], &[public(1)]),
+        is("another stream follows the same one")
+    );
+    assert_eq!(
+        broken(&[&one, &two, &next(&one, "x/1", None, 1)], &[public(1)]),
+        is("another stream follows the same one")
+    );
+    let mut goes_on = continued(&one, Some(key(1)), 1);
+    goes_on.checkpoint();
+    let forged = next(&one, "x/1", None, 1);
+    assert_eq!(broken(&[&one, &forged, &goes_on], &[public(1)]), is("the stream that it follows goes on"));
+}
+
+#[test]
+fn the_end_of_an_honest_record_need_not_be_signed_yet() {
+    let (one, other) = (run(), {
+        let mut other = Sealed::new("b/1", Some(key(1)), None);
+        other.records(1);
+        other.stop();
+        other
+    });
+    let uncovered = |runs: &[&Sealed]| {
+        let verified = verify(&texts(runs), &[public(1)], None).unwrap();
+        verified.streams.iter().map(|stream| stream.uncovered).collect::<Vec<_>>()
+    };
+    // A process that runs; one that has just started for the first time; three that crashed soon after each other.
+    assert_eq!(uncovered(&[&one, &continued(&one, None, 2)]), [2]);
+    let mut new = Sealed::new("b/1", None, None);
+    new.records(2);
+    assert_eq!(uncovered(&[&one, &new]), [0, 2]);
+    let two = next(&one, "a/2", None, 1);
+    let three = next(&two, "a/3", None, 2);
+    assert_eq!(uncovered(&[&one, &two, &three]), [0, 2, 3]);
+    // Two nodes that were restarted one after the other.
+    let again = next(&other, "b/2", None, 1);
+    assert_eq!(uncovered(&[&one, &other, &again, &two]), [0, 2, 0, 2]);
+    // A command shared the file with the process that crashed.
+    let mut command = next(&one, "a/2", Some(key(1)), 1);
+    command.stop();
+    let mut shares = continued(&one, Some(key(1)), 1);
+    shares.checkpoint();
+    assert_eq!(uncovered(&[&one, &command, &shares, &next(&shares, "a/3", None, 1), &new]), [0, 0, 2, 2]);
+    // The next checkpoint covers what is before it.
+    let mut four = next(&three, "a/4", Some(key(1)), 1);
+    four.checkpoint();
+    assert_eq!(uncovered(&[&one, &two, &three, &four]), [0, 0, 0, 0]);
+}
+
+#[test]
+fn a_part_of_a_record_may_lack_checkpoints() {
+    let (one, mut middle) = (run(), Sealed::new("b/1", None, None));
+    middle.records(2);
+    let text = texts(&[&middle, &one]);
+    let terms = |partial| Terms { keys: vec![public(1)], partial, ..Terms::default() };
+    assert!(verify_on(terms(false), &text).is_err());
+    assert_eq!(verify_on(terms(true), &text).unwrap().streams[1].uncovered, 2);
+}
+
+#[test]
+fn all_must_be_signed_if_that_is_wanted() {
+    let one = run();
+    let strict = Terms { keys: vec![public(1)], strict: true, ..Terms::default() };
+    assert!(verify_on(strict.clone(), &one.text()).is_ok());
+    let message = "no checkpoint signs the last 2 lines of the stream a/1";
+    let text = texts(&[&one, &continued(&one, None, 2)]);
+    assert_eq!(verify_on(strict, &text).unwrap_err().message, message);
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::input;
 use super::progress::Progress;
-use crate::audit::{Filter, LineRead, Lines, ocsf};
+use crate::audit::{Filter, LineRead, Lines, ocsf, visible_json};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output;
 use crate::error_text;
@@ -76,7 +76,8 @@ fn export(files: &[PathBuf], filter: &Filter) -> Result<usize, String> {
                 continue;
             };
             let Some(event) = ocsf(&record) else { continue };
-            match writeln!(out, "{event}") {
+            // The JSON of a record has escaped them; reading it has not kept that.
+            match writeln!(out, "{}", visible_json(event.to_string())) {
                 Ok(()) => {}
                 // Its reader, such as `head`, has seen enough.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(unread),

@@ -9,7 +9,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::audit::{ElasticsearchConfig, SinkConfig, template};
+use crate::audit::{ElasticsearchConfig, SinkConfig, template, visible};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output;
 use crate::egress::{Answer, HttpClient};
@@ -241,5 +241,5 @@ fn read(answer: &Answer) -> Result<Value, String> {
 
 /// Text of a server, for a terminal.
 fn shown(text: &str, most: usize) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
+    visible(&text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect::<String>())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::input;
-use crate::audit::{Filter, LineRead, Lines, readable, visible};
+use crate::audit::{Filter, LineRead, Lines, readable, visible_json};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::operator::DaemonArguments;
 use crate::cli::output::{self, Format};
@@ -92,7 +92,7 @@ impl Shown {
     /// Prints a record. Returns false if nobody reads any more.
     fn print(&self, line: &[u8]) -> bool {
         let text = match self.format {
-            Format::Json => visible(&String::from_utf8_lossy(line)),
+            Format::Json => visible_json(String::from_utf8_lossy(line).into_owned()),
             Format::Text => readable(line, output::colour(&std::io::stdout())),
         };
         output::print(&format!("{text}\n"))

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::input;
 use super::progress::Progress;
-use crate::audit::{Break, LineRead, Lines, PublicKey, Terms, Verified, Verifier, visible};
+use crate::audit::{Break, LineRead, Lines, PublicKey, Terms, Verified, Verifier, visible, visible_json};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::output::{self, Format, counted};
 use crate::error_text;
@@ -18,7 +18,8 @@ use crate::error_text;
 #[command(after_help = "Example: bartizan audit verify --public-key audit.pub audit-*.jsonl audit.jsonl
 The public key: openssl pkey -in audit.pem -pubout -out audit.pub
 Files are read in the order given: the oldest first. Without a key, only the hash chain is verified: that finds accidents, not
-somebody who makes the whole chain again.")]
+somebody who makes the whole chain again. Lines after the last checkpoint are not signed yet: their number is printed, and somebody else
+may have written them; with --strict, there must be none.")]
 pub(super) struct Arguments {
     /// Files of records, plain or gzip; a folder stands for the files in it; `-` is standard input
     #[arg(required = true)]
@@ -32,9 +33,12 @@ pub(super) struct Arguments {
     /// The record must be there from the first line on; otherwise its beginning may be gone, as after a rotation
     #[arg(long)]
     complete: bool,
-    /// Streams may begin in the middle, as in a part of what was collected from several nodes
+    /// Streams may begin in the middle and lack their checkpoints, as in a part of what was collected from several nodes
     #[arg(long, conflicts_with = "complete")]
     partial: bool,
+    /// Every line must be signed, as after the processes have stopped
+    #[arg(long, requires = "public_key")]
+    strict: bool,
     /// Output format of the results
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -71,8 +75,8 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         Ok(files) => files,
         Err(message) => return failed(message),
     };
-    let Arguments { expect, complete, partial, .. } = arguments;
-    let terms = Terms { keys, expect: expect.clone(), complete: *complete, partial: *partial };
+    let &Arguments { complete, partial, strict, .. } = arguments;
+    let terms = Terms { keys, expect: arguments.expect.clone(), complete, partial, strict };
     match verify(&files, Verifier::new(terms), |_| ()) {
         Ok(Ended::Whole(verified, notes)) => {
             whole(arguments, &verified, &notes);
@@ -162,6 +166,7 @@ fn next(lines: &mut Lines<Box<dyn io::Read>>) -> Vec<u8> {
 
 fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
     let signed = !arguments.public_key.is_empty();
+    let uncovered: u64 = verified.streams.iter().map(|stream| stream.uncovered).sum();
     if let Format::Json = arguments.format {
         let streams: Vec<_> = verified
             .streams
@@ -172,8 +177,9 @@ fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
             })
             .collect();
         let result = json!({"whole": true, "lines": verified.lines, "checkpoints": verified.checkpoints,
-                            "torn": verified.torn, "streams": streams, "notes": notes});
-        output::print(&format!("{result:#}\n"));
+                            "uncovered": signed.then_some(uncovered), "torn": verified.torn, "streams": streams,
+                            "notes": notes});
+        output::print(&visible_json(format!("{result:#}\n")));
         return;
     }
     if verified.ends_torn {
@@ -182,11 +188,12 @@ fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
     for note in notes {
         output::message(format_args!("note: {note}"));
     }
+    let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let mut text = format!(
         "whole: {} in {}, {}{}\n",
-        counted(usize::try_from(verified.lines).unwrap_or(usize::MAX), "line"),
+        counted(number(verified.lines), "line"),
         counted(verified.streams.len(), "stream"),
-        counted(usize::try_from(verified.checkpoints).unwrap_or(usize::MAX), "checkpoint"),
+        counted(number(verified.checkpoints), "checkpoint"),
         if signed { "" } else { " (signatures were not verified: no --public-key)" },
     );
     for stream in &verified.streams {
@@ -197,6 +204,10 @@ fn whole(arguments: &Arguments, verified: &Verified, notes: &[String]) {
             uncovered => format!(", the last {uncovered} not signed yet\n"),
         });
     }
+    if signed && uncovered > 0 {
+        let lines = counted(number(uncovered), "line");
+        text.push_str(&format!("not signed: {lines}, which somebody else may have written\n"));
+    }
     output::print(&text);
 }
 
@@ -206,7 +217,8 @@ fn broken_record(arguments: &Arguments, broken: &Break, place: Option<Place>) {
             json!({"file": place.file, "line": place.line, "before": shown(&place.before),
                    "broken": shown(&place.broken), "after": shown(&place.after)})
         });
-        output::print(&format!("{:#}\n", json!({"whole": false, "message": broken.message, "place": place})));
+        let result = json!({"whole": false, "message": broken.message, "place": place});
+        output::print(&visible_json(format!("{result:#}\n")));
         return;
     }
     let Some(place) = place else {

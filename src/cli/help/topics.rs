@@ -74,7 +74,8 @@ fn sample_page() -> String {
     let tokens = vec![(String::new(), 0)];
     let issuer = IssuerNumbers { name: String::new(), up: true, keys: 0, loaded: Some(0), tokens };
     let limits = SharedLimitNumbers { up: true, nodes: 0, questions: [("", 0); 2], blocks: [("", 0); 2] };
-    let sink = SinkNumbers { sink: String::new(), waiting: 0, lag: 0.0, failures: 0, rejected: 0 };
+    let sink =
+        SinkNumbers { sink: String::new(), waiting: 0, lag: 0.0, failures: 0, rejected: 0, rejected_not_kept: 0 };
     let gauges = Gauges {
         audit: AuditNumbers { spooled: Some(0), sinks: vec![sink], ..AuditNumbers::default() },
         issuers: vec![issuer],

@@ -109,3 +109,17 @@ async fn a_sink_that_takes_nothing_loses_nothing() {
         assert_eq!(rejected(folder.path()), []);
     }
 }
+
+#[tokio::test]
+async fn a_full_file_of_rejected_records_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(folder.path().join("rejected.jsonl")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let (mut batches, peer) = (batches(folder.path()), Peer::new([1], refused));
+    assert_eq!(peer.deliver(&mut batches, 0..3).await, "done 1, not kept 1");
+    assert_eq!(file.metadata().unwrap().len(), 1 << 30);
+    // Somebody has looked at it.
+    file.set_len(0).unwrap();
+    assert_eq!(peer.deliver(&mut batches, 0..3).await, "done 1");
+    assert_eq!(rejected(folder.path()), [(1, "bad".to_owned())]);
+}

@@ -125,7 +125,7 @@ async fn a_record_that_fails_for_ever_among_others_is_rejected_in_the_end() {
         let mut delivery = sink.deliver(batch(0..3)).await;
         let mut deliveries = 0;
         while deliveries < 40
-            && let Delivery::Partly { rest, rejected: 0, .. } = delivery
+            && let Delivery::Partly { rest, rejected: Rejections { records: 0, .. }, .. } = delivery
         {
             assert_eq!(rest, batch([1]));
             deliveries += 1;
@@ -141,7 +141,7 @@ async fn what_the_cluster_says_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start(|asked, _| {
         let item = |reason: String| json!({"create": {"status": 429, "error": {"type": "e\n", "reason": reason}}});
-        let size = if ids(asked).len() > 1 { 9 << 20 } else { 1000 };
+        let size = if ids(asked).len() > 1 { 50 << 10 } else { 1000 };
         (200, vec![], json!({"items": vec![item("x".repeat(size)); ids(asked).len()]}).to_string().into())
     })
     .await;

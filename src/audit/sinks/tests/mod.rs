@@ -61,16 +61,21 @@ fn endpoint(url: &str, folder: &Path) -> HttpEndpoint {
     }
 }
 
-/// A delivery in short: `done 0`, `partly 1 rest=[2, 3] why`, `failed why`. The numbers are those of records.
+/// A delivery in short: `done 0`, `sent, 2 unconfirmed`, `partly 1 rest=[2, 3] why`, `failed why`. The numbers are those of records.
 fn told(delivery: &Delivery) -> String {
     let numbers = |rest: &Bytes| -> Vec<u64> {
         let record = |line: &[u8]| serde_json::from_slice::<serde_json::Value>(line).unwrap();
         lines::lines(rest).map(|line| record(line)["event"]["sequence"].as_u64().unwrap()).collect()
     };
+    let refused = |rejected: &Rejections| match rejected.not_kept {
+        0 => rejected.records.to_string(),
+        not_kept => format!("{}, not kept {not_kept}", rejected.records),
+    };
     match delivery {
-        Delivery::Done { rejected } => format!("done {rejected}"),
+        Delivery::Done { rejected } => format!("done {}", refused(rejected)),
+        Delivery::Sent { unconfirmed } => format!("sent, {unconfirmed} unconfirmed"),
         Delivery::Partly { rest, rejected, failure } => {
-            format!("partly {rejected} rest={:?} {}", numbers(rest), failure.why)
+            format!("partly {} rest={:?} {}", refused(rejected), numbers(rest), failure.why)
         }
         Delivery::Failed(failure) => format!("failed {}", failure.why),
     }

@@ -5,9 +5,19 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::audit::config::SyslogConfig;
+use crate::audit::batch::Batch;
+use crate::audit::chain::tests::unsealed;
+use crate::audit::config::{AuditConfig, OnFull, SpoolConfig, SyslogConfig};
+use crate::audit::trail::Trail;
 use crate::egress::Trust;
 use crate::url::StreamUrl;
+
+/// Longer than any test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn is_sent(delivery: &Delivery) -> bool {
+    matches!(delivery, Delivery::Sent { .. })
+}
 
 fn config(address: &str) -> SyslogConfig {
     SyslogConfig {
@@ -64,7 +74,7 @@ async fn a_message_is_as_rfc_5424_says() {
     ];
     let lines: String = kinds.iter().map(|(from, to, _)| line(1).replace(from, to)).collect();
     let (delivery, accepted) = tokio::join!(sink.deliver(lines.into()), listener.accept());
-    assert_eq!(told(&delivery), "done 0");
+    assert!(is_sent(&delivery));
     let mut stream = accepted.unwrap().0;
     for (_, _, priority) in kinds {
         let (header, record) = parts(&message(&mut stream).await);
@@ -82,7 +92,7 @@ async fn a_message_is_never_longer_than_allowed() {
     let mut sink = sink(SyslogConfig { max_message: 1024, ..config(&address) });
     let long = line(7).replace("/v1/orders", &"/x\u{e4}".repeat(5000));
     let (delivery, accepted) = tokio::join!(sink.deliver(format!("{long}{}", line(8)).into()), listener.accept());
-    assert_eq!(told(&delivery), "done 0");
+    assert!(is_sent(&delivery));
     let mut stream = accepted.unwrap().0;
     let short = message(&mut stream).await;
     assert!(short.len() <= 1024, "{}", short.len());
@@ -101,53 +111,105 @@ async fn what_a_lost_connection_may_have_lost_is_sent_again() {
     message(&mut first).await;
     // These were taken by the kernel alone.
     for number in [2, 3] {
-        assert_eq!(told(&sink.deliver(batch([number])).await), "done 0");
+        assert!(is_sent(&sink.deliver(batch([number])).await));
     }
     drop(first);
     // Once the end has arrived, it is seen before anything is written.
     let (delivery, accepted) = tokio::join!(sink.deliver(batch([4])), listener.accept());
-    assert_eq!(told(&delivery), "done 0");
+    assert!(is_sent(&delivery));
     let mut second = accepted.unwrap().0;
     for expected in [1, 2, 3, 4] {
         assert_eq!(parts(&message(&mut second).await).1["event"]["id"], id(expected));
     }
     // On a connection that lasts, nothing is sent twice.
-    assert_eq!(told(&sink.deliver(batch([5])).await), "done 0");
+    assert!(is_sent(&sink.deliver(batch([5])).await));
     assert_eq!(parts(&message(&mut second).await).1["event"]["id"], id(5));
 }
 
-/// Reads all messages until the sender ends.
-async fn messages(mut stream: tokio::net::TcpStream, most: usize) -> Vec<u64> {
+/// Reads so many messages.
+async fn messages(stream: &mut tokio::net::TcpStream, most: usize) -> Vec<u64> {
     let mut seen = Vec::new();
     while seen.len() < most {
-        seen.push(parts(&message(&mut stream).await).1["event"]["sequence"].as_u64().unwrap());
+        seen.push(parts(&message(stream).await).1["event"]["sequence"].as_u64().unwrap());
     }
+    seen
+}
+
+/// Delivers twenty records of a quarter of a mebibyte each, and then another, after the receiver has read so many and closed the
+/// connection. Returns what comes over the next one.
+async fn after_a_close(read: usize, next: usize) -> Vec<u64> {
+    let (listener, address) = listener().await;
+    let mut sink = sink(SyslogConfig { max_message: 1 << 20, ..config(&address) });
+    // The path is there twice.
+    let large = |number| Bytes::from(line(number).replace("/v1/orders", &"/x".repeat(64 << 10)));
+    let sending = async {
+        for number in 0..20 {
+            assert!(is_sent(&sink.deliver(large(number)).await));
+        }
+    };
+    let reading = async {
+        let mut stream = listener.accept().await.unwrap().0;
+        (messages(&mut stream, read).await, stream)
+    };
+    let ((), (seen, stream)) = tokio::join!(sending, reading);
+    assert_eq!(seen, Vec::from_iter(0..read as u64));
+    drop(stream);
+    // The runtime sees the end of the connection.
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    let reading = async { messages(&mut listener.accept().await.unwrap().0, next).await };
+    let (delivery, seen) = tokio::join!(sink.deliver(large(20)), reading);
+    assert!(is_sent(&delivery));
     seen
 }
 
 #[tokio::test]
 async fn what_must_have_arrived_is_not_sent_again() {
-    let (listener, address) = listener().await;
-    let mut sink = sink(SyslogConfig { max_message: 1 << 20, ..config(&address) });
-    // A quarter of a mebibyte each: the path is there twice.
-    let large = |number| Bytes::from(line(number).replace("/v1/orders", &"/x".repeat(64 << 10)));
-    let sending = async {
-        for number in 0..20 {
-            assert_eq!(told(&sink.deliver(large(number)).await), "done 0");
-        }
-    };
-    let reading = async { messages(listener.accept().await.unwrap().0, 20).await };
-    let ((), seen) = tokio::join!(sending, reading);
-    assert_eq!(seen, Vec::from_iter(0..20));
-    // The runtime sees the end of the connection.
-    for _ in 0..200 {
+    // Two mebibytes, begun.
+    assert_eq!(after_a_close(19, 9).await, Vec::from_iter(12..21));
+}
+
+#[tokio::test]
+async fn what_a_receiver_has_read_before_it_closes_is_not_sent_again() {
+    assert_eq!(after_a_close(20, 1).await, [20]);
+}
+
+/// A trail with a spool in this folder, and this receiver.
+fn trail(folder: &Path, address: &str) -> Trail {
+    let spool = SpoolConfig { path: folder.join("spool"), size: 1 << 24, fsync: Duration::ZERO, on_full: OnFull::Wait };
+    let sinks = vec![SinkConfig::Syslog(config(address))];
+    let trail = Trail::open(&AuditConfig { sinks, spool: Some(spool), ..AuditConfig::none() }, None).unwrap();
+    trail.install(&Trail::silent());
+    trail
+}
+
+#[tokio::test]
+async fn what_a_receiver_has_not_read_comes_again_from_the_next_process() {
+    let ((listener, address), folder) = (listener().await, tempfile::tempdir().unwrap());
+    let first = trail(folder.path(), &address);
+    let lines: String = ["a", "b", "c"].into_iter().map(unsealed).collect();
+    first.send(Batch { lines: lines.into(), records: 3 }).await;
+    let stream = listener.accept().await.unwrap().0;
+    while first.stats()[0].records_written < 3 {
         tokio::task::yield_now().await;
     }
-    // Two mebibytes, begun.
-    let reading = async { messages(listener.accept().await.unwrap().0, 9).await };
-    let (delivery, seen) = tokio::join!(sink.deliver(large(20)), reading);
-    assert_eq!(told(&delivery), "done 0");
-    assert_eq!(seen, Vec::from_iter(12..21));
+    assert_eq!(first.stats()[0].waiting, 0, "all is on its way");
+    drop(stream);
+    first.close(PATIENCE).await;
+    drop(first);
+    let second = trail(folder.path(), &address);
+    let mut stream = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap().0;
+    for name in ["a", "b", "c"] {
+        assert_eq!(parts(&message(&mut stream).await).1["bartizan"]["name"], name);
+    }
+    // The receiver closes in good order, once it has all.
+    let reading = async move { assert_eq!(stream.read(&mut [0]).await.unwrap(), 0) };
+    tokio::join!(second.close(PATIENCE), reading);
+    drop(second);
+    let third = trail(folder.path(), &address);
+    assert_eq!(third.stats()[0].waiting, 0);
+    third.close(PATIENCE).await;
 }
 
 #[tokio::test]
@@ -166,7 +228,7 @@ async fn a_receiver_may_be_slow() {
         (begun.elapsed(), stream)
     };
     let (delivery, (time, _stream)) = tokio::join!(sink.deliver(long.repeat(257).into()), reading);
-    assert_eq!(told(&delivery), "done 0");
+    assert!(is_sent(&delivery));
     assert!(time > Duration::from_secs(31), "{time:?}");
 }
 
@@ -181,7 +243,7 @@ async fn a_receiver_that_takes_nothing_is_given_up() {
     let (listener, address) = listener().await;
     let mut sink = sink(SyslogConfig { max_message: 1 << 20, ..config(&address) });
     let (delivery, _accepted) = tokio::join!(sink.deliver(batch([1])), listener.accept());
-    assert_eq!(told(&delivery), "done 0");
+    assert!(is_sent(&delivery));
     // More than any buffer on the way takes; the clock moves when nothing else does.
     tokio::time::pause();
     let long = line(2).replace("/v1/orders", &"/x".repeat(32 << 10));
@@ -215,7 +277,7 @@ async fn tls_is_ended_by_close_notify() {
     let mut sink = sink(SyslogConfig { trust: Some(trust), ..config(&format!("tls://localhost:{port}")) });
     let serve = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
     let (delivery, mut stream) = tokio::join!(sink.deliver(batch([1])), serve);
-    assert_eq!(told(&delivery), "done 0");
+    assert!(is_sent(&delivery));
     assert_eq!(parts(&message(&mut stream).await).1["event"]["id"], id(1));
     let (_, read) = tokio::join!(sink.close(), async {
         let read = stream.read(&mut [0]).await;
@@ -269,7 +331,7 @@ async fn a_real_receiver_takes_the_messages_over_tls() {
     let mut sink = sink(SyslogConfig { trust: Some(trust), ..config(&format!("tls://localhost:{port}")) });
     let long = line(100).replace("/v1/orders", &"/x".repeat(20_000));
     let lines: String = (0..50).map(line).chain([long]).collect();
-    assert_eq!(told(&sink.deliver(lines.into()).await), "done 0");
+    assert!(is_sent(&sink.deliver(lines.into()).await));
     sink.close().await;
     let text = eventually("rsyslogd has written them", || {
         let text = std::fs::read_to_string(folder.path().join("out")).ok()?;
