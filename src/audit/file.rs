@@ -1,8 +1,8 @@
 //! The file sink: appends to a path, which may be rotated while it is open.
 
-use std::fs::{File, OpenOptions, rename};
+use std::fs::{File, rename};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use super::rotation::{self, Rotation};
 use super::sealed_line::FileEnd;
 use super::sink_state;
 use super::writer::Output;
+use crate::open_file::{self, appending};
 
 /// How much of a line has its time.
 const TIMED: usize = 64;
@@ -30,7 +31,11 @@ pub(super) struct FileOutput {
 impl FileOutput {
     /// Opens `path` for appending. Creates the file, readable by its owner and group only, but not its folder.
     pub(super) fn open(path: &Path, rotate: Option<Rotate>) -> io::Result<Self> {
-        let (file, rotation) = (append(path)?, rotate.map(Rotation::new));
+        let (file, rotation) = (appending(path)?, rotate.map(Rotation::new));
+        if rotation.is_some() && !file.metadata()?.is_file() {
+            let why = "only a regular file can be rotated; remove `rotate`, or name another file";
+            return Err(io::Error::other(why));
+        }
         Ok(Self { path: path.to_owned(), file, rotation, size: 0, start: None })
     }
 
@@ -41,7 +46,7 @@ impl FileOutput {
         }
         let mut line = [0; TIMED];
         self.size = self.file.metadata()?.len();
-        let read = File::open(&self.path).and_then(|file| file.read_exact_at(&mut line, 0));
+        let read = open_file::regular(&self.path).and_then(|file| file.read_exact_at(&mut line, 0));
         self.start = read.ok().and_then(|()| sink_state::timestamp(&line));
         Ok(())
     }
@@ -50,7 +55,7 @@ impl FileOutput {
     fn rotate(&mut self, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
         self.sync()?;
         let rotated = rotation.put_aside(&self.path, now)?;
-        match append(&self.path) {
+        match appending(&self.path) {
             Ok(new) => self.file = new,
             Err(error) => {
                 if let Some(rotated) = &rotated {
@@ -70,13 +75,9 @@ impl FileOutput {
         let metadata = self.file.metadata()?;
         let Some(last) = metadata.len().checked_sub(1).filter(|_| metadata.is_file()) else { return Ok(()) };
         let mut byte = [b'\n'];
-        let read = File::open(&self.path).and_then(|file| file.read_exact_at(&mut byte, last));
+        let read = open_file::regular(&self.path).and_then(|file| file.read_exact_at(&mut byte, last));
         if read.is_ok() && byte != *b"\n" { self.file.write_all(b"\n") } else { Ok(()) }
     }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
 impl Write for FileOutput {
@@ -123,7 +124,7 @@ impl Output for FileOutput {
     }
 
     fn reopen(&mut self) -> io::Result<bool> {
-        let (old, new) = (self.file.metadata()?, append(&self.path)?);
+        let (old, new) = (self.file.metadata()?, appending(&self.path)?);
         let metadata = new.metadata()?;
         if (old.dev(), old.ino()) == (metadata.dev(), metadata.ino()) {
             return Ok(false);

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use super::config::Rotate;
 use super::sealed_line::FileEnd;
+use crate::open_file;
 
 /// Ends the name of a compressed file.
 const GZ: &str = ".gz";
@@ -153,8 +154,9 @@ impl Names {
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             let time = name.strip_prefix(&self.stem).and_then(|rest| rest.strip_suffix(end));
-            if time.and_then(|rest| rest.strip_suffix(&self.extension)).is_some_and(is_time) {
-                found.push(self.folder.join(name));
+            let path = self.folder.join(&name);
+            if time.and_then(|rest| rest.strip_suffix(&self.extension)).is_some_and(is_time) && path.is_file() {
+                found.push(path);
             }
         }
         found.sort();
@@ -189,7 +191,7 @@ fn compress(path: &Path) -> io::Result<()> {
         name.push(end);
         PathBuf::from(name)
     };
-    let mut source = File::open(path)?;
+    let mut source = open_file::regular(path)?;
     let part = with(PART);
     let target = File::create(&part)?;
     target.set_permissions(source.metadata()?.permissions())?;
@@ -220,7 +222,7 @@ pub(super) fn end_of(path: &Path, rotates: bool) -> FileEnd {
 /// The end of a compressed file.
 fn decompressed(path: &Path) -> io::Result<Vec<u8>> {
     const END: usize = 2 * super::sealed_line::LINE_MAX;
-    let (mut source, mut text) = (MultiGzDecoder::new(BufReader::new(File::open(path)?)), Vec::new());
+    let (mut source, mut text) = (MultiGzDecoder::new(BufReader::new(open_file::regular(path)?)), Vec::new());
     let mut piece = vec![0; END];
     loop {
         match source.read(&mut piece)? {

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::open_file;
+
 /// A place between two lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::audit) struct Position {
@@ -23,5 +25,5 @@ pub(super) fn segment(folder: &Path, number: u64) -> PathBuf {
 
 /// Opens a file of the spool, readable by its owner and group only.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(path)
+    open_file::regular_with(OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640), path)
 }

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::files::{self, Position, create};
 use crate::audit::chain::Hash;
 use crate::audit::sealed_line::SealedLine;
+use crate::open_file;
 
 /// Stream, sequence and hash of a line.
 type LastLine = (Box<str>, u64, Hash);
@@ -64,7 +65,7 @@ const CUT: &str = "cut.json";
 /// How much was cut behind this line at earlier starts. If another line is the last one, the mark was written with it.
 fn unmarked(folder: &Path, last: Option<&LastLine>) -> io::Result<u64> {
     let path = folder.join(CUT);
-    let text = match fs::read(&path) {
+    let text = match open_file::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         read => read?,
     };
@@ -105,8 +106,7 @@ impl Tail {
     /// Reads a segment up to the first line that does not hold, or does not follow the one before. A machine that stops may
     /// leave blocks that were never written, also between others.
     fn read(path: &Path) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        fs::File::open(path)?.read_to_end(&mut bytes)?;
+        let bytes = open_file::read(path)?;
         let mut tail = Self { whole: 0, torn: 0, lines: 0, last: None };
         let mut before: Option<SealedLine<'_>> = None;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -130,7 +130,7 @@ impl Tail {
     fn cut(&self, path: &Path) -> io::Result<()> {
         // Whatever it is, it is evidence.
         let aside = path.with_extension("cut");
-        let mut torn = fs::File::open(path)?;
+        let mut torn = open_file::regular(path)?;
         torn.seek(SeekFrom::Start(self.whole))?;
         io::copy(&mut torn, &mut create(&aside)?)?;
         tracing::warn!(
