@@ -114,6 +114,7 @@ impl Sink {
             pending: Bytes::new(),
             written: 0,
             records: 0,
+            unsynced: false,
         };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
         Ok(Self { config: config.clone(), input, state, thread: thread.thread().clone(), done })

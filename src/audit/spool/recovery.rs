@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use super::files::{self, Position, create};
 use crate::audit::chain::Hash;
@@ -91,6 +92,20 @@ fn note(folder: &Path, last: Option<&LastLine>, torn: u64) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
+/// A new file for what is cut off a segment: earlier starts may have cut something, too.
+fn new_beside(segment: &Path) -> io::Result<(PathBuf, fs::File)> {
+    let mut number = 1_u32;
+    loop {
+        let end = if number == 1 { "cut".to_owned() } else { format!("{number}.cut") };
+        let path = segment.with_extension(end);
+        match OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = number.saturating_add(1),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// The end of a segment.
 struct Tail {
     /// Bytes up to the end of the last whole line.
@@ -129,10 +144,10 @@ impl Tail {
 
     fn cut(&self, path: &Path) -> io::Result<()> {
         // Whatever it is, it is evidence.
-        let aside = path.with_extension("cut");
+        let (aside, mut kept) = new_beside(path)?;
         let mut torn = open_file::regular(path)?;
         torn.seek(SeekFrom::Start(self.whole))?;
-        io::copy(&mut torn, &mut create(&aside)?)?;
+        io::copy(&mut torn, &mut kept)?;
         tracing::warn!(
             path = %path.display(), bytes = self.torn, aside = %aside.display(),
             "the end of the audit spool was not written whole, and is put aside"

@@ -179,6 +179,60 @@ fn what_was_cut_is_told_until_a_line_follows() {
 }
 
 #[test]
+fn what_was_cut_at_an_earlier_start_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |end: &str| folder.path().join(format!("{:020}.{end}", 0));
+    drop(Sealed::open(folder.path(), "a/1").0.append(&["1"]));
+    for torn in ["first", "2nd"] {
+        let mut segment = fs::OpenOptions::new().append(true).open(file("jsonl")).unwrap();
+        std::io::Write::write_all(&mut segment, torn.as_bytes()).unwrap();
+        drop(Sealed::open(folder.path(), "a/2"));
+    }
+    let kept = ["cut", "2.cut"].map(|end| fs::read_to_string(file(end)).unwrap());
+    assert_eq!(kept, ["first", "2nd"]);
+}
+
+/// What takes every write, and cannot be synced.
+fn no_disk() -> fs::File {
+    fs::File::options().read(true).write(true).open("/dev/null").unwrap()
+}
+
+#[test]
+fn what_a_failed_sync_may_have_lost_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    sealed.append(&["1"]).unwrap();
+    sealed.appender.sync().unwrap();
+    let disk = sealed.appender.put_file(no_disk());
+    sealed.append(&["2"]).unwrap();
+    sealed.append(&["3"]).unwrap();
+    assert!(sealed.appender.sync().is_err() && sealed.appender.sync().is_err());
+    sealed.appender.put_file(disk);
+    sealed.appender.sync().unwrap();
+    let segment = fs::read(folder.path().join(format!("{:020}.jsonl", 0))).unwrap();
+    assert_eq!(names(&segment), ["1", "2", "3"]);
+}
+
+#[test]
+fn what_is_neither_in_memory_nor_on_disk_stays_an_error() {
+    for (stale, why) in [("", "failed to fill whole buffer"), ("\0", "are lost")] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+        let disk = sealed.appender.put_file(no_disk());
+        sealed.append(&["1"]).unwrap();
+        assert!(sealed.appender.sync().is_err());
+        // The memory has gone on to other lines.
+        sealed.spool().lock().recent.clear();
+        sealed.appender.put_file(disk);
+        fs::write(folder.path().join(format!("{:020}.jsonl", 0)), stale.repeat(1000)).unwrap();
+        for _ in 0..2 {
+            let error = sealed.appender.sync().unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_sink_that_was_moved_begins_where_the_former_one_ends() {
     let folder = tempfile::tempdir().unwrap();
     let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
