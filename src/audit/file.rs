@@ -22,6 +22,8 @@ pub(super) struct FileOutput {
     path: PathBuf,
     file: File,
     rotation: Option<Rotation>,
+    /// The last attempt to rotate it failed.
+    unrotated: bool,
     /// Bytes in the file.
     size: u64,
     /// `@timestamp` of its first line.
@@ -36,7 +38,7 @@ impl FileOutput {
             let why = "only a regular file can be rotated; remove `rotate`, or name another file";
             return Err(io::Error::other(why));
         }
-        Ok(Self { path: path.to_owned(), file, rotation, size: 0, start: None })
+        Ok(Self { path: path.to_owned(), file, rotation, unrotated: false, size: 0, start: None })
     }
 
     /// Learns how large the file is, and from when.
@@ -115,10 +117,16 @@ impl Output for FileOutput {
     fn prepare(&mut self) {
         let now = Timestamp::now();
         let Some(rotation) = self.rotation.take() else { return };
-        if rotation.is_due(self.size, self.start, now)
-            && let Err(error) = self.rotate(&rotation, now)
-        {
-            tracing::error!(path = %self.path.display(), %error, "the audit file could not be rotated; the old one is kept");
+        if rotation.is_due(self.size, self.start, now) {
+            match self.rotate(&rotation, now) {
+                Ok(()) => self.unrotated = false,
+                // It is tried again with every write.
+                Err(_) if self.unrotated => {}
+                Err(error) => {
+                    self.unrotated = true;
+                    tracing::error!(path = %self.path.display(), %error, "the audit file could not be rotated; the old one is kept");
+                }
+            }
         }
         self.rotation = Some(rotation);
     }

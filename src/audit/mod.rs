@@ -10,7 +10,8 @@
 //!   and then, and passes them on to its [`outlets`]; [`sealed_line`] reads what it wrote;
 //! - [`spool`]: keeps sealed lines on disk until every sink has them;
 //! - [`sink`]: one open sink; its lines come from a [`source`]: a [`queue`], or the spool;
-//! - [`writer`]: the thread of each sink, which keeps lines until they are written;
+//! - [`writer`]: the thread of each sink, which keeps lines until they are written; [`thread`](mod@thread): what happens when a fault
+//!   ends one of these threads;
 //! - [`verify`]: verifies what was written, offline; [`filter`]: which records somebody wants to see;
 //!   [`ocsf`](mod@ocsf): records in another schema;
 //! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside;
@@ -45,6 +46,7 @@ mod source;
 mod spool;
 mod stdout;
 pub(crate) mod template;
+mod thread;
 mod trail;
 mod verify;
 mod writer;

@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
 use super::sink_state::State;
 use super::source::Source;
@@ -58,8 +57,6 @@ pub(super) struct Writer<O> {
     pub(super) output: O,
     pub(super) source: Source,
     pub(super) state: Arc<State>,
-    /// Dropped with the writer, which notifies the handles that it has ended.
-    pub(super) done: watch::Sender<()>,
     /// Bytes to write.
     pub(super) pending: Bytes,
     /// How much of `pending` has been written.
@@ -84,7 +81,6 @@ impl<O: Output> Writer<O> {
         // With a spool, the cursor is written when the source is dropped.
         drop(self.source);
         self.state.ended.store(true, Release);
-        drop(self.done);
     }
 
     /// Gets ready, trying for as long as it takes. Returns false if the sink is not wanted any more meanwhile.
