@@ -19,6 +19,7 @@ use super::config::{OnFull, SpoolConfig};
 use super::outlets::{Outlets, Shared};
 use super::queue::{Queue, Received};
 use super::record::{self, CheckpointFacts, Clock, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED};
+use super::sink::GRACE;
 use super::spool::{AppendError, Appender};
 use super::writer::{RETRY, WRITE_MAX};
 use crate::error_text;
@@ -399,7 +400,13 @@ impl Sealing {
     fn replace(&mut self, outlets: Arc<Outlets>) {
         self.cover(Timestamp::now());
         self.pass_on();
-        self.outlets = outlets;
+        let former = std::mem::replace(&mut self.outlets, outlets);
+        for sink in &former.sinks {
+            if !self.outlets.sinks.iter().any(|kept| Arc::ptr_eq(kept, sink)) {
+                // Nothing more comes for it. Idle workers still hold it, and a sink in its place waits for its end.
+                sink.close(Instant::now() + GRACE);
+            }
+        }
         // The same key may be one that the vault is asked for by another login.
         let is_same = self.key == self.outlets.key;
         if is_same || self.key.is_none() || self.outlets.key.is_none() || self.chain.last.sequence == 0 {

@@ -199,7 +199,7 @@ impl Sink {
     /// The sink is not in the policy any more. What it has, or the spool has for it, is written until `deadline`.
     pub(super) fn retire(&self, deadline: Instant) {
         match &self.input {
-            // The sealer may still have lines for it; the queue is closed when nobody has the sink any more.
+            // The sealer may still have lines for it, and closes it after them.
             Input::Queue(_) => self.give_up_at(deadline),
             Input::Spool(_) => self.close(deadline),
         }
