@@ -4,10 +4,12 @@ use std::fs::{File, rename};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::config::Rotate;
+use super::file_lock::FileLock;
 use super::rotation::{self, Rotation};
 use super::sealed_line::FileEnd;
 use super::sink_state;
@@ -22,6 +24,8 @@ pub(super) struct FileOutput {
     path: PathBuf,
     file: File,
     rotation: Option<Rotation>,
+    /// Keeps other processes from rotating it.
+    _lock: Option<Arc<FileLock>>,
     /// The last attempt to rotate it failed.
     unrotated: bool,
     /// Bytes in the file.
@@ -38,7 +42,8 @@ impl FileOutput {
             let why = "only a regular file can be rotated; remove `rotate`, or name another file";
             return Err(io::Error::other(why));
         }
-        Ok(Self { path: path.to_owned(), file, rotation, unrotated: false, size: 0, start: None })
+        let lock = rotation.as_ref().map(|_| FileLock::take(path)).transpose()?;
+        Ok(Self { _lock: lock, path: path.to_owned(), file, rotation, unrotated: false, size: 0, start: None })
     }
 
     /// Learns how large the file is, and from when.

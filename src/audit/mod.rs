@@ -14,7 +14,8 @@
 //!   ends one of these threads;
 //! - [`verify`]: verifies what was written, offline; [`filter`]: which records somebody wants to see;
 //!   [`ocsf`](mod@ocsf): records in another schema;
-//! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside;
+//! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside, and
+//!   [`file_lock`] keeps other processes from them;
 //! - [`sinks`]: the sinks over the network; [`sender`]: the thread of each, which delivers lines until they are there;
 //! - [`template`]: the index template and the lifecycle policy for Elasticsearch;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
@@ -28,6 +29,7 @@ mod checkpoint;
 mod checkpoint_key;
 mod config;
 mod file;
+mod file_lock;
 mod filter;
 mod ocsf;
 mod outlets;

@@ -428,6 +428,7 @@ mod tests {
 
     use super::*;
     use crate::audit::chain::tests::{names, unsealed};
+    use crate::audit::config::Rotate;
     use crate::audit::sealer;
     use crate::audit::sink::QUEUE;
     use crate::audit::writer::WRITE_MAX;
@@ -633,6 +634,29 @@ mod tests {
         new.send(batch(&["b"])).await;
         assert_eq!(new.close(PATIENCE).await, 0);
         assert_eq!(read(&folder.path().join("audit")), ["b"]);
+    }
+
+    #[test]
+    fn only_one_process_rotates_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let rotated = |size| {
+            let rotate = Rotate { size: Some(size), every: None, keep: 1, compress: false };
+            config(&[SinkConfig::File { path: path.clone(), rotate: Some(rotate) }])
+        };
+        let lock = fs::File::create(folder.path().join(".audit.lock")).unwrap();
+        lock.lock().unwrap();
+        let error = Trail::open(&rotated(1), None).err().unwrap().to_string();
+        assert!(error.contains("another process rotates it"), "{error}");
+        assert!(Trail::open(&config(&[file(path.clone())]), None).is_ok(), "without a rotation, there is no lock");
+        drop(lock);
+        // A reload has both policies for a moment.
+        let old = Trail::open(&rotated(1), None).unwrap();
+        let new = Trail::open(&rotated(2), Some(&old)).unwrap();
+        drop(old);
+        let other = || fs::File::open(folder.path().join(".audit.lock")).unwrap();
+        assert!(other().try_lock().is_err());
+        drop(new);
     }
 
     #[tokio::test(start_paused = true)]
