@@ -23,7 +23,7 @@ pub(super) struct FileLock {
 }
 
 /// The lock's file of a file that is rotated. It is hidden from those who look for `audit*`.
-fn lock_of(path: &Path) -> PathBuf {
+pub(crate) fn lock_of(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".lock");

@@ -58,6 +58,7 @@ pub(crate) use self::config::{
     AuditConfig, ChainConfig, ElasticsearchConfig, HttpConfig, HttpEndpoint, HttpFormat, OnFull, OtlpConfig, Rotate,
     SinkConfig, SpoolConfig, SyslogConfig,
 };
+pub(crate) use self::file_lock::lock_of;
 pub(crate) use self::filter::Filter;
 pub(crate) use self::ocsf::ocsf;
 pub(crate) use self::record::{
@@ -68,5 +69,6 @@ pub(crate) use self::record::{
 };
 pub(crate) use self::recorder::Recorder;
 pub(crate) use self::rotation::record_files;
+pub(crate) use self::spool::is_spool_file;
 pub(crate) use self::trail::Trail;
 pub(crate) use self::verify::{Break, LineRead, Lines, Terms, Verified, Verifier};
