@@ -1,17 +1,20 @@
 //! The file sink: appends to a path, which may be rotated while it is open.
 
-use std::fs::{File, OpenOptions, rename};
+use std::fs::{File, rename};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::config::Rotate;
+use super::file_lock::FileLock;
 use super::rotation::{self, Rotation};
 use super::sealed_line::FileEnd;
 use super::sink_state;
 use super::writer::Output;
+use crate::open_file::{self, appending};
 
 /// How much of a line has its time.
 const TIMED: usize = 64;
@@ -21,6 +24,10 @@ pub(super) struct FileOutput {
     path: PathBuf,
     file: File,
     rotation: Option<Rotation>,
+    /// Keeps other processes from rotating it.
+    _lock: Option<Arc<FileLock>>,
+    /// The last attempt to rotate it failed.
+    unrotated: bool,
     /// Bytes in the file.
     size: u64,
     /// `@timestamp` of its first line.
@@ -30,8 +37,13 @@ pub(super) struct FileOutput {
 impl FileOutput {
     /// Opens `path` for appending. Creates the file, readable by its owner and group only, but not its folder.
     pub(super) fn open(path: &Path, rotate: Option<Rotate>) -> io::Result<Self> {
-        let (file, rotation) = (append(path)?, rotate.map(Rotation::new));
-        Ok(Self { path: path.to_owned(), file, rotation, size: 0, start: None })
+        let (file, rotation) = (appending(path)?, rotate.map(Rotation::new));
+        if rotation.is_some() && !file.metadata()?.is_file() {
+            let why = "only a regular file can be rotated; remove `rotate`, or name another file";
+            return Err(io::Error::other(why));
+        }
+        let lock = rotation.as_ref().map(|_| FileLock::take(path)).transpose()?;
+        Ok(Self { _lock: lock, path: path.to_owned(), file, rotation, unrotated: false, size: 0, start: None })
     }
 
     /// Learns how large the file is, and from when.
@@ -41,7 +53,7 @@ impl FileOutput {
         }
         let mut line = [0; TIMED];
         self.size = self.file.metadata()?.len();
-        let read = File::open(&self.path).and_then(|file| file.read_exact_at(&mut line, 0));
+        let read = open_file::regular(&self.path).and_then(|file| file.read_exact_at(&mut line, 0));
         self.start = read.ok().and_then(|()| sink_state::timestamp(&line));
         Ok(())
     }
@@ -50,7 +62,7 @@ impl FileOutput {
     fn rotate(&mut self, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
         self.sync()?;
         let rotated = rotation.put_aside(&self.path, now)?;
-        match append(&self.path) {
+        match appending(&self.path) {
             Ok(new) => self.file = new,
             Err(error) => {
                 if let Some(rotated) = &rotated {
@@ -70,13 +82,9 @@ impl FileOutput {
         let metadata = self.file.metadata()?;
         let Some(last) = metadata.len().checked_sub(1).filter(|_| metadata.is_file()) else { return Ok(()) };
         let mut byte = [b'\n'];
-        let read = File::open(&self.path).and_then(|file| file.read_exact_at(&mut byte, last));
+        let read = open_file::regular(&self.path).and_then(|file| file.read_exact_at(&mut byte, last));
         if read.is_ok() && byte != *b"\n" { self.file.write_all(b"\n") } else { Ok(()) }
     }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
 impl Write for FileOutput {
@@ -114,16 +122,22 @@ impl Output for FileOutput {
     fn prepare(&mut self) {
         let now = Timestamp::now();
         let Some(rotation) = self.rotation.take() else { return };
-        if rotation.is_due(self.size, self.start, now)
-            && let Err(error) = self.rotate(&rotation, now)
-        {
-            tracing::error!(path = %self.path.display(), %error, "the audit file could not be rotated; the old one is kept");
+        if rotation.is_due(self.size, self.start, now) {
+            match self.rotate(&rotation, now) {
+                Ok(()) => self.unrotated = false,
+                // It is tried again with every write.
+                Err(_) if self.unrotated => {}
+                Err(error) => {
+                    self.unrotated = true;
+                    tracing::error!(path = %self.path.display(), %error, "the audit file could not be rotated; the old one is kept");
+                }
+            }
         }
         self.rotation = Some(rotation);
     }
 
     fn reopen(&mut self) -> io::Result<bool> {
-        let (old, new) = (self.file.metadata()?, append(&self.path)?);
+        let (old, new) = (self.file.metadata()?, appending(&self.path)?);
         let metadata = new.metadata()?;
         if (old.dev(), old.ino()) == (metadata.dev(), metadata.ino()) {
             return Ok(false);

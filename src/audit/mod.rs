@@ -10,10 +10,12 @@
 //!   and then, and passes them on to its [`outlets`]; [`sealed_line`] reads what it wrote;
 //! - [`spool`]: keeps sealed lines on disk until every sink has them;
 //! - [`sink`]: one open sink; its lines come from a [`source`]: a [`queue`], or the spool;
-//! - [`writer`]: the thread of each sink, which keeps lines until they are written;
+//! - [`writer`]: the thread of each sink, which keeps lines until they are written; [`thread`](mod@thread): what happens when a fault
+//!   ends one of these threads;
 //! - [`verify`]: verifies what was written, offline; [`filter`]: which records somebody wants to see;
 //!   [`ocsf`](mod@ocsf): records in another schema;
-//! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside;
+//! - [`file`](mod@file), [`stdout`]: the sinks of this machine; [`rotation`] puts files aside, and
+//!   [`file_lock`] keeps other processes from them;
 //! - [`sinks`]: the sinks over the network; [`sender`]: the thread of each, which delivers lines until they are there;
 //! - [`template`]: the index template and the lifecycle policy for Elasticsearch;
 //! - [`config`]: the settings of all of this; [`checkpoint_key`]: signs checkpoints.
@@ -27,6 +29,7 @@ mod checkpoint;
 mod checkpoint_key;
 mod config;
 mod file;
+mod file_lock;
 mod filter;
 mod ocsf;
 mod outlets;
@@ -45,6 +48,7 @@ mod source;
 mod spool;
 mod stdout;
 pub(crate) mod template;
+mod thread;
 mod trail;
 mod verify;
 mod writer;
@@ -54,6 +58,7 @@ pub(crate) use self::config::{
     AuditConfig, ChainConfig, ElasticsearchConfig, HttpConfig, HttpEndpoint, HttpFormat, OnFull, OtlpConfig, Rotate,
     SinkConfig, SpoolConfig, SyslogConfig,
 };
+pub(crate) use self::file_lock::lock_of;
 pub(crate) use self::filter::Filter;
 pub(crate) use self::ocsf::ocsf;
 pub(crate) use self::record::{
@@ -64,5 +69,6 @@ pub(crate) use self::record::{
 };
 pub(crate) use self::recorder::Recorder;
 pub(crate) use self::rotation::record_files;
+pub(crate) use self::spool::is_spool_file;
 pub(crate) use self::trail::Trail;
 pub(crate) use self::verify::{Break, LineRead, Lines, Terms, Verified, Verifier};

@@ -1,6 +1,6 @@
 //! Where sealed lines go, and what the sealer shares with those that give it lines.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use super::buffers::Buffers;
 use super::checkpoint_key::CheckpointKey;
 use super::config::SpoolConfig;
 use super::sink::Sink;
+use super::thread::DIED;
 
 /// Where sealed lines go, and how they are signed: what a policy says.
 #[derive(Default)]
@@ -62,12 +63,20 @@ pub(super) struct Shared {
     pub(super) error: Mutex<Option<String>>,
     /// Records are dropped meanwhile, and requests are served.
     pub(super) drops: AtomicBool,
+    /// A fault has ended the thread of the sealer: nothing is kept any more.
+    pub(super) died: AtomicBool,
 }
 
 impl Shared {
     /// Why nothing can be kept, while that lasts.
     pub(super) fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A fault ends the thread of the sealer.
+    pub(super) fn dies(&self) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(DIED.to_owned());
+        self.died.store(true, Relaxed);
     }
 
     /// The outlets that are to come, if there are any.

@@ -18,6 +18,8 @@ use jiff::Timestamp;
 
 use super::config::Rotate;
 use super::sealed_line::FileEnd;
+use super::thread;
+use crate::open_file;
 
 /// Ends the name of a compressed file.
 const GZ: &str = ".gz";
@@ -66,6 +68,7 @@ impl Rotation {
             return;
         }
         let (settings, untidy) = (self.settings, Arc::clone(&self.untidy));
+        let again = Arc::clone(&untidy);
         let tidy = move || {
             let mut seen = untidy.load(Acquire);
             loop {
@@ -78,7 +81,8 @@ impl Rotation {
                 }
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("audit-rotate".to_owned()).spawn(tidy) {
+        // After a fault, the next rotation starts another thread.
+        if let Err(error) = thread::spawn("audit-rotate", tidy, move || again.store(0, Release)) {
             self.untidy.store(0, Release);
             tracing::error!(%error, "rotated audit files are compressed and removed at the next rotation");
         }
@@ -130,9 +134,13 @@ impl Names {
         };
         let mut rotated = self.rotated("")?;
         rotated.append(&mut self.rotated(GZ)?);
-        let last = rotated.iter().filter_map(|rotated| self.time_of(rotated)).max();
-        let next = last.map(|last| last + Duration::from_millis(1));
-        Ok(named(next.filter(|next| *next > now).unwrap_or(now)))
+        let last = rotated.iter().filter_map(|rotated| Some((self.time_of(rotated)?, rotated))).max();
+        let Some((last, rotated)) = last.filter(|(last, _)| *last >= now) else { return Ok(named(now)) };
+        let next = last.checked_add(Duration::from_millis(1)).map_err(|_| {
+            let name = rotated.display();
+            io::Error::other(format!("no time comes after the one that is in the name of {name}; rename it"))
+        });
+        next.map(named)
     }
 
     /// When a rotated file was put aside, by its name.
@@ -142,7 +150,7 @@ impl Names {
         let (seconds, milliseconds) = (name.get(..15)?, name.get(16..19)?.parse::<u64>().ok()?);
         let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S", seconds).ok()?;
         let time = jiff::tz::TimeZone::UTC.to_timestamp(time).ok()?;
-        Some(time + Duration::from_millis(milliseconds))
+        time.checked_add(Duration::from_millis(milliseconds)).ok()
     }
 
     /// Rotated files whose names end like this after the extension, oldest first.
@@ -153,8 +161,9 @@ impl Names {
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             let time = name.strip_prefix(&self.stem).and_then(|rest| rest.strip_suffix(end));
-            if time.and_then(|rest| rest.strip_suffix(&self.extension)).is_some_and(is_time) {
-                found.push(self.folder.join(name));
+            let path = self.folder.join(&name);
+            if time.and_then(|rest| rest.strip_suffix(&self.extension)).is_some_and(is_time) && path.is_file() {
+                found.push(path);
             }
         }
         found.sort();
@@ -189,7 +198,7 @@ fn compress(path: &Path) -> io::Result<()> {
         name.push(end);
         PathBuf::from(name)
     };
-    let mut source = File::open(path)?;
+    let mut source = open_file::regular(path)?;
     let part = with(PART);
     let target = File::create(&part)?;
     target.set_permissions(source.metadata()?.permissions())?;
@@ -220,7 +229,7 @@ pub(super) fn end_of(path: &Path, rotates: bool) -> FileEnd {
 /// The end of a compressed file.
 fn decompressed(path: &Path) -> io::Result<Vec<u8>> {
     const END: usize = 2 * super::sealed_line::LINE_MAX;
-    let (mut source, mut text) = (MultiGzDecoder::new(BufReader::new(File::open(path)?)), Vec::new());
+    let (mut source, mut text) = (MultiGzDecoder::new(BufReader::new(open_file::regular(path)?)), Vec::new());
     let mut piece = vec![0; END];
     loop {
         match source.read(&mut piece)? {
@@ -259,6 +268,18 @@ mod tests {
         ] {
             assert_eq!(Rotation::new(settings(size, every)).is_due(file, start, now), due, "{size:?} {every:?} {file}");
         }
+    }
+
+    #[test]
+    fn a_name_that_no_other_can_follow_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let last = folder.path().join("audit-99991230T220000.999Z.jsonl");
+        fs::write(&last, "").unwrap();
+        let names = Names::of(&folder.path().join("audit.jsonl"));
+        let error = names.next_name(Timestamp::UNIX_EPOCH).unwrap_err().to_string();
+        assert!(error.contains("audit-99991230T220000.999Z.jsonl") && error.contains("rename it"), "{error}");
+        fs::remove_file(last).unwrap();
+        assert!(names.next_name(Timestamp::UNIX_EPOCH).is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::chain::{AFTER_HASH, BEFORE_HASH, END, HASH_LENGTH, Hash, hex};
+use crate::open_file;
 
 /// What `bartizan` ends with and `event` begins with. It cannot be in a string, where quotes are escaped.
 const EVENT: &[u8] = b"\"},\"event\":{";
@@ -111,11 +112,7 @@ impl FileEnd {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        // Opening a pipe would wait for its writer.
-        if !std::fs::metadata(path)?.is_file() {
-            return Ok(Self::default());
-        }
-        let file = std::fs::File::open(path)?;
+        let file = open_file::regular(path)?;
         let length = file.metadata()?.len();
         let end_of = |most: u64| {
             let start = length.saturating_sub(most);

@@ -17,6 +17,7 @@ use super::queue::Queue;
 use super::record::Follows;
 use super::sealing::Sealing;
 use super::spool::{Appender, Spool};
+use super::thread;
 
 /// Capacity of the queue of batches that are not sealed yet; workers wait when it is full.
 pub(super) const QUEUE: usize = 64;
@@ -47,15 +48,16 @@ impl Sealer {
     ) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(QUEUE, LINGER));
         let shared = Arc::new(Shared::default());
-        let (alive, done) = watch::channel(());
         let spool = appender.as_ref().map(|appender| Arc::clone(appender.spool()));
         let mut sealing = Sealing::new(node, stream, follows, outlets, Arc::clone(&shared));
         sealing.appender = appender;
-        let lines = Arc::clone(&queue);
-        std::thread::Builder::new().name("audit-seal".to_owned()).spawn(move || {
-            sealing.run(&lines);
-            drop(alive);
-        })?;
+        let (lines, closed, died) = (Arc::clone(&queue), Arc::clone(&queue), Arc::clone(&shared));
+        let died = move || {
+            died.dies();
+            // Workers must not wait for room in it.
+            closed.close();
+        };
+        let (_, done) = thread::spawn("audit-seal", move || sealing.run(&lines), died)?;
         Ok(Self { queue, shared, spool, done })
     }
 
@@ -84,7 +86,12 @@ impl Sealer {
 
     #[cold]
     fn lost(&self, Batch { records, .. }: &Batch) {
-        tracing::error!(records, "audit records were lost: the record is closed or full");
+        if self.shared.died.load(Relaxed) {
+            // That has been logged.
+            self.shared.dropped.fetch_add(*records, Relaxed);
+        } else {
+            tracing::error!(records, "audit records were lost: the record is closed or full");
+        }
     }
 
     /// Replaces where lines go. Does not wait.

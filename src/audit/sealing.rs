@@ -19,8 +19,10 @@ use super::config::{OnFull, SpoolConfig};
 use super::outlets::{Outlets, Shared};
 use super::queue::{Queue, Received};
 use super::record::{self, CheckpointFacts, Clock, Follows, KEY_CHANGED, Mark, MarkKind, STOPPED};
+use super::sink::GRACE;
 use super::spool::{AppendError, Appender};
 use super::writer::{RETRY, WRITE_MAX};
+use crate::error_text;
 
 /// The state of the thread.
 pub(super) struct Sealing {
@@ -49,6 +51,10 @@ pub(super) struct Sealing {
     pub(super) appender: Option<Appender>,
     /// When what was appended is to be written to disk.
     sync: Option<Instant>,
+    /// Why that failed, until it succeeds.
+    unsynced: Option<String>,
+    /// Records of requests and operators that were appended, and may not be on disk.
+    in_memory: u64,
     /// Nothing but the last lines comes any more.
     ends: bool,
     /// When to try whether lines can be kept again, after some were dropped.
@@ -109,6 +115,8 @@ impl Sealing {
             due: None,
             appender: None,
             sync: None,
+            unsynced: None,
+            in_memory: 0,
             retry: None,
             ends: false,
             before: None,
@@ -149,6 +157,10 @@ impl Sealing {
             tracing::error!(records = unsaid, "audit records were dropped, and the record could not say so");
         }
         self.sync();
+        if self.unsynced.is_some() {
+            // What is lost if the machine stops is not where it belongs.
+            self.shared.passed_on.fetch_sub(self.in_memory, Relaxed);
+        }
     }
 
     /// Seals and passes on what was received.
@@ -225,6 +237,7 @@ impl Sealing {
         let lines = self.shared.buffers.lend(std::mem::replace(&mut self.sealed, next));
         let records = std::mem::take(&mut self.records);
         let kept = if self.appender.is_some() {
+            self.in_memory += records;
             self.keep(&lines, records)
         } else {
             let batch = Batch { lines: lines.clone(), records };
@@ -269,6 +282,10 @@ impl Sealing {
         let settings = self.shared.next().unwrap_or_else(|| Arc::clone(&self.outlets)).spool.clone();
         let bytes = self.appender.as_ref().map_or(0, |appender| appender.spool().bytes());
         let waits = |settings: &SpoolConfig| settings.on_full != OnFull::DropAndCount;
+        if let Some(why) = &self.unsynced {
+            self.blocked(why, settings.as_ref());
+            return;
+        }
         let is_nearly_full =
             |settings: &SpoolConfig| bytes > settings.size - (settings.size / RESERVE.0).min(RESERVE.1);
         match settings.filter(|settings| waits(settings) && is_nearly_full(settings)) {
@@ -292,7 +309,9 @@ impl Sealing {
             return Err((error, settings));
         }
         match settings.map(|settings| settings.fsync).unwrap_or_default() {
-            Duration::ZERO => self.sync(),
+            // One that failed is tried again after a pause.
+            Duration::ZERO if self.unsynced.is_none() => self.sync(),
+            Duration::ZERO => {}
             period => self.sync = self.sync.or_else(|| Instant::now().checked_add(period)),
         }
         Ok(())
@@ -310,6 +329,7 @@ impl Sealing {
             let then = match settings.map(|settings| settings.on_full) {
                 Some(OnFull::Wait) => "requests wait",
                 Some(OnFull::Refuse) => "requests are refused",
+                _ if self.unsynced.is_some() => "what it has may be lost if the machine stops",
                 Some(OnFull::DropAndCount) | None => "records are dropped",
             };
             tracing::error!(why, "the audit spool takes no more: {then}");
@@ -333,13 +353,25 @@ impl Sealing {
         // Not at once: what is due would be tried without a pause for as long as there is no room.
         self.retry = Instant::now().checked_add(RETRY.1);
         (self.due, self.key) = (due.and(self.retry), key);
+        self.in_memory = self.in_memory.saturating_sub(records);
     }
 
-    /// Writes to disk what was appended.
+    /// Writes to disk what was appended. If that fails, it is an error until another attempt succeeds; the lines are not appended
+    /// again.
     fn sync(&mut self) {
         self.sync = None;
-        if let Some(Err(error)) = self.appender.as_mut().map(Appender::sync) {
-            tracing::error!(%error, "the audit spool could not be synced; its last lines may be lost if the machine stops");
+        match self.appender.as_mut().map(Appender::sync) {
+            None | Some(Ok(())) => {
+                self.in_memory = 0;
+                if self.unsynced.take().is_some() {
+                    self.look();
+                }
+            }
+            Some(Err(error)) => {
+                self.unsynced = Some(format!("what it has is not on disk: {}", error_text::system(&error)));
+                self.look();
+                self.sync = Instant::now().checked_add(RETRY.1);
+            }
         }
     }
 
@@ -368,7 +400,13 @@ impl Sealing {
     fn replace(&mut self, outlets: Arc<Outlets>) {
         self.cover(Timestamp::now());
         self.pass_on();
-        self.outlets = outlets;
+        let former = std::mem::replace(&mut self.outlets, outlets);
+        for sink in &former.sinks {
+            if !self.outlets.sinks.iter().any(|kept| Arc::ptr_eq(kept, sink)) {
+                // Nothing more comes for it. Idle workers still hold it, and a sink in its place waits for its end.
+                sink.close(Instant::now() + GRACE);
+            }
+        }
         // The same key may be one that the vault is asked for by another login.
         let is_same = self.key == self.outlets.key;
         if is_same || self.key.is_none() || self.outlets.key.is_none() || self.chain.last.sequence == 0 {
@@ -581,6 +619,77 @@ pub(super) mod tests {
         sealing.outlets = outlets(2 * SIZE, OnFull::Refuse);
         sealing.tick(sealing.retry.unwrap(), Timestamp::UNIX_EPOCH);
         assert_eq!((holds(&sealing), sealing.retry, sealing.shared.error()), ((false, false), None, None));
+    }
+
+    #[test]
+    fn a_sync_that_failed_is_an_error_until_one_succeeds() {
+        let folder = tempfile::tempdir().unwrap();
+        let segment = || std::fs::read_to_string(folder.path().join(format!("{:020}.jsonl", 0))).unwrap();
+        for (fsync, on_full) in [(0, OnFull::Refuse), (0, OnFull::Wait), (0, OnFull::DropAndCount), (1, OnFull::Refuse)]
+        {
+            let settings = SpoolConfig {
+                path: folder.path().to_owned(),
+                size: 1 << 24,
+                fsync: Duration::from_secs(fsync),
+                on_full,
+            };
+            let outlets = Arc::new(Outlets { spool: Some(settings), ..Outlets::default() });
+            let mut sealing = Sealing::new(&"edge-1".into(), "a/1", None, outlets, Arc::default());
+            sealing.appender = Some(spool::open(folder.path()).unwrap().appender);
+            let before = segment();
+            let mut lines = Vec::new();
+            record::write(&mut lines, &sample(), "edge-1", &mut Clock::default());
+            let batch = Batch { lines: lines.into(), records: 1 };
+            // It takes every write, and cannot be synced.
+            let no_disk = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+            let disk = sealing.appender.as_mut().unwrap().put_file(no_disk);
+            let expected = (on_full == OnFull::Refuse, on_full == OnFull::Wait);
+            // What comes meanwhile is kept as well, and changes nothing.
+            for _ in 0..2 {
+                sealing.take([batch.clone()].into());
+                sealing.tick(sealing.sync.unwrap(), Timestamp::UNIX_EPOCH);
+                let said = (sealing.shared.refuses.load(Relaxed), sealing.shared.holds.load(Relaxed));
+                let error = sealing.shared.error().expect("it fails");
+                assert!(said == expected && error.contains("not on disk"), "{said:?} {error}");
+            }
+            assert_eq!(segment(), before);
+            sealing.appender.as_mut().unwrap().put_file(disk);
+            sealing.tick(sealing.sync.unwrap(), Timestamp::UNIX_EPOCH);
+            assert_eq!(
+                (sealing.shared.error(), sealing.shared.refuses.load(Relaxed), sealing.sync),
+                (None, false, None)
+            );
+            let written = segment();
+            let sequences: Vec<_> = written[before.len()..]
+                .lines()
+                .map(|line| SealedLine::parse(line.as_bytes()).unwrap().sequence)
+                .collect();
+            assert_eq!((sequences, sealing.shared.dropped.load(Relaxed)), (vec![1, 2], 0));
+        }
+    }
+
+    #[test]
+    fn what_is_not_on_disk_at_the_end_counts_as_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = SpoolConfig {
+            path: folder.path().to_owned(),
+            size: 1 << 24,
+            fsync: Duration::from_secs(1),
+            on_full: OnFull::Wait,
+        };
+        let outlets = Arc::new(Outlets { spool: Some(settings), ..Outlets::default() });
+        let shared = Arc::<Shared>::default();
+        let mut sealing = Sealing::new(&"edge-1".into(), "a/1", None, outlets, Arc::clone(&shared));
+        let mut appender = spool::open(folder.path()).unwrap().appender;
+        appender.put_file(std::fs::File::options().read(true).write(true).open("/dev/null").unwrap());
+        sealing.appender = Some(appender);
+        let mut lines = Vec::new();
+        record::write(&mut lines, &sample(), "edge-1", &mut Clock::default());
+        let queue = Queue::new(1, Duration::ZERO);
+        assert!(queue.offer(Batch { lines: lines.into(), records: 1 }).is_ok());
+        queue.close();
+        sealing.run(&queue);
+        assert_eq!(shared.passed_on.load(Relaxed), 0);
     }
 
     #[test]

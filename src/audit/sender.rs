@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
 use super::sink_state::State;
 use super::sinks::{Delivery, Destination, Failure, Rejections};
@@ -31,8 +30,6 @@ pub(super) struct Sender {
     pub(super) source: Source,
     pub(super) state: Arc<State>,
     pub(super) runtime: Runtime,
-    /// Dropped with the sender, which notifies the handles that it has ended.
-    pub(super) done: watch::Sender<()>,
 }
 
 impl Sender {
@@ -52,7 +49,6 @@ impl Sender {
         // Writes the cursor.
         drop(self.source);
         self.state.ended.store(true, Release);
-        drop(self.done);
     }
 
     /// Delivers lines until the sink is closed.

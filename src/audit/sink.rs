@@ -19,6 +19,7 @@ use super::sinks::Destination;
 use super::source::{Pace, Source};
 use super::spool::Spool;
 use super::stdout::StdoutOutput;
+use super::thread;
 use super::writer::{Output, Writer};
 
 /// Capacity of a sink's queue, in batches; the sealer waits when it is full.
@@ -51,6 +52,15 @@ enum Input {
     Spool(Arc<Spool>),
 }
 
+impl Input {
+    fn queue(&self) -> Option<&Arc<Queue<Batch>>> {
+        match self {
+            Self::Queue(queue) => Some(queue),
+            Self::Spool(_) => None,
+        }
+    }
+}
+
 impl Sink {
     /// Opens it, and starts its thread, which waits until `former`, the sink that was in its place, has ended. With a spool, the
     /// lines come from there, once the sink is in force.
@@ -77,12 +87,12 @@ impl Sink {
         let name = config.to_string();
         let source = Source::spool(spool, &name, REMOTE);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (alive, done) = watch::channel(());
         let state = Arc::new(State::default());
-        let sender = Sender { name, destination, source, state: Arc::clone(&state), runtime, done: alive };
-        let thread = std::thread::Builder::new().name("audit-send".to_owned()).spawn(|| sender.run())?;
+        let sender = Sender { name, destination, source, state: Arc::clone(&state), runtime };
+        let died = Arc::clone(&state);
+        let (thread, done) = thread::spawn("audit-send", || sender.run(), move || died.dies())?;
         let input = Input::Spool(Arc::clone(spool));
-        Ok(Self { config: config.clone(), input, state, thread: thread.thread().clone(), done })
+        Ok(Self { config: config.clone(), input, state, thread, done })
     }
 
     /// Starts the writer of an open output.
@@ -103,20 +113,25 @@ impl Sink {
                 )
             }
         };
-        let (alive, done) = watch::channel(());
         let state = Arc::new(State::default());
         let writer = Writer {
             name,
             output,
             source,
             state: Arc::clone(&state),
-            done: alive,
             pending: Bytes::new(),
             written: 0,
             records: 0,
+            unsynced: false,
         };
-        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(|| writer.run())?;
-        Ok(Self { config: config.clone(), input, state, thread: thread.thread().clone(), done })
+        let (died, queue) = (Arc::clone(&state), input.queue().cloned());
+        let died = move || {
+            died.dies();
+            // The sealer must not wait for room in it.
+            queue.iter().for_each(|queue| queue.close());
+        };
+        let (thread, done) = thread::spawn("audit", || writer.run(), died)?;
+        Ok(Self { config: config.clone(), input, state, thread, done })
     }
 
     /// Returns why it cannot be written, while that lasts.
@@ -126,6 +141,16 @@ impl Sink {
             Input::Spool(_) => self.state.closing.load(Relaxed),
         };
         self.state.error().or_else(|| is_closed.then(|| "closed".to_owned()))
+    }
+
+    /// Whether a fault ended its thread.
+    pub(super) fn has_died(&self) -> bool {
+        self.state.died.load(Relaxed)
+    }
+
+    /// Whether records are lost because a fault ended its thread; a spool would keep them.
+    pub(super) fn loses(&self) -> bool {
+        self.has_died() && self.input.queue().is_some()
     }
 
     /// Lines that were handed to it and that it does not have yet.
@@ -174,7 +199,7 @@ impl Sink {
     /// The sink is not in the policy any more. What it has, or the spool has for it, is written until `deadline`.
     pub(super) fn retire(&self, deadline: Instant) {
         match &self.input {
-            // The sealer may still have lines for it; the queue is closed when nobody has the sink any more.
+            // The sealer may still have lines for it, and closes it after them.
             Input::Queue(_) => self.give_up_at(deadline),
             Input::Spool(_) => self.close(deadline),
         }

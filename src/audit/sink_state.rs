@@ -1,11 +1,13 @@
 //! What the thread of a sink shares with the handles on it.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
+
+use super::thread::DIED;
 
 /// The state of a sink.
 #[derive(Default)]
@@ -30,6 +32,8 @@ pub(super) struct State {
     pub(super) rejected_not_kept: AtomicU64,
     /// Its thread has ended.
     pub(super) ended: AtomicBool,
+    /// A fault has ended its thread.
+    pub(super) died: AtomicBool,
     /// Wakes a sender that waits.
     pub(super) changed: Notify,
     /// When failing writes, and waiting for room in the queue, are given up. Absent while the sink is in use.
@@ -73,6 +77,14 @@ impl State {
         let changed = current.is_some() != error.is_some();
         *current = error;
         changed
+    }
+
+    /// A fault ends its thread.
+    pub(super) fn dies(&self) {
+        self.failures.fetch_add(1, Relaxed);
+        self.set_error(Some(DIED.to_owned()));
+        self.died.store(true, Relaxed);
+        self.ended.store(true, Release);
     }
 
     /// Lines were taken, and are not delivered.

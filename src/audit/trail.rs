@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::batch::Batch;
 use super::chain::Hash;
-use super::config::{AuditConfig, SinkConfig, SpoolConfig};
+use super::config::{AuditConfig, OnFull, SinkConfig, SpoolConfig};
 use super::outlets::Outlets;
 use super::record::Follows;
 use super::rotation;
@@ -22,6 +22,7 @@ use super::sealed_line::FileEnd;
 use super::sealer::Sealer;
 use super::sink::{GRACE, Sink};
 use super::spool::{self, Appender, Opened, Spool, SpooledSink};
+use super::thread::DIED;
 #[cfg(test)]
 use super::writer::Output;
 use crate::error_text;
@@ -107,7 +108,7 @@ impl Trail {
             if opened.iter().any(|sink| sink.config == *config) {
                 continue;
             }
-            opened.push(match earlier.sinks.iter().find(|sink| sink.config == *config) {
+            opened.push(match earlier.sinks.iter().find(|sink| sink.config == *config && !sink.has_died()) {
                 Some(sink) => Arc::clone(sink),
                 None => {
                     let place = config.to_string();
@@ -193,7 +194,7 @@ impl Trail {
             return;
         };
         let spooled = |sink: &SinkConfig| SpooledSink { name: sink.to_string(), kind: sink.kind().to_owned() };
-        if let Err(error) = spool.settle(&sinks.map(spooled).collect::<Vec<_>>()) {
+        if let Err(error) = spool.settle(&sinks.map(spooled).collect::<Vec<_>>(), Instant::now() + GRACE) {
             tracing::error!(%error, "a cursor of the audit spool could not be written; its sink may get lines twice");
         }
     }
@@ -208,7 +209,14 @@ impl Trail {
 
     /// Whether requests are to be refused, because their records could not be kept.
     pub(super) fn refuses(&self) -> bool {
-        !self.silent && self.sealer.as_ref().is_some_and(|sealer| sealer.shared.refuses.load(Relaxed))
+        let refuses = |sealer: &Arc<Sealer>| sealer.shared.refuses.load(Relaxed) || self.loses(sealer);
+        !self.silent && self.sealer.as_ref().is_some_and(refuses)
+    }
+
+    /// Whether a fault has ended a thread that records would have to pass, and the policy does not want them to be dropped.
+    fn loses(&self, sealer: &Sealer) -> bool {
+        let drops = || self.outlets.spool.as_ref().is_some_and(|spool| spool.on_full == OnFull::DropAndCount);
+        (sealer.shared.died.load(Relaxed) && !drops()) || self.outlets.sinks.iter().any(|sink| sink.loses())
     }
 
     /// Whether requests have to wait, because their records could not be kept.
@@ -219,6 +227,9 @@ impl Trail {
     /// Why records cannot be kept at the moment, if so. With a spool, a sink that fails is no reason.
     pub(crate) fn failing(&self) -> Option<String> {
         let sealer = self.sealer.as_ref().filter(|_| !self.silent)?;
+        if sealer.shared.died.load(Relaxed) {
+            return Some(format!("audit record: {DIED}"));
+        }
         if sealer.spool.is_some() {
             // While records are dropped, requests are served as ever.
             let error = sealer.shared.error().filter(|_| !sealer.shared.drops.load(Relaxed))?;
@@ -420,6 +431,7 @@ mod tests {
 
     use super::*;
     use crate::audit::chain::tests::{names, unsealed};
+    use crate::audit::config::Rotate;
     use crate::audit::sealer;
     use crate::audit::sink::QUEUE;
     use crate::audit::writer::WRITE_MAX;
@@ -563,6 +575,92 @@ mod tests {
     }
 
     impl Output for Stuck {}
+
+    /// An output with a fault.
+    struct Faulty;
+
+    impl io::Write for Faulty {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("a fault of this test")
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Output for Faulty {}
+
+    #[tokio::test]
+    async fn a_writer_that_ends_by_a_fault_refuses_requests_and_nobody_waits_for_it() {
+        let trail = Trail::over(Faulty);
+        assert!(!trail.refuses());
+        trail.send(batch(&["a"])).await;
+        trail.sinks()[0].ended().await;
+        assert!(trail.refuses() && trail.failing().unwrap().contains("restart the process"));
+        for _ in 0..2 * QUEUE {
+            trail.send(batch(&["b"])).await;
+        }
+        assert_eq!(trail.close(PATIENCE).await, 1 + 2 * QUEUE as u64);
+    }
+
+    #[cfg(debug_assertions)]
+    #[tokio::test]
+    async fn a_sealer_that_ends_by_a_fault_refuses_requests_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let trail = Trail::open(&config(&[file(folder.path().join("audit"))]), None).unwrap();
+        // The sealer takes such lines for a fault.
+        let faulty = || Batch { lines: "no marks\n".into(), records: 1 };
+        trail.send(faulty()).await;
+        trail.sealer.as_ref().unwrap().ended().await;
+        assert!(trail.refuses() && trail.failing().unwrap().contains("restart the process"));
+        for _ in 0..2 * sealer::QUEUE {
+            trail.send(faulty()).await;
+        }
+        assert_eq!(trail.close(PATIENCE).await, 1 + 2 * sealer::QUEUE as u64);
+    }
+
+    #[tokio::test]
+    async fn a_reload_replaces_a_sink_that_ended_by_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = file(folder.path().join("audit"));
+        let old = Trail::over(Faulty);
+        let faulty = Sink::start(&sink, Faulty, None, None).unwrap();
+        let outlets = Arc::new(Outlets { sinks: vec![Arc::new(faulty)], ..Outlets::default() });
+        let old = Trail { outlets, ..old };
+        old.sealer.as_ref().unwrap().replace(Arc::clone(&old.outlets));
+        old.send(batch(&["a"])).await;
+        old.sinks()[0].ended().await;
+        let new = Trail::open(&config(&[sink]), Some(&old)).unwrap();
+        new.install(&old);
+        assert!(!new.refuses() && new.failing().is_none());
+        new.send(batch(&["b"])).await;
+        assert_eq!(new.close(PATIENCE).await, 0);
+        assert_eq!(read(&folder.path().join("audit")), ["b"]);
+    }
+
+    #[test]
+    fn only_one_process_rotates_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let rotated = |size| {
+            let rotate = Rotate { size: Some(size), every: None, keep: 1, compress: false };
+            config(&[SinkConfig::File { path: path.clone(), rotate: Some(rotate) }])
+        };
+        let lock = fs::File::create(folder.path().join(".audit.lock")).unwrap();
+        lock.lock().unwrap();
+        let error = Trail::open(&rotated(1), None).err().unwrap().to_string();
+        assert!(error.contains("another process rotates it"), "{error}");
+        assert!(Trail::open(&config(&[file(path.clone())]), None).is_ok(), "without a rotation, there is no lock");
+        drop(lock);
+        // A reload has both policies for a moment.
+        let old = Trail::open(&rotated(1), None).unwrap();
+        let new = Trail::open(&rotated(2), Some(&old)).unwrap();
+        drop(old);
+        let other = || fs::File::open(folder.path().join(".audit.lock")).unwrap();
+        assert!(other().try_lock().is_err());
+        drop(new);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_a_sink_past_the_time_when_it_is_given_up() {

@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
 use super::sink_state::State;
 use super::source::Source;
@@ -58,14 +57,14 @@ pub(super) struct Writer<O> {
     pub(super) output: O,
     pub(super) source: Source,
     pub(super) state: Arc<State>,
-    /// Dropped with the writer, which notifies the handles that it has ended.
-    pub(super) done: watch::Sender<()>,
     /// Bytes to write.
     pub(super) pending: Bytes,
     /// How much of `pending` has been written.
     pub(super) written: usize,
     /// Records in `pending` that have not been written whole.
     pub(super) records: u64,
+    /// What was written may not be on disk: a sync failed, and none has succeeded since.
+    pub(super) unsynced: bool,
 }
 
 impl<O: Output> Writer<O> {
@@ -82,7 +81,6 @@ impl<O: Output> Writer<O> {
         // With a spool, the cursor is written when the source is dropped.
         drop(self.source);
         self.state.ended.store(true, Release);
-        drop(self.done);
     }
 
     /// Gets ready, trying for as long as it takes. Returns false if the sink is not wanted any more meanwhile.
@@ -138,9 +136,22 @@ impl<O: Output> Writer<O> {
         if !self.write_pending() {
             return false;
         }
-        let output = &mut self.output;
-        if let Err(error) = self.source.delivered(|| output.sync()) {
-            self.failed(&error);
+        let (output, mut tried) = (&mut self.output, false);
+        let delivered = self.source.delivered(|| {
+            tried = true;
+            output.sync()
+        });
+        match delivered {
+            Ok(()) if !tried => {}
+            Ok(()) => {
+                if std::mem::take(&mut self.unsynced) {
+                    self.works();
+                }
+            }
+            Err(error) => {
+                self.unsynced = true;
+                self.failed(&error);
+            }
         }
         self.state.has_delivered();
         true
@@ -203,6 +214,12 @@ impl<O: Output> Writer<O> {
         self.written = end;
         self.state.records_written.fetch_add(records, Relaxed);
         self.state.bytes_written.fetch_add(count as u64, Relaxed);
+        if !self.unsynced {
+            self.works();
+        }
+    }
+
+    fn works(&self) {
         if self.state.set_error(None) {
             tracing::info!(sink = %self.name, "the audit sink can be written again");
         }
@@ -240,6 +257,8 @@ mod tests {
     use std::sync::Mutex;
 
     use super::super::chain::tests::{names, unsealed};
+    use super::super::source::Pace;
+    use super::super::spool::{self, SpooledSink};
     use super::super::trail::Trail;
     use super::*;
     use crate::audit::batch::Batch;
@@ -351,6 +370,56 @@ mod tests {
             assert_eq!(trail.close(Duration::ZERO).await, 2);
             assert_eq!(files.lock().unwrap()[0].len(), 200);
         }
+    }
+
+    /// An output whose first two syncs fail, and whether the sink had an error at each.
+    struct Unsynced {
+        state: Arc<State>,
+        failing: Arc<Mutex<Vec<bool>>>,
+    }
+
+    impl io::Write for Unsynced {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            let mut failing = self.failing.lock().unwrap();
+            failing.push(self.state.error().is_some());
+            if failing.len() > 2 { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+    }
+
+    impl Output for Unsynced {}
+
+    #[test]
+    fn a_sync_that_failed_is_an_error_until_one_succeeds() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut appender = spool::open(folder.path()).unwrap().appender;
+        let sink = SpooledSink { name: "sink".to_owned(), kind: "file".to_owned() };
+        appender.spool().settle(&[sink], std::time::Instant::now()).unwrap();
+        let pace = Pace { linger: Duration::ZERO, keep: Duration::ZERO };
+        let source = Source::spool(appender.spool(), "sink", pace);
+        let (state, failing) = (Arc::<State>::default(), Arc::<Mutex<Vec<bool>>>::default());
+        let output = Unsynced { state: Arc::clone(&state), failing: Arc::clone(&failing) };
+        let (name, pending) = ("sink".to_owned(), Bytes::new());
+        let mut writer = Writer {
+            name,
+            output,
+            source,
+            state: Arc::clone(&state),
+            pending,
+            written: 0,
+            records: 0,
+            unsynced: false,
+        };
+        assert!(writer.start());
+        for line in ["1\n", "2\n", "3\n"] {
+            appender.append(&line.into(), 1, 1 << 20).unwrap();
+            let Ok(Taken::Lines(lines, records)) = writer.source.take(1, true) else { panic!("there is a line") };
+            assert!(writer.write(&lines, records));
+        }
+        assert_eq!((failing.lock().unwrap().clone(), state.error()), (vec![false, true, true], None));
     }
 
     #[tokio::test]

@@ -1,7 +1,6 @@
 //! Reads text files within bounds, and says in words why one cannot be used.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::time::SystemTime;
@@ -9,6 +8,7 @@ use std::time::SystemTime;
 use secrecy::zeroize::Zeroize;
 
 use super::quoted::quote;
+use crate::open_file;
 
 /// Largest policy file: half a million consumers.
 pub(crate) const POLICY_LIMIT: u64 = 64 << 20;
@@ -118,7 +118,6 @@ pub(crate) fn read_bytes(path: &Path, name: &str, limit: u64) -> Result<(Vec<u8>
             other => ReadErrorKind::Other(other),
         })
     };
-    // Checked before it is opened: opening a pipe without a writer would block forever.
     let metadata = std::fs::metadata(path).map_err(io)?;
     if metadata.is_dir() {
         return Err(failed(ReadErrorKind::Folder));
@@ -131,7 +130,7 @@ pub(crate) fn read_bytes(path: &Path, name: &str, limit: u64) -> Result<(Vec<u8>
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1));
     // Bounded again: the file may have grown, and some files report no length.
-    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(io)?;
+    open_file::regular(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(io)?;
     if bytes.len() as u64 > limit {
         bytes.zeroize();
         return Err(failed(ReadErrorKind::TooLarge(limit)));

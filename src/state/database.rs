@@ -7,11 +7,14 @@ use std::path::Path;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError};
 
+use crate::open_file;
+
 /// Opens a database file, or creates it; for this user only. `cache` is how much of it is kept in memory, in bytes. A file that
 /// was cut or altered is an error, and is not read as far as it goes.
 pub(super) fn open(path: &Path, cache: usize) -> Result<Database, DatabaseError> {
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = open_file::regular_with(options, path)?;
     if file.metadata()?.mode() & 0o077 != 0
         && let Err(error) = file.set_permissions(Permissions::from_mode(0o600))
     {

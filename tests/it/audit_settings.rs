@@ -14,6 +14,11 @@ fn check(audit: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     file("audit.pem", KEY);
+    file("b", "");
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    std::fs::hard_link(folder.path().join("b"), folder.path().join("hard")).unwrap();
+    std::os::unix::fs::symlink("../a", folder.path().join("sub/soft")).unwrap();
+    std::os::unix::fs::symlink("sub", folder.path().join("other")).unwrap();
     let api = "apis: { a: { upstream: http://127.0.0.1:2, routes: { GET /: { scopes: [] } } } }";
     let policy = format!("version: 1\nlisten: [{{ address: \"127.0.0.1:0\" }}]\n{api}\naudit: {audit}\n");
     file("policy.yaml", &policy);
@@ -82,6 +87,51 @@ fn what_is_wrong_is_reported() {
     ] {
         let found = check(audit);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{audit}: {found:?}");
+    }
+}
+
+#[test]
+fn a_file_has_one_use_whatever_its_names() {
+    let files =
+        |first: &str, second: &str| format!("[{{ file: {{ path: {first} }} }}, {{ file: {{ path: {second} }} }}]");
+    let http = "http: { url: \"http://127.0.0.1:1/x\"";
+    let in_spool =
+        |path: &str| format!("{{ spool: {{ path: sub }}, to: [{{ file: {{ path: {path} }} }}, {{ {http} }} }}] }}");
+    let sink = "this is also the file of another sink";
+    let spool = "this is also a file of the spool";
+    for (audit, expected) in [
+        (files("a", "./a"), sink),
+        (files("a", "sub/../a"), sink),
+        (files("sub/c", "other/c"), sink),
+        (files("sub/c", "other/d"), ""),
+        (files("a", "sub/soft"), sink),
+        (files("b", "hard"), sink),
+        (files("/dev/null", "/dev/zero"), ""),
+        (
+            "[{ file: { path: a, rotate: { size: 64KiB } } }, { file: { path: ./.a.lock } }]".to_owned(),
+            "this is also the lock of a file that is rotated",
+        ),
+        (in_spool("a"), ""),
+        (in_spool("sub/a"), ""),
+        (in_spool("other/rejected-http.jsonl"), sink),
+        (in_spool("sub/lock"), spool),
+        (in_spool("sub/cut.json"), spool),
+        (in_spool("sub/00000000000000000007.jsonl"), spool),
+        (in_spool("sub/0123456789abcdef.cursor"), spool),
+        ("{ spool: { path: s }, to: [{ file: { path: ./s } }] }".to_owned(), "this is also the folder of the spool"),
+        (
+            format!("{{ spool: {{ path: s }}, to: [{{ file: {{ path: a }} }}, {{ {http}, rejected: ./a }} }}] }}"),
+            "this is also the file of another sink",
+        ),
+        (
+            format!("{{ spool: {{ path: s }}, to: [{{ {http}, rejected: a }} }}, {{ file: {{ path: ./a }} }}] }}"),
+            "this is also the file for records that a sink rejects",
+        ),
+        ("[{ file: { path: sub } }]".to_owned(), "this is a folder"),
+    ] {
+        let found = check(&audit);
+        assert!(found.len() == usize::from(!expected.is_empty()), "{audit}: {found:?}");
+        assert!(found.iter().all(|found| found.starts_with(expected)), "{audit}: {found:?}");
     }
 }
 

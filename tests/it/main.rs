@@ -13,6 +13,7 @@ mod admin_page;
 mod admin_socket;
 mod admin_tls;
 mod alerts;
+mod audit_files;
 mod audit_settings;
 mod auth;
 mod browsers;

@@ -73,7 +73,7 @@ fn an_error_from_below_is_reported_in_words() {
         ([&drill[..], &[&node, "--ca", "not.pem"]].concat(), "not.pem: its PEM is damaged or cut short"),
         ([&drill[..], &[&node, "--ca", "good.yaml"]].concat(), "it holds no PEM certificate"),
         (vec!["run", "--policy", "taken.yaml"], "the address is in use; stop what listens there"),
-        (vec!["run", "--policy", "audit.yaml"], "cannot open the audit file here: it is a folder; name a file"),
+        (vec!["run", "--policy", "audit.yaml"], "this is a folder"),
         (vec!["check", "store.yaml"], "a part of its path is not a folder; check the path"),
     ] {
         let output = bartizan(&folder, &arguments);

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use super::lines::{count, event_id, lines, trimmed};
+use crate::open_file;
 
 /// Longest reason that is kept, in bytes.
 const LONGEST: usize = 1024;
@@ -57,7 +58,8 @@ impl Rejected {
         if is_full {
             return Ok(false);
         }
-        let open = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path);
+        let mut options = OpenOptions::new();
+        let open = open_file::regular_with(options.append(true).create(true).mode(0o640), &self.path);
         let written = open.and_then(|mut file| {
             file.write_all(&text)?;
             file.sync_data()

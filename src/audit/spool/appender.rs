@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::files::{Position, create};
 use super::shared::{Recent, Spool};
+use crate::audit::sealed_line::SealedLine;
 
 /// Smallest and largest size of a segment in bytes; otherwise an eighth of the spool.
 pub(super) const SEGMENT: (u64, u64) = (1 << 20, 64 << 20);
@@ -23,6 +24,8 @@ pub(in crate::audit) struct Appender {
     end: Position,
     /// Something was written that may not be on disk.
     dirty: bool,
+    /// A sync of it failed.
+    unsynced: bool,
     /// Bytes that there were when it was full for this size. Until there are fewer, nothing fits: otherwise a small batch would
     /// now and then, between large ones.
     full: Option<(u64, u64)>,
@@ -50,7 +53,7 @@ impl Appender {
     pub(super) fn new(spool: &Arc<Spool>, end: Position) -> io::Result<Self> {
         let file = create(&spool.segment(end.segment))?;
         file.sync_all()?;
-        Ok(Self { spool: Arc::clone(spool), file, end, dirty: false, full: None })
+        Ok(Self { spool: Arc::clone(spool), file, end, dirty: false, unsynced: false, full: None })
     }
 
     /// The spool.
@@ -118,14 +121,13 @@ impl Appender {
         if file.set_len(0).is_err() || !self.spool.start_over(next) {
             return false;
         }
-        (self.file, self.end) = (file, next);
+        (self.file, self.end, self.unsynced) = (file, next, false);
         true
     }
 
     /// Starts the next segment.
     fn roll(&mut self) -> io::Result<()> {
-        self.file.sync_data()?;
-        self.spool.synced(self.end);
+        self.sync()?;
         let next = Position { line: self.end.line, segment: self.end.line, offset: 0 };
         let file = create(&self.spool.segment(next.segment))?;
         // Left by a process that was killed between making and using it.
@@ -138,13 +140,53 @@ impl Appender {
         Ok(())
     }
 
+    /// Appends to another file from now on, and returns the one before.
+    #[cfg(test)]
+    pub(in crate::audit) fn put_file(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
+    }
+
     /// Makes sure that everything appended is on disk.
     pub(in crate::audit) fn sync(&mut self) -> io::Result<()> {
-        if self.dirty {
-            self.file.sync_data()?;
-            self.dirty = false;
-            self.spool.synced(self.end);
+        if !self.dirty {
+            return Ok(());
         }
+        if self.unsynced {
+            self.write_again()?;
+        }
+        self.unsynced = true;
+        self.file.sync_data()?;
+        (self.dirty, self.unsynced) = (false, false);
+        self.spool.synced(self.end);
         Ok(())
+    }
+
+    /// Writes again, in its place, what a failed sync may have lost. Linux takes pages that it could not write for written: the
+    /// next sync would succeed without them (<https://lwn.net/Articles/752063/>).
+    ///
+    /// # Errors
+    /// It cannot be written, or it is lost: it is neither in memory nor in the file as it was.
+    fn write_again(&self) -> io::Result<()> {
+        let state = self.spool.lock();
+        let from = if state.synced.segment == self.end.segment { state.synced.offset } else { 0 };
+        let is_unsynced = |recent: &&Recent| {
+            recent.start.segment == self.end.segment && recent.start.offset + recent.lines.len() as u64 > from
+        };
+        let recent = state.recent.iter().filter(is_unsynced);
+        let recent: Vec<_> = recent.map(|recent| (recent.start.offset, recent.lines.clone())).collect();
+        drop(state);
+        if recent.first().is_some_and(|(start, _)| *start <= from) {
+            return recent.iter().try_for_each(|(start, lines)| self.file.write_all_at(lines, *start));
+        }
+        // The system still has the pages, unless it needed the memory.
+        let mut bytes = vec![0; usize::try_from(self.end.offset.saturating_sub(from)).unwrap_or_default()];
+        self.file.read_exact_at(&mut bytes, from)?;
+        let holds = |line: &[u8]| line.strip_suffix(b"\n").and_then(SealedLine::parse).is_some_and(|line| line.holds());
+        if !bytes.split_inclusive(|byte| *byte == b'\n').all(holds) {
+            let why =
+                "lines that could not be written to the disk are lost; restart the process, which puts them aside";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        self.file.write_all_at(&bytes, from)
     }
 }

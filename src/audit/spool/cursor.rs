@@ -1,7 +1,7 @@
 //! How far a sink has got, on disk.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{Position, create};
 use crate::audit::chain::hash_of;
+use crate::open_file;
 
 /// A cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,7 @@ impl Cursor {
 }
 
 fn read(path: &Path) -> io::Result<Cursor> {
-    let Written { sink, kind, line, segment, offset } = serde_json::from_reader(io::BufReader::new(File::open(path)?))?;
+    let Written { sink, kind, line, segment, offset } =
+        serde_json::from_reader(io::BufReader::new(open_file::regular(path)?))?;
     Ok(Cursor { sink, kind, position: Position { line, segment, offset } })
 }

@@ -17,6 +17,7 @@ mod recovery;
 mod shared;
 
 pub(super) use self::appender::{AppendError, Appender};
+pub(crate) use self::files::is_spool_file;
 pub(super) use self::open::{Opened, open};
 pub(super) use self::reader::{Reader, Taken};
 pub(super) use self::shared::{Spool, SpooledSink};

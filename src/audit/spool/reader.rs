@@ -13,6 +13,7 @@ use super::cursor;
 use super::files::Position;
 use super::shared::{Recent, Spool, State};
 use crate::audit::sealed_line::{LINE_MAX, SealedLine};
+use crate::open_file;
 
 /// A sink's end of the spool.
 pub(in crate::audit) struct Reader {
@@ -132,7 +133,7 @@ impl Reader {
         let Position { segment, offset, .. } = self.taken;
         self.piece = self.taken;
         if self.file.as_ref().is_none_or(|(open, _)| *open != segment) {
-            self.file = Some((segment, File::open(self.spool.segment(segment))?));
+            self.file = Some((segment, open_file::regular(&self.spool.segment(segment))?));
         }
         let Some((_, file)) = &self.file else { return Ok(Taken::Nothing) };
         let length = if segment == end.segment { end.offset } else { file.metadata()?.len() };

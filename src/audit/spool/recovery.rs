@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use super::files::{self, Position, create};
 use crate::audit::chain::Hash;
 use crate::audit::sealed_line::SealedLine;
+use crate::open_file;
 
 /// Stream, sequence and hash of a line.
 type LastLine = (Box<str>, u64, Hash);
@@ -64,7 +66,7 @@ const CUT: &str = "cut.json";
 /// How much was cut behind this line at earlier starts. If another line is the last one, the mark was written with it.
 fn unmarked(folder: &Path, last: Option<&LastLine>) -> io::Result<u64> {
     let path = folder.join(CUT);
-    let text = match fs::read(&path) {
+    let text = match open_file::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         read => read?,
     };
@@ -90,6 +92,20 @@ fn note(folder: &Path, last: Option<&LastLine>, torn: u64) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
+/// A new file for what is cut off a segment: earlier starts may have cut something, too.
+fn new_beside(segment: &Path) -> io::Result<(PathBuf, fs::File)> {
+    let mut number = 1_u32;
+    loop {
+        let end = if number == 1 { "cut".to_owned() } else { format!("{number}.cut") };
+        let path = segment.with_extension(end);
+        match OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = number.saturating_add(1),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// The end of a segment.
 struct Tail {
     /// Bytes up to the end of the last whole line.
@@ -105,8 +121,7 @@ impl Tail {
     /// Reads a segment up to the first line that does not hold, or does not follow the one before. A machine that stops may
     /// leave blocks that were never written, also between others.
     fn read(path: &Path) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        fs::File::open(path)?.read_to_end(&mut bytes)?;
+        let bytes = open_file::read(path)?;
         let mut tail = Self { whole: 0, torn: 0, lines: 0, last: None };
         let mut before: Option<SealedLine<'_>> = None;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -129,10 +144,10 @@ impl Tail {
 
     fn cut(&self, path: &Path) -> io::Result<()> {
         // Whatever it is, it is evidence.
-        let aside = path.with_extension("cut");
-        let mut torn = fs::File::open(path)?;
+        let (aside, mut kept) = new_beside(path)?;
+        let mut torn = open_file::regular(path)?;
         torn.seek(SeekFrom::Start(self.whole))?;
-        io::copy(&mut torn, &mut create(&aside)?)?;
+        io::copy(&mut torn, &mut kept)?;
         tracing::warn!(
             path = %path.display(), bytes = self.torn, aside = %aside.display(),
             "the end of the audit spool was not written whole, and is put aside"

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -68,11 +68,14 @@ pub(super) struct Entry {
     held: bool,
     /// The sink is not in the policy any more: the cursor is removed when its reader lets go of it.
     removed: bool,
+    /// The sink goes on where this one is, once its reader has let go, but at the latest at this time.
+    former: Option<(String, Instant)>,
 }
 
 impl Entry {
     pub(super) fn new(cursor: Cursor) -> Self {
-        Self { delivered: cursor.position, sent: cursor.position, cursor, held: false, removed: false }
+        let (delivered, sent) = (cursor.position, cursor.position);
+        Self { delivered, sent, cursor, held: false, removed: false, former: None }
     }
 }
 
@@ -108,12 +111,13 @@ impl Spool {
     }
 
     /// Keeps a cursor for each of these sinks, and for no other. A sink that has none takes over that of a sink of the same kind
-    /// that is gone: its settings were changed. Otherwise it begins with the lines that come from now on. The cursor of a sink
-    /// that is gone is forgotten as soon as its reader has ended.
+    /// that is gone: its settings were changed. It begins where the reader of that one lets go of it, but does not wait for that
+    /// after `deadline`. Otherwise it begins with the lines that come from now on. The cursor of a sink that is gone is forgotten as
+    /// soon as its reader has ended.
     ///
     /// # Errors
     /// A cursor cannot be written.
-    pub(in crate::audit) fn settle(&self, sinks: &[SpooledSink]) -> io::Result<()> {
+    pub(in crate::audit) fn settle(&self, sinks: &[SpooledSink], deadline: Instant) -> io::Result<()> {
         let mut changed = Vec::new();
         let mut state = self.lock();
         let names: Vec<String> = sinks.iter().map(|sink| cursor::name(&sink.name)).collect();
@@ -128,8 +132,8 @@ impl Spool {
                 continue;
             }
             let former = state.cursors.iter_mut().find(|(_, entry)| entry.removed && entry.cursor.kind == sink.kind);
-            let position = match former {
-                Some((_, entry)) => {
+            let (position, former) = match former {
+                Some((former, entry)) => {
                     // It has one heir, and what it gets from now on is not noted any more.
                     entry.cursor.kind.clear();
                     tracing::info!(
@@ -137,13 +141,13 @@ impl Spool {
                         former = entry.cursor.sink,
                         "an audit sink goes on where another was"
                     );
-                    entry.delivered
+                    (entry.delivered, entry.held.then(|| (former.clone(), deadline)))
                 }
-                None => state.end,
+                None => (state.end, None),
             };
             let cursor = Cursor { sink: sink.name.clone(), kind: sink.kind.clone(), position };
             changed.push((name.clone(), cursor.clone()));
-            state.cursors.insert(name.clone(), Entry::new(cursor));
+            state.cursors.insert(name.clone(), Entry { former, ..Entry::new(cursor) });
         }
         drop(state);
         let written = changed.iter().try_for_each(|(name, cursor)| cursor.write(&self.folder, name));
@@ -206,17 +210,36 @@ impl Spool {
         self.freed.notify_all();
     }
 
-    /// Takes the cursor of a sink, waiting until it is in force and its former reader has let go of it. Absent if the reader is
-    /// not wanted any more meanwhile.
+    /// Takes the cursor of a sink, waiting until it is in force, and former readers have let go: that of the sink, and that of
+    /// the one in whose place it goes on. Absent if the reader is not wanted any more meanwhile.
     pub(super) fn take_cursor(&self, name: &str, is_wanted: impl Fn() -> bool) -> Option<Position> {
         let mut state = self.lock();
         while is_wanted() {
-            if let Some(entry) = state.cursors.get_mut(name).filter(|entry| !entry.held) {
-                entry.held = true;
-                entry.sent = entry.cursor.position;
-                return Some(entry.cursor.position);
+            let Some(entry) = state.cursors.get_mut(name).filter(|entry| !entry.held) else {
+                state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = entry.former.as_ref().map(|(_, until)| until.saturating_duration_since(Instant::now()));
+            if let Some(left) = left.filter(|left| !left.is_zero()) {
+                state = self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
             }
-            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            entry.held = true;
+            let former = entry.former.take().map(|(former, _)| former);
+            let position = entry.delivered;
+            entry.sent = position;
+            if let Some(former) = former.and_then(|former| state.cursors.get(&former)) {
+                let (sink, delivered) = (former.cursor.sink.clone(), former.delivered);
+                tracing::warn!(
+                    sink,
+                    "an audit sink did not end in time; the one that goes on in its place may get lines twice"
+                );
+                if let Some(entry) = state.cursors.get_mut(name) {
+                    (entry.delivered, entry.sent) = (delivered, delivered);
+                }
+                return Some(delivered);
+            }
+            return Some(position);
         }
         None
     }
@@ -239,10 +262,17 @@ impl Spool {
     }
 
     pub(super) fn let_go(&self, name: &str) {
-        if let Some(entry) = self.lock().cursors.get_mut(name) {
+        let mut state = self.lock();
+        if let Some(entry) = state.cursors.get_mut(name) {
             entry.held = false;
             entry.sent = entry.delivered;
+            let delivered = entry.delivered;
+            let is_heir = |entry: &&mut Entry| entry.former.as_ref().is_some_and(|(former, _)| former == name);
+            for heir in state.cursors.values_mut().filter(is_heir) {
+                (heir.delivered, heir.sent, heir.former) = (delivered, delivered, None);
+            }
         }
+        drop(state);
         self.forget();
         self.freed.notify_all();
     }

@@ -3,7 +3,7 @@ use super::super::chain::tests::{names, unsealed};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -51,8 +51,13 @@ struct Found {
 fn reader(spool: &Arc<Spool>, sink: &str) -> Reader {
     let mut sinks: Vec<_> = spool.lock().cursors.values().map(|entry| sink_of(&entry.cursor.sink)).collect();
     sinks.push(sink_of(sink));
-    spool.settle(&sinks).unwrap();
+    spool.settle(&sinks, later()).unwrap();
     Reader::new(spool, sink, Duration::ZERO, || true).unwrap()
+}
+
+/// Longer than any test waits for anything.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(60)
 }
 
 /// A sink whose kind is its name up to the dash.
@@ -197,6 +202,93 @@ fn what_was_cut_is_told_until_a_line_follows() {
 }
 
 #[test]
+fn what_was_cut_at_an_earlier_start_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |end: &str| folder.path().join(format!("{:020}.{end}", 0));
+    drop(Sealed::open(folder.path(), "a/1").0.append(&["1"]));
+    for torn in ["first", "2nd"] {
+        let mut segment = fs::OpenOptions::new().append(true).open(file("jsonl")).unwrap();
+        std::io::Write::write_all(&mut segment, torn.as_bytes()).unwrap();
+        drop(Sealed::open(folder.path(), "a/2"));
+    }
+    let kept = ["cut", "2.cut"].map(|end| fs::read_to_string(file(end)).unwrap());
+    assert_eq!(kept, ["first", "2nd"]);
+}
+
+/// What takes every write, and cannot be synced.
+fn no_disk() -> fs::File {
+    fs::File::options().read(true).write(true).open("/dev/null").unwrap()
+}
+
+#[test]
+fn what_a_failed_sync_may_have_lost_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    sealed.append(&["1"]).unwrap();
+    sealed.appender.sync().unwrap();
+    let disk = sealed.appender.put_file(no_disk());
+    sealed.append(&["2"]).unwrap();
+    sealed.append(&["3"]).unwrap();
+    assert!(sealed.appender.sync().is_err() && sealed.appender.sync().is_err());
+    sealed.appender.put_file(disk);
+    sealed.appender.sync().unwrap();
+    let segment = fs::read(folder.path().join(format!("{:020}.jsonl", 0))).unwrap();
+    assert_eq!(names(&segment), ["1", "2", "3"]);
+}
+
+#[test]
+fn what_is_neither_in_memory_nor_on_disk_stays_an_error() {
+    for (stale, why) in [("", "failed to fill whole buffer"), ("\0", "are lost")] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+        let disk = sealed.appender.put_file(no_disk());
+        sealed.append(&["1"]).unwrap();
+        assert!(sealed.appender.sync().is_err());
+        // The memory has gone on to other lines.
+        sealed.spool().lock().recent.clear();
+        sealed.appender.put_file(disk);
+        fs::write(folder.path().join(format!("{:020}.jsonl", 0)), stale.repeat(1000)).unwrap();
+        for _ in 0..2 {
+            let error = sealed.appender.sync().unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_sink_that_was_moved_begins_where_the_former_one_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut former = reader(sealed.spool(), "file-a");
+    sealed.append(&["1", "2"]).unwrap();
+    assert_eq!(taken(&mut former, 1 << 20), ["1", "2"]);
+    // While it writes them, a reload gives it another name.
+    sealed.spool().settle(&[sink_of("file-b")], later()).unwrap();
+    let spool = Arc::clone(sealed.spool());
+    let heir = std::thread::spawn(move || Reader::new(&spool, "file-b", Duration::ZERO, || true).unwrap());
+    former.delivered();
+    drop(former);
+    sealed.append(&["3"]).unwrap();
+    assert_eq!(taken(&mut heir.join().unwrap(), 1 << 20), ["3"]);
+}
+
+#[test]
+fn a_sink_that_was_moved_does_not_wait_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut former = reader(sealed.spool(), "file-a");
+    sealed.append(&["1", "2"]).unwrap();
+    taken(&mut former, 1);
+    sealed.spool().settle(&[sink_of("file-b")], Instant::now()).unwrap();
+    let mut heir = Reader::new(sealed.spool(), "file-b", Duration::ZERO, || true).unwrap();
+    assert_eq!(taken(&mut heir, 1 << 20), ["1", "2"], "doubled is better than lost");
+    heir.delivered();
+    // What the former one has got at last changes nothing.
+    drop(former);
+    assert_eq!(heir.left(), 0);
+}
+
+#[test]
 fn damaged_cursors_double_and_do_not_lose() {
     let folder = tempfile::tempdir().unwrap();
     {
@@ -213,7 +305,7 @@ fn damaged_cursors_double_and_do_not_lose() {
     fs::write(path("two"), r#"{"sink":"two","kind":"two","line":900,"segment":800,"offset":5}"#).unwrap();
     let (mut sealed, _) = Sealed::open(folder.path(), "a/2");
     let spool = Arc::clone(sealed.spool());
-    spool.settle(&[sink_of("one"), sink_of("two")]).unwrap();
+    spool.settle(&[sink_of("one"), sink_of("two")], later()).unwrap();
     sealed.append(&["3"]).unwrap();
     let all = |sink: &str| taken(&mut Reader::new(&spool, sink, Duration::ZERO, || true).unwrap(), 1 << 20);
     assert_eq!((all("one"), all("two")), (vec!["1".to_owned(), "2".into(), "3".into()], vec!["3".to_owned()]));
@@ -258,7 +350,7 @@ fn segments_are_removed_once_every_sink_has_them() {
     assert!(sealed.appender.append(&out, 1, size).is_ok());
     // A sink that is gone holds nothing up.
     drop(two);
-    sealed.spool().settle(&[sink_of("one")]).unwrap();
+    sealed.spool().settle(&[sink_of("one")], later()).unwrap();
     while sealed.appender.append(&out, 1, size).is_ok() {}
     while let Taken::Lines(..) = one.take(1 << 20, true).unwrap() {
         one.delivered();
@@ -316,10 +408,10 @@ fn a_sink_with_other_settings_goes_on_where_the_one_of_its_kind_was() {
     let folder = tempfile::tempdir().unwrap();
     let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
     let spool = Arc::clone(sealed.spool());
-    spool.settle(&[sink_of("http-a"), sink_of("http-b"), sink_of("file-c")]).unwrap();
+    spool.settle(&[sink_of("http-a"), sink_of("http-b"), sink_of("file-c")], later()).unwrap();
     sealed.append(&["1", "2"]).unwrap();
     // One of two gets another address; a syslog sink is new, and the file is gone.
-    spool.settle(&[sink_of("http-x"), sink_of("http-b"), sink_of("syslog-d")]).unwrap();
+    spool.settle(&[sink_of("http-x"), sink_of("http-b"), sink_of("syslog-d")], later()).unwrap();
     sealed.append(&["3"]).unwrap();
     let all = |sink: &str| taken(&mut Reader::new(&spool, sink, Duration::ZERO, || true).unwrap(), 1 << 20);
     assert_eq!(
@@ -391,7 +483,7 @@ fn a_cursor_that_could_not_be_read_is_written_again() {
     fs::write(folder.path().join(format!("{}.cursor", cursor::name("sink"))), "{").unwrap();
     for left in [vec!["1"], vec![]] {
         let (sealed, _) = Sealed::open(folder.path(), "a/2");
-        sealed.spool().settle(&[sink_of("sink")]).unwrap();
+        sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
         let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
         assert_eq!(taken(&mut sink, 1 << 20), left);
         sink.delivered();

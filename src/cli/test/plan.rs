@@ -12,6 +12,7 @@ use super::file::{ALLOW, Expect, Facts, File, GRPC_OK, LongRequest, REFUSE, Requ
 use crate::cli::request_defaults::{FROM, media_type, split};
 use crate::error_text;
 use crate::grpc;
+use crate::open_file;
 use crate::policy::diagnostic::{Problems, did_you_mean};
 use crate::policy::yaml_file;
 use crate::policy::{At, Period, Policy};
@@ -304,7 +305,7 @@ impl Reader<'_> {
             (None, Some(text), None) => Some((text.clone().into_bytes().into(), None)),
             (None, None, Some(file)) => {
                 let path = self.folder.join(file);
-                match std::fs::read(&path) {
+                match open_file::read(&path) {
                     Ok(bytes) => Some((bytes.into(), media_type(&path))),
                     Err(error) => {
                         let message = format!("{} cannot be read: {}", path.display(), error_text::system(&error));

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use super::error::VaultError;
 use super::settings::Login;
-use crate::error_text;
+use crate::{error_text, open_file};
 
 /// Largest file of a service account's token.
 const TOKEN_LIMIT: u64 = 64 * 1024;
@@ -202,7 +202,8 @@ fn read(file: &Path) -> Result<SecretString, VaultError> {
     if !metadata.is_file() || metadata.len() > TOKEN_LIMIT {
         return Err(failed("not a file of at most 64 KiB"));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| failed(&error_text::system(&error)))?;
+    let text = open_file::regular(file).and_then(std::io::read_to_string);
+    let text = text.map_err(|error| failed(&error_text::system(&error)))?;
     match text.trim() {
         "" => Err(failed("it is empty")),
         text => Ok(text.into()),

@@ -12,8 +12,8 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use crate::error_text;
 use crate::state::registry::entry::hex;
+use crate::{error_text, open_file};
 
 /// The file in the folder of a store.
 const FILE: &str = "signing.seal";
@@ -99,7 +99,7 @@ fn of_folder(folder: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let failed = |what: &str, error: &io::Error| {
         format!("the seal of the signing keys, {}, cannot be {what}: {}", path.display(), error_text::system(error))
     };
-    match File::open(&path) {
+    match open_file::regular(&path) {
         Ok(file) => {
             let mut secret = Zeroizing::new(Vec::new());
             file.take(MAX_FILE).read_to_end(&mut secret).map_err(|error| failed("read", &error))?;
@@ -130,7 +130,7 @@ fn make(folder: &Path, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     std::fs::remove_file(&new)?;
     match linked {
         Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return std::fs::read(path).map(Zeroizing::new),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return open_file::read(path).map(Zeroizing::new),
         Err(error) => return Err(error),
     }
     File::open(folder)?.sync_all()?;

@@ -223,7 +223,12 @@ impl Policy {
     /// Starts it. It must end by itself; returns what it said.
     #[track_caller]
     pub fn fails(self) -> String {
-        let folder = TempDir::new().unwrap();
+        self.fails_in(&TempDir::new().unwrap())
+    }
+
+    /// As [`fails`](Self::fails), with what is in a folder.
+    #[track_caller]
+    pub fn fails_in(&self, folder: &TempDir) -> String {
         let output = self.command(&self.write(folder.path())).output().expect("the binary runs");
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
@@ -260,8 +265,9 @@ impl Policy {
         self.start_in(TempDir::new().unwrap())
     }
 
+    /// As [`start`](Self::start), with what is in a folder.
     #[track_caller]
-    fn start_in(self, folder: TempDir) -> Proxy {
+    pub fn start_in(self, folder: TempDir) -> Proxy {
         let policy = self.write(folder.path());
         let mut child = self
             .command(&policy)

@@ -2,6 +2,7 @@
 
 mod common;
 mod http_sinks;
+mod places;
 mod syslog;
 mod transit;
 
@@ -15,6 +16,7 @@ use secrecy::ExposeSecret;
 pub(super) use self::common::timeout as sink_timeout;
 use self::common::{Rejected, parent_exists};
 pub(super) use self::http_sinks::fields as header_fields;
+use self::places::Places;
 use super::context::Context;
 use crate::audit::{AuditConfig, ChainConfig, CheckpointKey, OnFull, Rotate, SinkConfig, SpoolConfig};
 use crate::policy::document::{self, Audit, Sink};
@@ -70,7 +72,7 @@ fn sinks(
             "write `audit: none` if that is intended, or a sink such as `stdout`",
         );
     }
-    let mut configs: Vec<SinkConfig> = Vec::new();
+    let (mut configs, mut places): (Vec<SinkConfig>, _) = (Vec::new(), Places::new(spool));
     for (position, sink) in written.iter().enumerate() {
         let at = at.index(position);
         let same_kind = |other: &&Sink| std::mem::discriminant(*other) == std::mem::discriminant(sink);
@@ -94,6 +96,8 @@ fn sinks(
         if let Some(config) = config {
             if configs.iter().any(|known| known.to_string() == config.to_string()) {
                 context.error(at, "this sink is listed twice");
+            } else {
+                places.add(context, &config, at);
             }
             configs.push(config);
         }
@@ -170,6 +174,9 @@ fn file_sink(context: &mut Context<'_>, written: &document::FileSink, at: At<'_>
         return None;
     };
     let path = context.sources.path(path);
+    if path.is_dir() {
+        context.error(at.key("path"), "this is a folder").help("name a file, such as `audit.jsonl`");
+    }
     parent_exists(context, &path, "the folder of this file does not exist", at.key("path"));
     Some(SinkConfig::File { path, rotate })
 }
