@@ -180,12 +180,22 @@ impl Indexer<'_> {
         Child { key, element, min: particle.min, max: particle.max }
     }
 
+    /// How many groups are within each other in one with these children, itself included.
+    fn depth(&self, children: &[ParticleId]) -> Result<u32, Exhausted> {
+        let inner = |id: &ParticleId| match self.components.particles.get(id.index())?.term {
+            Term::Group(group) => self.done.get(&group).map(|inner| inner.depth),
+            _ => None,
+        };
+        let depth = children.iter().filter_map(inner).max().unwrap_or(0).saturating_add(1);
+        if depth > MAX_DEPTH { Err(Exhausted) } else { Ok(depth) }
+    }
+
     fn index(&mut self, kind: GroupKind, children: &[ParticleId]) -> Result<GroupIndex, Exhausted> {
         let (mut keys, mut wildcards) = (Vec::new(), Vec::new());
         let mut nullables = Vec::with_capacity(children.len());
         let mut known = Vec::with_capacity(children.len());
         let mut loops = Loops::default();
-        let mut depth = 1_u32;
+        let depth = self.depth(children)?;
         for (position, id) in children.iter().enumerate() {
             let position = u32::try_from(position).unwrap_or(u32::MAX);
             let Some(particle) = self.components.particles.get(id.index()) else { continue };
@@ -204,7 +214,6 @@ impl Indexer<'_> {
                 Term::Wildcard(_) => wildcards.push((*id, position)),
                 Term::Group(group) => {
                     let Some(inner) = self.done.get(group) else { continue };
-                    depth = depth.max(inner.depth.saturating_add(1));
                     let starts = |child: u32| inner.kind != GroupKind::Sequence || child <= inner.barrier(0);
                     self.steps.take((inner.keys.len() as u64).saturating_mul(8))?;
                     let first = inner.keys.iter().filter(|(_, child)| starts(*child)).map(|(key, _)| (*key, position));
@@ -220,9 +229,6 @@ impl Indexer<'_> {
             loops = loops.with(inner_loops.repeated(particle.min, particle.max, body_nullable));
             nullables.push(nullable);
             known.push(child);
-        }
-        if depth > MAX_DEPTH {
-            return Err(Exhausted);
         }
         keys.sort_unstable();
         keys.dedup();

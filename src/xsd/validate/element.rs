@@ -173,19 +173,14 @@ impl<'s> Validator<'s> {
             return Ok(Assessment::Skip);
         }
         let incoming = Incoming { name: start.name, heads: schema.heads(start.name) };
-        let models = schema.models();
         let matched = if ambiguous {
-            match self.several.last_mut() {
-                Some((_, states)) => models.advance_all(states, particle, incoming, &mut self.steps)?,
-                None => None,
-            }
+            let states = self.several.last_mut().map(|(_, states)| states);
+            states.map(|states| schema.models().advance_all(states, particle, incoming, &mut self.steps))
         } else {
-            match self.states.get_mut(depth) {
-                Some(state) => models.advance(state, particle, incoming, 0, &mut self.steps)?,
-                None => None,
-            }
+            let state = self.states.get_mut(depth);
+            state.map(|state| schema.models().advance(state, particle, incoming, 0, &mut self.steps))
         };
-        Ok(match matched {
+        Ok(match matched.transpose()?.flatten() {
             Some(Match::Element(id))
                 if schema.components.elements.get(id.index()).is_some_and(|found| found.name == start.name) =>
             {
