@@ -230,10 +230,6 @@ impl Indexer<'_> {
             nullables.push(nullable);
             known.push(child);
         }
-        keys.sort_unstable();
-        keys.dedup();
-        wildcards.sort_unstable();
-        wildcards.dedup();
         let nullable = match kind {
             // One without children can never be satisfied (cvc-model-group.2).
             GroupKind::Choice => nullables.contains(&true),
@@ -243,8 +239,8 @@ impl Indexer<'_> {
             kind,
             children: children.into(),
             known: known.into(),
-            keys: keys.into(),
-            wildcards: wildcards.into(),
+            keys: sorted(keys),
+            wildcards: sorted(wildcards),
             barriers: barriers(&nullables),
             nullable,
             required: if kind == GroupKind::All { required(&nullables) } else { Box::default() },
@@ -252,6 +248,12 @@ impl Indexer<'_> {
             loops,
         })
     }
+}
+
+fn sorted<T: Ord>(mut all: Vec<T>) -> Box<[T]> {
+    all.sort_unstable();
+    all.dedup();
+    all.into()
 }
 
 fn required(nullables: &[bool]) -> Box<[u64]> {
