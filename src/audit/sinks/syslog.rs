@@ -33,9 +33,9 @@ use crate::telemetry::chain;
 pub(super) const MAX_BATCH: usize = 256 << 10;
 /// Size of the send buffer; the kernel doubles it.
 const SEND_BUFFER: usize = 256 << 10;
-/// Messages are kept until so many bytes were sent after them: what both buffers of the connection hold, where that of the
-/// receiver has at most 1.5 MiB.
-const UNCONFIRMED: usize = 2 << 20;
+/// Messages are kept until so many bytes were sent after them: what both buffers of the connection hold. Linux lets that of the
+/// receiver grow to 6 MiB (`tcp_rmem`).
+const UNCONFIRMED: usize = 8 << 20;
 /// How long a receiver may take to close its side.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Longest HOSTNAME and MSGID (RFC 5424 §6).

@@ -135,7 +135,7 @@ async fn messages(stream: &mut tokio::net::TcpStream, most: usize) -> Vec<u64> {
     seen
 }
 
-/// Delivers twenty records of a quarter of a mebibyte each, and then another, after the receiver has read so many and closed the
+/// Delivers 44 records of a quarter of a mebibyte each, and then another, after the receiver has read so many and closed the
 /// connection. Returns what comes over the next one.
 async fn after_a_close(read: usize, next: usize) -> Vec<u64> {
     let (listener, address) = listener().await;
@@ -143,7 +143,7 @@ async fn after_a_close(read: usize, next: usize) -> Vec<u64> {
     // The path is there twice.
     let large = |number| Bytes::from(line(number).replace("/v1/orders", &"/x".repeat(64 << 10)));
     let sending = async {
-        for number in 0..20 {
+        for number in 0..44 {
             assert!(is_sent(&sink.deliver(large(number)).await));
         }
     };
@@ -159,20 +159,20 @@ async fn after_a_close(read: usize, next: usize) -> Vec<u64> {
         tokio::task::yield_now().await;
     }
     let reading = async { messages(&mut listener.accept().await.unwrap().0, next).await };
-    let (delivery, seen) = tokio::join!(sink.deliver(large(20)), reading);
+    let (delivery, seen) = tokio::join!(sink.deliver(large(44)), reading);
     assert!(is_sent(&delivery));
     seen
 }
 
 #[tokio::test]
 async fn what_must_have_arrived_is_not_sent_again() {
-    // Two mebibytes, begun.
-    assert_eq!(after_a_close(19, 9).await, Vec::from_iter(12..21));
+    // Eight mebibytes, begun.
+    assert_eq!(after_a_close(43, 33).await, Vec::from_iter(12..45));
 }
 
 #[tokio::test]
 async fn what_a_receiver_has_read_before_it_closes_is_not_sent_again() {
-    assert_eq!(after_a_close(20, 1).await, [20]);
+    assert_eq!(after_a_close(44, 1).await, [44]);
 }
 
 /// A trail with a spool in this folder, and this receiver.
