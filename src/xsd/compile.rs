@@ -9,7 +9,7 @@ use super::components::model::{Components, TypeId};
 use super::components::work::Task;
 use super::datatypes::builtin;
 use super::datatypes::work::{TOO_MUCH, ValuesWork};
-use super::names::{FastMap, Names, QName, Sym};
+use super::names::{FastMap, Names, QName, Sym, TextMap};
 use super::problem::{Place, Problem, Problems};
 use crate::budget::{Exhausted, Steps};
 
@@ -69,12 +69,12 @@ impl Builder {
             problems: Problems::default(),
             redefinitions: Vec::new(),
             keyrefs: Vec::new(),
-            seen_documents: FastMap::default(),
-            seen_contents: FastMap::default(),
+            seen_documents: TextMap::default(),
+            seen_contents: TextMap::default(),
             ranges: FastMap::default(),
             members: FastMap::default(),
             description: None,
-            patterns: FastMap::default(),
+            patterns: TextMap::default(),
             steps,
             values: ValuesWork::default(),
         };

@@ -438,13 +438,14 @@ fn check_duplicates(attributes: &[RawAttribute<'_>], scopes: &Scopes) -> Result<
         };
         return if attributes.iter().enumerate().any(twice) { Err(TWICE) } else { Ok(()) };
     }
-    let mut seen: HashSet<(&str, &str)> = HashSet::with_capacity(attributes.len());
+    // Their namespaces may be long, and are compared by number.
+    let mut seen: HashSet<(Option<u64>, &str)> = HashSet::with_capacity(attributes.len());
     for attribute in attributes {
         let (prefix, local) = split(attribute.name)?;
         let namespace = match prefix {
-            "" => "",
-            "xmlns" => "xmlns",
-            prefix => scopes.find(prefix).ok_or("the prefix of an attribute is bound to no namespace")?.0,
+            "" => None,
+            "xmlns" => Some(u64::MAX - 1),
+            prefix => Some(scopes.number(prefix).ok_or("the prefix of an attribute is bound to no namespace")?),
         };
         if !seen.insert((namespace, local)) {
             return Err(TWICE);

@@ -72,7 +72,7 @@ impl QName {
     }
 }
 
-/// A fast hash for tables that only a schema fills; who writes an instance cannot choose what is in them.
+/// A fast hash for tables by numbers, which nobody chooses. Of texts, it is easy to make many that have the same.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct FastHasher(u64);
 
@@ -122,20 +122,22 @@ impl Hasher for FastHasher {
     }
 }
 
-/// A map with the fast hash.
+/// A map by numbers, with the fast hash.
 pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
+/// A map by texts, with a hash that has a key of its own in each process.
+pub(crate) type TextMap<K, V> = HashMap<K, V>;
 
 /// The strings of a schema.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
-    numbers: FastMap<Arc<str>, Sym>,
+    numbers: TextMap<Arc<str>, Sym>,
     strings: Vec<Arc<str>>,
 }
 
 impl Names {
     /// Returns a table with the well-known namespaces.
     pub(crate) fn new() -> Self {
-        let mut names = Self { numbers: FastMap::default(), strings: Vec::new() };
+        let mut names = Self { numbers: TextMap::default(), strings: Vec::new() };
         for known in ["", XSD, XSI, XML] {
             names.intern(known);
         }

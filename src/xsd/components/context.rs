@@ -14,7 +14,7 @@ use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType};
 use crate::xsd::datatypes::text::{collapse, words};
 use crate::xsd::datatypes::work::ValuesWork;
 use crate::xsd::document::tree::NodeId;
-use crate::xsd::names::{FastMap, Names, QName, Sym};
+use crate::xsd::names::{FastMap, Names, QName, Sym, TextMap};
 use crate::xsd::pattern::Pattern;
 use crate::xsd::problem::{Place, Problems};
 use crate::xsd::wsdl::Description;
@@ -35,9 +35,9 @@ pub(crate) struct Builder {
     /// `keyref`s and what they refer to, which may come later.
     pub(crate) keyrefs: Vec<(ConstraintId, QName, At)>,
     /// Documents by file and target namespace.
-    pub(crate) seen_documents: FastMap<(Arc<str>, Sym), u32>,
+    pub(crate) seen_documents: TextMap<(Arc<str>, Sym), u32>,
     /// Documents by what is in them and target namespace.
-    pub(crate) seen_contents: FastMap<(Arc<[u8]>, Sym), u32>,
+    pub(crate) seen_contents: TextMap<(Arc<[u8]>, Sym), u32>,
     /// How many elements each group is, at least and at most.
     pub(crate) ranges: FastMap<GroupId, Range>,
     /// Which elements can stand for a head, directly or through others.
@@ -45,7 +45,7 @@ pub(crate) struct Builder {
     /// What the WSDL says, if the schema is that of one.
     pub(crate) description: Option<Description>,
     /// Compiled patterns.
-    pub(crate) patterns: FastMap<Box<str>, Pattern>,
+    pub(crate) patterns: TextMap<Box<str>, Pattern>,
     /// What the checks may still take.
     pub(crate) steps: Steps,
     /// What the values in the schema may still take.

@@ -1,6 +1,7 @@
 //! What could have come instead of an element, for messages.
 
 use super::walk::{Models, Span, State};
+use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{ElementId, GroupKind, ParticleId, Term};
 use crate::xsd::names::{Names, QName, Sym};
 
@@ -45,17 +46,20 @@ impl Expected {
 
 impl Models<'_> {
     /// What can come next in the content of this particle.
-    pub(crate) fn expected(self, state: &State, content: ParticleId) -> Expected {
+    pub(crate) fn expected(self, state: &State, content: ParticleId, steps: &mut Steps) -> Result<Expected, Exhausted> {
         let mut expected = Expected::default();
         let frames = state.frames();
         if frames.is_empty() {
-            self.first(content, &mut expected);
-            return expected;
+            self.first(content, &mut expected, steps)?;
+            return Ok(expected);
         }
         for (level, frame) in frames.iter().enumerate().rev() {
+            if expected.more {
+                break;
+            }
             let (min, max) = self.bounds(frame.particle());
             if max.is_none_or(|max| frame.count() < max) {
-                self.first(frame.particle(), &mut expected);
+                self.first(frame.particle(), &mut expected, steps)?;
             }
             if frame.count() < min && !self.body_nullable(frame.particle()) {
                 break;
@@ -66,7 +70,7 @@ impl Models<'_> {
                 GroupKind::Sequence => {
                     let from = around.child().saturating_add(1);
                     let to = group.barrier(from);
-                    self.of_children(around.particle(), Span { from, to }, |_| true, &mut expected);
+                    self.of_children(around.particle(), Span { from, to }, |_| true, &mut expected, steps)?;
                     if to < group.length() {
                         break;
                     }
@@ -74,23 +78,24 @@ impl Models<'_> {
                 GroupKind::Choice => {}
                 GroupKind::All => {
                     let span = Span { from: 0, to: group.length() };
-                    self.of_children(around.particle(), span, |child| !state.was_seen(child), &mut expected);
+                    self.of_children(around.particle(), span, |child| !state.was_seen(child), &mut expected, steps)?;
                 }
             }
         }
-        expected
+        Ok(expected)
     }
 
     /// What a particle can begin with.
-    fn first(self, id: ParticleId, expected: &mut Expected) {
+    fn first(self, id: ParticleId, expected: &mut Expected, steps: &mut Steps) -> Result<(), Exhausted> {
         if let Some(group) = self.group(id) {
-            return self.of_children(id, Self::start(group), |_| true, expected);
+            return self.of_children(id, Self::start(group), |_| true, expected, steps);
         }
         match self.components.particles.get(id.index()).map(|particle| &particle.term) {
             Some(Term::Element(element)) => self.add_element(*element, expected),
             Some(Term::Wildcard(_)) => expected.any = true,
             _ => {}
         }
+        Ok(())
     }
 
     fn add_element(self, id: ElementId, expected: &mut Expected) {
@@ -99,8 +104,16 @@ impl Models<'_> {
         }
     }
 
-    fn of_children(self, id: ParticleId, span: Span, allowed: impl Fn(u32) -> bool, expected: &mut Expected) {
-        let Some(group) = self.group(id) else { return };
+    fn of_children(
+        self,
+        id: ParticleId,
+        span: Span,
+        allowed: impl Fn(u32) -> bool,
+        expected: &mut Expected,
+        steps: &mut Steps,
+    ) -> Result<(), Exhausted> {
+        let Some(group) = self.group(id) else { return Ok(()) };
+        steps.take((group.keys().len() as u64).saturating_add(group.wildcards.len() as u64))?;
         let mut keys: Vec<(u32, u64)> = group
             .keys()
             .iter()
@@ -115,6 +128,7 @@ impl Models<'_> {
         }
         expected.any |=
             group.wildcards.iter().any(|(_, child)| (span.from..=span.to).contains(child) && allowed(*child));
+        Ok(())
     }
 }
 

@@ -98,6 +98,11 @@ impl GroupIndex {
         self.keys.get(start).filter(|(known, _)| *known == key).map(|(_, child)| *child)
     }
 
+    /// Steps to look for a key, beyond what little it takes among few.
+    pub(crate) fn lookup(&self) -> u64 {
+        if self.keys.len() <= FEW { 0 } else { u64::from(self.keys.len().ilog2()) / 4 }
+    }
+
     /// All keys, for messages.
     pub(crate) fn keys(&self) -> &[(u64, u32)] {
         &self.keys

@@ -10,8 +10,9 @@ use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ElementId, GroupKind, Namespaces, ParticleId, Term};
 use crate::xsd::names::QName;
 
-/// Heads and wildcards that are asked in a step.
-const FOUND: u64 = 4;
+/// Heads that are compared in a step, and wildcards that are asked.
+const HEADS: u64 = 4;
+const WILDCARDS: u64 = 2;
 /// Children that are looked through one by one for the next element of a sequence.
 const AHEAD: usize = 32;
 
@@ -104,6 +105,7 @@ impl<'a> Models<'a> {
         excluded: &[u64],
         steps: &mut Steps,
     ) -> Result<Option<u32>, Exhausted> {
+        steps.take(group.lookup())?;
         let fits = |child: &u32| (span.from..=span.to).contains(child) && !is_set(excluded, *child);
         // An `all` has each name once, so that there is no other child if that one is excluded.
         let by_key = |key: u64| group.find(key, span.from).filter(fits);
@@ -112,7 +114,8 @@ impl<'a> Models<'a> {
         {
             return Ok(Some(child));
         }
-        steps.take((incoming.heads.len() as u64).saturating_add(group.wildcards.len() as u64) / FOUND)?;
+        let lookups = (incoming.heads.len() as u64).saturating_mul(group.lookup().max(1));
+        steps.take(lookups.saturating_add(group.wildcards.len() as u64 / WILDCARDS))?;
         if let Some(child) = incoming.heads.iter().find_map(|head| by_key(head_key(*head))) {
             return Ok(Some(child));
         }
@@ -129,7 +132,7 @@ impl<'a> Models<'a> {
                 let same =
                     self.components.elements.get(element.index()).is_some_and(|found| found.name == incoming.name);
                 if !same {
-                    steps.take(incoming.heads.len() as u64 / FOUND)?;
+                    steps.take(incoming.heads.len() as u64 / HEADS)?;
                 }
                 (same || incoming.heads.contains(element)).then_some(Match::Element(*element))
             }

@@ -10,7 +10,7 @@ use super::duration::Duration;
 use super::facets::{Bound, Facets};
 use super::float;
 use super::simple_type::{Form, Role, SimpleId, SimpleType, Variety};
-use super::text::{is_any_uri, is_language, words};
+use super::text::{WhiteSpace, is_any_uri, is_language, words};
 use super::value::{Primitive, Value};
 use super::work::Work;
 use crate::xsd::chars::{is_name, is_nc_name, is_nmtoken, split_qname};
@@ -58,8 +58,19 @@ pub(crate) type Roles = Vec<(Role, Box<str>)>;
 
 /// Texts longer than this, in bytes, are looked through only until the first rule that they violate.
 const LONG: usize = 256;
-/// Bytes of a text that are looked at in a step.
-const BYTES: usize = 32;
+/// Bytes of a text that are looked at in a step; of numbers, whose digits are looked at several times; and of binary fractions, which
+/// may need an exact conversion.
+const BYTES: usize = 16;
+const NUMBER_BYTES: usize = 8;
+const FRACTION_BYTES: usize = 2;
+/// Steps for a binary fraction, or for comparing durations.
+const FRACTION: usize = 4;
+const EXACT: usize = 40;
+const DURATION: usize = 12;
+/// Digits that a binary fraction has for sure.
+const EXACT_DIGITS: usize = 19;
+/// Steps to find the namespace of a prefix.
+const PREFIX: usize = 4;
 /// Bytes that a role takes beside its text.
 const ROLE: usize = 48;
 
@@ -88,18 +99,30 @@ impl<'a> Checker<'a> {
         wanted: bool,
         roles: &mut Roles,
     ) -> Result<Option<Value>, Fault> {
+        self.judge(id, text, wanted, roles).map(|(value, _)| value)
+    }
+
+    /// The same, with the white space of the type that has the text, which is a union's member.
+    fn judge(
+        &self,
+        id: SimpleId,
+        text: &str,
+        wanted: bool,
+        roles: &mut Roles,
+    ) -> Result<(Option<Value>, WhiteSpace), Fault> {
         let fail = |violated| Err(Fault { ty: id, violated });
         let Some(ty) = self.types.get(id.index()) else { return fail(Violated::Form) };
         if !self.work.take(1 + text.len() / BYTES) {
             return fail(Violated::Form);
         }
+        let space = ty.white_space;
         match &ty.variety {
-            Variety::Any => Ok(wanted.then(|| Value::Text(text.into()))),
+            Variety::Any => Ok((wanted.then(|| Value::Text(text.into())), space)),
             Variety::Atomic(primitive) => {
                 // Base64 has its own white space, and is often long: it is only copied if a pattern has to match it.
                 let as_written = *primitive == Primitive::Base64Binary && ty.facets.patterns.is_empty();
                 let text = if as_written { Cow::Borrowed(text) } else { ty.white_space.apply(text) };
-                self.atomic(id, ty, *primitive, &text, wanted, roles)
+                Ok((self.atomic(id, ty, *primitive, &text, wanted, roles)?, space))
             }
             Variety::List(item) => {
                 let text = ty.white_space.apply(text);
@@ -107,25 +130,25 @@ impl<'a> Checker<'a> {
                 let (mut values, mut count) = (Vec::new(), 0_usize);
                 for word in words(&text) {
                     count += 1;
-                    let value = self.check(*item, word, wanted || listed(count), roles)?;
-                    if value.as_ref().is_some_and(|value| !self.work.take_memory(value.size())) {
+                    let wanted = wanted || listed(count);
+                    let Some(value) = self.check(*item, word, wanted, roles)?.filter(|_| wanted) else { continue };
+                    if !self.work.take_memory(value.size()) {
                         return fail(Violated::Form);
                     }
-                    values.extend(value);
+                    values.push(value);
                 }
                 let value = (wanted || listed(count)).then_some(Value::List(values));
                 self.facets(id, ty, &text, value.as_ref(), || count as u64)?;
-                Ok(value)
+                Ok((value, space))
             }
             Variety::Union(members) => {
                 let wanted = wanted || ty.facets.enumeration.is_some();
                 let before = roles.len();
                 for member in members {
-                    match self.check(*member, text, wanted, roles) {
-                        Ok(value) => {
-                            let text = self.normalized(*member, text);
-                            self.facets(id, ty, &text, value.as_ref(), || 0)?;
-                            return Ok(value);
+                    match self.judge(*member, text, wanted, roles) {
+                        Ok((value, space)) => {
+                            self.facets(id, ty, &space.apply(text), value.as_ref(), || 0)?;
+                            return Ok((value, space));
                         }
                         Err(_) => roles.truncate(before),
                     }
@@ -209,7 +232,12 @@ impl<'a> Checker<'a> {
         if !formed {
             return fail(Violated::Form);
         }
-        let bounded = ty.facets.min.is_some() || ty.facets.max.is_some();
+        let bounds = [&ty.facets.min, &ty.facets.max];
+        let bounded = bounds.iter().any(|bound| bound.is_some());
+        let sizes = bounds.iter().filter_map(|bound| bound.as_ref()).map(|bound| bound.text.len());
+        if !self.work.take(cost(primitive, text, bounded, sizes.sum())) {
+            return fail(Violated::Form);
+        }
         let by_value = wanted
             || (bounded && primitive != Primitive::Decimal)
             || (ty.facets.enumeration.is_some() && primitive != Primitive::String);
@@ -255,13 +283,17 @@ impl<'a> Checker<'a> {
             Primitive::QName | Primitive::Notation => {
                 let (prefix, local) = split_qname(text).ok_or(Violated::Form)?;
                 let namespace = self.around.namespace(prefix).ok_or(Violated::Form)?;
+                // It is looked at, or copied.
+                if !self.work.take(namespace.len() / BYTES) {
+                    return Err(Violated::Form);
+                }
                 if primitive == Primitive::QName {
-                    Some(Value::QName(namespace.into(), local.into()))
-                } else if self.around.has_notation(namespace, local) {
-                    Some(Value::Notation(namespace.into(), local.into()))
-                } else {
+                    return Ok(wanted.then(|| Value::QName(namespace.into(), local.into())));
+                }
+                if !self.around.has_notation(namespace, local) {
                     return Err(Violated::Notation);
                 }
+                return Ok(wanted.then(|| Value::Notation(namespace.into(), local.into())));
             }
         };
         value.ok_or(Violated::Form).map(Some)
@@ -289,6 +321,22 @@ impl<'a> Checker<'a> {
 
     fn matches_one(&self, patterns: &[Pattern], text: &str) -> bool {
         patterns.iter().any(|pattern| pattern.matches(text, self.work))
+    }
+}
+
+/// Steps to judge a text by a primitive type, with bounds whose texts have so many bytes, beside those to read it.
+fn cost(primitive: Primitive, text: &str, bounded: bool, bounds: usize) -> usize {
+    let bytes = text.len().saturating_add(bounds);
+    match primitive {
+        Primitive::Decimal if bounded => bytes / NUMBER_BYTES,
+        Primitive::Decimal => text.len() / BYTES,
+        Primitive::Float | Primitive::Double if text.len() > EXACT_DIGITS => {
+            EXACT.saturating_add(bytes / FRACTION_BYTES)
+        }
+        Primitive::Float | Primitive::Double => FRACTION,
+        Primitive::Duration | Primitive::Moment(_) if bounded => DURATION.saturating_add(bytes / NUMBER_BYTES),
+        Primitive::QName | Primitive::Notation => PREFIX,
+        _ => 0,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `xs:duration`, ordered as XSD 1.0 says (Part 2, §3.2.6.2): by what four dates become with it.
 
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 
 use super::date_time::days;
@@ -47,17 +48,24 @@ impl Duration {
 
     /// Compares two durations; `None` if it depends on the date that they are added to.
     pub(crate) fn compare(&self, other: &Self) -> Option<Ordering> {
-        let mut orders = REFERENCES.iter().map(|reference| self.from(*reference).cmp(&other.from(*reference)));
+        let fractions = OnceCell::new();
+        let fractions = || *fractions.get_or_init(|| self.fraction().cmp(&other.fraction()));
+        let whole = |reference: &(i128, i128)| self.from(*reference).cmp(&other.from(*reference));
+        let mut orders = REFERENCES.iter().map(|reference| whole(reference).then_with(fractions));
         let first = orders.next()?;
         orders.all(|order| order == first).then_some(first)
     }
 
-    /// Where a date is with the duration added: whole seconds, rounded down, and a fraction.
-    fn from(&self, (year, month): (i128, i128)) -> (i128, Fraction<'_>) {
+    fn fraction(&self) -> Fraction<'_> {
+        Fraction { digits: &self.fraction, complement: self.negative }
+    }
+
+    /// Where a date is with the duration added: whole seconds, rounded down.
+    fn from(&self, (year, month): (i128, i128)) -> i128 {
         let months = year * 12 + (month - 1) + self.months;
         let month = u32::try_from(months.rem_euclid(12)).unwrap_or(0) + 1;
         let whole = days(months.div_euclid(12), month, 1) * 86_400 + self.seconds;
-        (whole - i128::from(self.negative), Fraction { digits: &self.fraction, complement: self.negative })
+        whole - i128::from(self.negative)
     }
 
     /// How many bytes it takes beside itself.
@@ -88,6 +96,12 @@ impl Fraction<'_> {
 
 impl Ord for Fraction<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
+        // They have no zeros at their ends.
+        match (self.complement, other.complement) {
+            (false, false) => return self.digits.cmp(other.digits),
+            (true, true) => return other.digits.cmp(self.digits),
+            _ => {}
+        }
         let length = self.digits.len().max(other.digits.len());
         (0..length)
             .map(|at| self.digit(at).cmp(&other.digit(at)))

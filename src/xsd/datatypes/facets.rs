@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::value::Value;
-use crate::xsd::names::FastMap;
+use crate::xsd::names::TextMap;
 use crate::xsd::pattern::Pattern;
 
 /// A kind of facet.
@@ -82,9 +82,9 @@ pub(crate) struct Bound {
 #[derive(Debug, Default)]
 pub(crate) struct Enumeration {
     /// Those that are texts.
-    texts: FastMap<Box<str>, ()>,
+    texts: TextMap<Box<str>, ()>,
     /// All others.
-    others: FastMap<Value, ()>,
+    others: TextMap<Value, ()>,
     /// How many items the longest list has that is one of them.
     longest: usize,
     /// The first ones as written, for messages.

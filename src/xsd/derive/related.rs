@@ -5,9 +5,6 @@ use crate::xsd::components::context::Builder;
 use crate::xsd::components::model::{ComplexId, ComplexType, Content, Derivations, TypeId};
 use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType, Variety};
 
-/// Steps to find out whether a type is derived from a member of a union: no chain of derivations is long.
-const MEMBER: u64 = 8;
-
 /// The types of a schema.
 #[derive(Clone, Copy)]
 pub(crate) struct Types<'a> {
@@ -67,18 +64,35 @@ impl<'a> Types<'a> {
         if from == SimpleId::ANY || self.derivation(TypeId::Simple(id), TypeId::Simple(from)).is_some() {
             return Ok(true);
         }
+        let mut bases = Vec::new();
         let mut left = vec![from];
         while let Some(ty) = left.pop().and_then(|from| self.simple.get(from.index())) {
             let Variety::Union(members) = &ty.variety else { continue };
-            for member in members {
-                steps.take(MEMBER)?;
-                if self.derivation(TypeId::Simple(id), TypeId::Simple(*member)).is_some() {
+            if bases.is_empty() {
+                bases = self.bases(id, steps)?;
+            }
+            for member in members.iter() {
+                steps.take(1)?;
+                if bases.binary_search(member).is_ok() {
                     return Ok(true);
                 }
                 left.push(*member);
             }
         }
         Ok(false)
+    }
+
+    /// A simple type and those that it is derived from, sorted.
+    fn bases(self, id: SimpleId, steps: &mut Steps) -> Result<Vec<SimpleId>, Exhausted> {
+        let mut bases = vec![id];
+        let mut at = TypeId::Simple(id);
+        while let Some((TypeId::Simple(base), _)) = self.base(at) {
+            steps.take(1)?;
+            bases.push(base);
+            at = TypeId::Simple(base);
+        }
+        bases.sort_unstable();
+        Ok(bases)
     }
 
     /// `cos-ct-derived-ok` and `cos-st-derived-ok`: whether a type is derived from another one by none of these ways.

@@ -8,6 +8,8 @@ struct Binding {
     prefix: Box<str>,
     uri: Box<str>,
     sym: Sym,
+    /// The same for all bindings of a namespace that are in scope.
+    number: u32,
 }
 
 /// The declarations in scope.
@@ -18,6 +20,8 @@ pub(crate) struct Scopes {
     bindings: Vec<Binding>,
     /// Bytes of their texts.
     size: usize,
+    /// How many namespaces had a number.
+    numbers: u32,
 }
 
 /// Most bytes of the namespaces that are declared at once.
@@ -66,7 +70,7 @@ pub(crate) fn check_declaration(prefix: &str, uri: &str) -> Result<(), &'static 
 impl Scopes {
     /// Starts without declarations, and allows this many in scope.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, bindings: Vec::new(), size: 0 }
+        Self { most, bindings: Vec::new(), size: 0, numbers: 0 }
     }
 
     /// Bytes of the declarations in scope.
@@ -85,8 +89,22 @@ impl Scopes {
             return Err("the namespaces that are declared at once are too long");
         }
         self.size = size;
-        self.bindings.push(Binding { depth, prefix: prefix.into(), uri: uri.into(), sym });
+        let known = self.bindings.iter().find(|binding| *binding.uri == *uri).map(|binding| binding.number);
+        let number = known.unwrap_or_else(|| {
+            self.numbers = self.numbers.wrapping_add(1);
+            self.numbers
+        });
+        self.bindings.push(Binding { depth, prefix: prefix.into(), uri: uri.into(), sym, number });
         Ok(())
+    }
+
+    /// A number for the namespace that a prefix is bound to: two prefixes have the same if they are bound to the same one.
+    pub(crate) fn number(&self, prefix: &str) -> Option<u64> {
+        if prefix == "xml" {
+            return Some(u64::MAX);
+        }
+        let found = self.bindings.iter().rev().find(|binding| *binding.prefix == *prefix);
+        found.map(|binding| u64::from(binding.number))
     }
 
     /// Removes the declarations of the element at this depth.

@@ -28,9 +28,9 @@ const COMPILING: u64 = 2;
 const MAX_STATES: usize = 500;
 /// Most bytes of a table.
 const MAX_TABLE: usize = 64 << 10;
-/// Most bytes that it takes to make one, and the steps.
+/// Most bytes that it takes to make one, and the steps to find out that it takes more.
 const MAX_MAKING: usize = 1 << 20;
-const MAKING: u64 = 40_000;
+const MAKING: u64 = 250_000;
 /// About the most bytes that states take which are made for texts, until all of them are made anew: more than two of any take.
 const MAX_CACHE: usize = 3 << 20;
 /// Most bytes of states that wait for the next text, of all patterns together. Past that, those of half of them are forgotten.
@@ -77,8 +77,9 @@ impl Engine {
         let size = program.memory_usage() as u64;
         steps.take(COMPILING.saturating_mul(size)).ok()?;
         if program.states().len() <= MAX_STATES {
-            steps.take(MAKING).ok()?;
-            if let Some(table) = table(&program) {
+            let made = table(&program);
+            steps.take(made.as_ref().map_or(MAKING, |table| table.memory_usage() as u64)).ok()?;
+            if let Some(table) = made {
                 return Some(Self::Table(table));
             }
         }

@@ -112,6 +112,9 @@ fn keys_within_elements_are_found_by_references_around_them() {
         ("<r><e><e><k i='1'/></e><k i='1'/></e><f i='1'/></r>", true),
         ("<r><e><e><k i='1'/></e><e><k i='1'/></e></e><f i='1'/></r>", false),
         ("<r><e><e><k i='1'/></e><e><k i='1'/></e><k i='1'/></e><f i='1'/></r>", true),
+        // Which of several had it is forgotten further out.
+        ("<r><x><e><k i='1'/></e><e><k i='1'/></e></x><e><k i='1'/></e><f i='1'/></r>", true),
+        ("<r><e><k i='1'/></e><x><e><k i='1'/></e><e><k i='1'/></e></x><f i='1'/></r>", true),
         ("<r><x><e><k i='1'/></e></x><x><e><k i='2'/></e></x><f i='1'/><f i='2'/></r>", true),
         ("<r><x><e><k i='1'/></e></x><x><e><k i='1'/></e></x><f i='1'/></r>", false),
     ] {
@@ -235,4 +238,108 @@ fn what_is_wrong_with_patterns_is_said_of_each() {
         200_000_000,
     );
     assert_eq!(said.matches("is not closed").count(), 60, "{said}");
+}
+
+const PREFIXED: &str = r#"<xs:element name="r" type="t"/>"#;
+
+/// A type whose values are judged by so many members of a union that have these facets, one of which takes none.
+fn of_union(base: &str, facets: &str, members: usize) -> Schema {
+    let member =
+        format!(r#"<xs:simpleType><xs:restriction base="xs:{base}">{facets}</xs:restriction></xs:simpleType>"#);
+    schema(&format!(
+        r#"{PREFIXED}<xs:simpleType name="t"><xs:union>{}</xs:union></xs:simpleType>"#,
+        member.repeat(members)
+    ))
+}
+
+#[test]
+fn values_are_paid_for_by_what_it_takes_to_compare_them() {
+    let fraction = format!(r#"<xs:maxInclusive value="PT0.1{}1S"/>"#, "0".repeat(10_000));
+    let exact = "2.225073858507201136057409796e-308";
+    let listed = r#"<xs:enumeration value="r"/>"#;
+    for (base, facets, text, steps) in [
+        ("duration", fraction.as_str(), "PT0.2S".to_owned(), 10_000),
+        ("duration", r#"<xs:maxInclusive value="PT0.1S"/>"#, "PT0.2S".to_owned(), 1_000),
+        ("double", r#"<xs:minInclusive value="2"/>"#, exact.to_owned(), 3_000),
+        ("decimal", r#"<xs:minInclusive value="3"/>"#, format!("{}2", "0".repeat(8_000)), 100_000),
+        ("QName", listed, "p:a".to_owned(), 5_000),
+    ] {
+        let schema = of_union(base, facets, 100);
+        let text = format!("<r xmlns:p='urn:{}'>{text}</r>", "n".repeat(2_000));
+        assert_eq!(judged(&schema, &text, steps, 1 << 20), None, "{base}");
+        assert_eq!(judged(&schema, &text, 1_000_000, 1 << 20), Some(false), "{base}");
+    }
+}
+
+#[test]
+fn lists_keep_no_values_that_nobody_asks_for() {
+    for base in ["double", "boolean", "int", "date"] {
+        let text = if base == "date" { "2026-01-01 " } else { "0 1 " };
+        let schema =
+            schema(&format!(r#"{PREFIXED}<xs:simpleType name="t"><xs:list itemType="xs:{base}"/></xs:simpleType>"#));
+        let text = format!("<r>{}</r>", text.repeat(10_000));
+        assert_eq!(judged(&schema, &text, 1_000_000, 512 << 10), Some(true), "{base}");
+    }
+}
+
+#[test]
+fn what_may_come_instead_is_paid_for() {
+    let child = |n: u32| format!(r#"<xs:element name="e{n}" minOccurs="0"/>"#);
+    let children: String = (0..2000).map(child).collect();
+    let schema = schema(&format!(
+        r#"<xs:element name="r"><xs:complexType><xs:choice maxOccurs="unbounded">{children}</xs:choice></xs:complexType></xs:element>"#
+    ));
+    assert_eq!(judged(&schema, "<r><x/></r>", 1_000, 1 << 20), None);
+    assert_eq!(judged(&schema, "<r><x/></r>", 100_000, 1 << 20), Some(false));
+}
+
+#[test]
+fn defaults_are_paid_for_with_the_fields_that_they_may_be_of() {
+    let attribute = |n: u32| format!(r#"<xs:attribute name="a{n}" default="1"/>"#);
+    let attributes: String = (0..200).map(attribute).collect();
+    let fields: Vec<String> = (0..200).map(|n| format!("@a{n}")).collect();
+    let own = format!(
+        r#"<xs:unique name="k"><xs:selector xpath="."/><xs:field xpath="{}"/></xs:unique>"#,
+        fields.join("|").replace("@a1|", "")
+    );
+    let schema =
+        schema(&format!(r#"<xs:element name="r"><xs:complexType>{attributes}</xs:complexType>{own}</xs:element>"#));
+    assert_eq!(judged(&schema, "<r/>", 1_000, 1 << 20), None);
+    assert_eq!(judged(&schema, "<r/>", 100_000, 1 << 20), Some(false));
+}
+
+#[test]
+fn a_pattern_on_a_union_of_unions_is_for_the_text_as_its_type_has_it() {
+    let schema = schema(&format!(
+        r#"{PREFIXED}<xs:simpleType name="t"><xs:restriction><xs:simpleType><xs:union memberTypes="u xs:date"/></xs:simpleType><xs:pattern value="[0-9]+"/></xs:restriction></xs:simpleType><xs:simpleType name="u"><xs:union memberTypes="xs:int xs:boolean"/></xs:simpleType>"#
+    ));
+    for (text, valid) in [(" 5 ", true), ("5", true), ("true", false), ("x", false)] {
+        assert_eq!(judged(&schema, &format!("<r>{text}</r>"), 10_000, 1 << 20), Some(valid), "{text}");
+    }
+}
+
+#[test]
+fn attributes_are_the_same_by_their_namespaces_and_not_their_prefixes() {
+    let schema = schema(&format!(
+        r#"<xs:element name="r">{EVERYTHING}<xs:anyAttribute processContents="skip"/></xs:complexType></xs:element>"#
+    ));
+    for (attributes, good) in [
+        ("xmlns:p='urn:a' xmlns:q='urn:b' p:a='' q:a='' a=''", true),
+        ("xmlns:p='urn:a' xmlns:q='urn:a' p:a='' q:b=''", true),
+        ("xmlns:p='urn:a' xmlns:q='urn:a' p:a='' q:a=''", false),
+        ("xml:a='' xmlns:q='urn:a' q:a=''", true),
+        ("xml:a='' xml:a=''", false),
+        ("a='' a='' xmlns:q='urn:a'", false),
+    ] {
+        let judged = judge(&schema, &format!("<r {attributes}/>"), (), (BOUNDS, super::limits(1000).1), HashSet::new());
+        assert_eq!(judged.is_ok(), good, "{attributes}: {judged:?}");
+    }
+    // A declaration further out has the same number.
+    for (inner, good) in
+        [("xmlns:q='urn:a'", false), ("xmlns:q='urn:b'", true), ("xmlns:q='urn:b' xmlns:p='urn:c'", true)]
+    {
+        let text = format!("<r xmlns:p='urn:a'><r {inner} p:a='' q:a=''/></r>");
+        let judged = judge(&schema, &text, (), (BOUNDS, super::limits(1000).1), HashSet::new());
+        assert_eq!(judged.is_ok(), good, "{text}: {judged:?}");
+    }
 }

@@ -7,7 +7,7 @@ use crate::xsd::components::model::{Process, Wildcard};
 use crate::xsd::datatypes::simple_type::Role;
 use crate::xsd::datatypes::value::Value;
 use crate::xsd::document::namespaces::Scopes;
-use crate::xsd::names::Sym;
+use crate::xsd::names::{QName, Sym};
 use crate::xsd::schema::TypeRule;
 
 /// The attributes that every element may have.
@@ -85,23 +85,30 @@ impl<'s> Validator<'s> {
 
     /// Hands the value of an attribute to the fields that it is of.
     fn field_attribute(&mut self, attribute: &Attribute<'_>, value: Option<Value>) -> Result<(), Exhausted> {
-        if self.identity.attribute(attribute.name, value, &mut self.memory)? {
+        self.field_value(attribute.name, attribute.local, value)
+    }
+
+    fn field_value(&mut self, name: QName, local: &str, value: Option<Value>) -> Result<(), Exhausted> {
+        if self.identity.attribute(name, value, &mut self.memory)? {
             let message = || "a field of a key is there more than once".to_owned();
-            self.report("cvc-identity-constraint.3", Some(attribute.local), message);
+            self.report("cvc-identity-constraint.3", Some(local), message);
         }
         Ok(())
     }
 
     /// Defaults count as values in identity constraints, and may refer to identifiers.
     fn defaults(&mut self, rule: &'s TypeRule, attributes: &[Attribute<'_>], scopes: &Scopes) -> Result<(), Exhausted> {
-        self.take_for_all(rule)?;
+        let each =
+            4_u64.saturating_mul(self.identity.width()).saturating_add(attributes.len() as u64).saturating_add(4);
+        self.steps.take((rule.attributes.len() as u64).saturating_mul(each) / 16)?;
         for found in &rule.attributes {
             let Some(preset) = &found.preset else { continue };
             if attributes.iter().any(|attribute| attribute.name == found.name) {
                 continue;
             }
             if self.identity.wants_attribute(found.name) {
-                self.identity.attribute(found.name, preset.value.clone(), &mut self.memory)?;
+                let local = self.schema.names.text(found.name.local);
+                self.field_value(found.name, local, preset.value.clone())?;
             }
             if rule.has_role_defaults && self.schema.simple.get(found.ty.index()).is_some_and(|ty| ty.has_roles) {
                 let local = self.schema.names.text(found.name.local);

@@ -189,7 +189,7 @@ impl<'s> Validator<'s> {
             Some(Match::Element(id)) => Assessment::Declared(schema.global_element(start.name).unwrap_or(id)),
             Some(Match::Wildcard(id)) => self.by_wildcard(id, schema.global_element(start.name)),
             None => {
-                self.unexpected(start, particle);
+                self.unexpected(start, particle)?;
                 Assessment::Skip
             }
         })
@@ -232,18 +232,19 @@ impl<'s> Validator<'s> {
     }
 
     /// Reports an element that the content model does not have here; the element is about to be opened.
-    fn unexpected(&mut self, start: &Start<'_>, particle: ParticleId) {
+    fn unexpected(&mut self, start: &Start<'_>, particle: ParticleId) -> Result<(), Exhausted> {
         let schema = self.schema;
         let depth = self.open.len();
-        let Some(parent) = self.open.last_mut() else { return };
+        let full = self.is_full();
+        let Some(parent) = self.open.last_mut() else { return Ok(()) };
         parent.failed = true;
-        if self.is_full() {
-            return;
+        if full {
+            return Ok(());
         }
-        let models = schema.models();
-        let Some(parent) = self.open.last() else { return };
         let expected = match (self.states.get(depth), parent.mode) {
-            (Some(state), Mode::Elements { ambiguous: false, .. }) => models.expected(state, particle),
+            (Some(state), Mode::Elements { ambiguous: false, .. }) => {
+                schema.models().expected(state, particle, &mut self.steps)?
+            }
             _ => crate::xsd::content::expected::Expected::default(),
         };
         let shown = expected.show(&schema.names);
@@ -255,6 +256,7 @@ impl<'s> Validator<'s> {
         };
         // It is reported at the element itself, which is not open yet.
         self.report_at(start.offset, "cvc-complex-type.2.4", None, || message);
+        Ok(())
     }
 
     /// The type that `xsi:type` names, if it may be used here.
@@ -382,7 +384,7 @@ impl<'s> Validator<'s> {
             }
             Mode::Simple(_) => {}
             Mode::Elements { particle, mixed, ambiguous } => {
-                self.end_elements(&open, particle, text, mixed, ambiguous);
+                self.end_elements(&open, particle, text, mixed, ambiguous)?;
             }
         }
         if let Mode::Elements { ambiguous: true, .. } = open.mode {
@@ -412,11 +414,18 @@ impl<'s> Validator<'s> {
         }
     }
 
-    fn end_elements(&mut self, open: &Open, particle: ParticleId, text: &str, mixed: bool, ambiguous: bool) {
+    fn end_elements(
+        &mut self,
+        open: &Open,
+        particle: ParticleId,
+        text: &str,
+        mixed: bool,
+        ambiguous: bool,
+    ) -> Result<(), Exhausted> {
         let schema = self.schema;
         let depth = self.open.len();
         if open.nil || open.failed {
-            return;
+            return Ok(());
         }
         let models = schema.models();
         let states: &[State] = if ambiguous {
@@ -426,7 +435,8 @@ impl<'s> Validator<'s> {
         };
         let missing = !states.iter().any(|state| models.may_end(state, particle));
         if missing && !self.is_full() {
-            let expected = states.first().map(|state| models.expected(state, particle)).unwrap_or_default();
+            let expected = states.first().map(|state| models.expected(state, particle, &mut self.steps));
+            let expected = expected.transpose()?.unwrap_or_default();
             let shown = expected.show(&schema.names);
             let message = || match shown.is_empty() {
                 true => "elements are missing in this one".to_owned(),
@@ -439,6 +449,7 @@ impl<'s> Validator<'s> {
             let message = || format!("the value is not the fixed value, `{}`", preset.text);
             self.report("cvc-elt.5.2.2.2.1", None, message);
         }
+        Ok(())
     }
 
     fn identity_leave(&mut self, open: &Open, value: Option<Value>) -> Result<(), Exhausted> {

@@ -73,7 +73,10 @@ impl Keys {
     /// Adds the keys of an element within.
     pub(super) fn absorb(&mut self, within: Self) {
         for (key, origin) in within.known {
-            let origin = if origin == Origin::Own { Origin::Within } else { origin };
+            // A conflict of elements further within is none here: that table has no such key (§3.11.5).
+            if origin == Origin::Conflict {
+                continue;
+            }
             self.known
                 .entry(key)
                 .and_modify(|known| {
@@ -81,7 +84,7 @@ impl Keys {
                         *known = Origin::Conflict;
                     }
                 })
-                .or_insert(origin);
+                .or_insert(Origin::Within);
         }
     }
 
