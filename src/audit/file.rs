@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::config::Rotate;
-use super::file_lock::FileLock;
+use super::file_lock::{Access, FileLock};
 use super::rotation::{self, Rotation};
 use super::sealed_line::FileEnd;
 use super::sink_state;
@@ -24,8 +24,8 @@ pub(super) struct FileOutput {
     path: PathBuf,
     file: File,
     rotation: Option<Rotation>,
-    /// Keeps other processes from rotating it.
-    _lock: Option<Arc<FileLock>>,
+    /// Keeps other processes from rotating it, and from writing to it if it is rotated here.
+    lock: Option<Arc<FileLock>>,
     /// The last attempt to rotate it failed.
     unrotated: bool,
     /// Bytes in the file.
@@ -38,12 +38,14 @@ impl FileOutput {
     /// Opens `path` for appending. Creates the file, readable by its owner and group only, but not its folder.
     pub(super) fn open(path: &Path, rotate: Option<Rotate>) -> io::Result<Self> {
         let (file, rotation) = (appending(path)?, rotate.map(Rotation::new));
-        if rotation.is_some() && !file.metadata()?.is_file() {
+        let is_file = file.metadata()?.is_file();
+        if rotation.is_some() && !is_file {
             let why = "only a regular file can be rotated; remove `rotate`, or name another file";
             return Err(io::Error::other(why));
         }
-        let lock = rotation.as_ref().map(|_| FileLock::take(path)).transpose()?;
-        Ok(Self { _lock: lock, path: path.to_owned(), file, rotation, unrotated: false, size: 0, start: None })
+        let access = if rotation.is_some() { Access::Rotates } else { Access::Writes };
+        let lock = if is_file { FileLock::take(path, access)? } else { None };
+        Ok(Self { lock, path: path.to_owned(), file, rotation, unrotated: false, size: 0, start: None })
     }
 
     /// Learns how large the file is, and from when.
@@ -60,6 +62,9 @@ impl FileOutput {
 
     /// Puts the file aside, and goes on with a new one. On error, the old one stays in its place.
     fn rotate(&mut self, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
+        if !self.lock.as_ref().is_some_and(|lock| lock.is_in_place()) {
+            self.lock = FileLock::take(&self.path, Access::Rotates)?;
+        }
         self.sync()?;
         let rotated = rotation.put_aside(&self.path, now)?;
         match appending(&self.path) {

@@ -200,7 +200,12 @@ fn compress(path: &Path) -> io::Result<()> {
     };
     let mut source = open_file::regular(path)?;
     let part = with(PART);
-    let target = File::create(&part)?;
+    // Whatever is there by this name: to write into it could wait, or write elsewhere.
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let target = File::create_new(&part)?;
     target.set_permissions(source.metadata()?.permissions())?;
     let mut encoder = GzEncoder::new(target, Compression::default());
     io::copy(&mut source, &mut encoder)?;
@@ -267,6 +272,24 @@ mod tests {
             (Some(100), Some(3600), 1, Some(start), true),
         ] {
             assert_eq!(Rotation::new(settings(size, every)).is_due(file, start, now), due, "{size:?} {every:?} {file}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_place_of_a_compressed_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, outside) = (folder.path().join("audit-20260101T000000.000Z.jsonl"), folder.path().join("outside"));
+        for kind in ["pipe", "link"] {
+            fs::write(&path, "{}\n").unwrap();
+            let part = folder.path().join("audit-20260101T000000.000Z.jsonl.gz.part");
+            match kind {
+                "pipe" => assert!(std::process::Command::new("mkfifo").arg(&part).status().unwrap().success()),
+                _ => std::os::unix::fs::symlink(&outside, &part).unwrap(),
+            }
+            compress(&path).unwrap();
+            let compressed = folder.path().join("audit-20260101T000000.000Z.jsonl.gz");
+            assert!(compressed.is_file() && !path.exists() && !part.exists() && !outside.exists(), "{kind}");
+            fs::remove_file(compressed).unwrap();
         }
     }
 

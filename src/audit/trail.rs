@@ -651,14 +651,25 @@ mod tests {
         lock.lock().unwrap();
         let error = Trail::open(&rotated(1), None).err().unwrap().to_string();
         assert!(error.contains("another process rotates it"), "{error}");
-        assert!(Trail::open(&config(&[file(path.clone())]), None).is_ok(), "without a rotation, there is no lock");
+        let error = Trail::open(&config(&[file(path.clone())]), None).err().unwrap().to_string();
+        assert!(error.contains("another process rotates it;"), "{error}");
         drop(lock);
+        // Those that only write share it.
+        let other = || fs::File::open(folder.path().join(".audit.lock")).unwrap();
+        let writes = Trail::open(&config(&[file(path.clone())]), None).unwrap();
+        assert!(other().try_lock().is_err() && other().try_lock_shared().is_ok());
+        let reader = other();
+        reader.lock_shared().unwrap();
+        let error = Trail::open(&rotated(1), Some(&writes)).err().unwrap().to_string();
+        assert!(error.contains("or writes to it"), "{error}");
+        drop(reader);
+        assert!(other().try_lock().is_err(), "what the policy in force has is not lost");
+        drop(writes);
         // A reload has both policies for a moment.
         let old = Trail::open(&rotated(1), None).unwrap();
         let new = Trail::open(&rotated(2), Some(&old)).unwrap();
         drop(old);
-        let other = || fs::File::open(folder.path().join(".audit.lock")).unwrap();
-        assert!(other().try_lock().is_err());
+        assert!(other().try_lock_shared().is_err());
         drop(new);
     }
 

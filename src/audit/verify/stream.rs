@@ -105,8 +105,9 @@ impl Stream {
         if self.checkpoint_at <= after {
             self.ends_with = Some(self.ends_with.map_or(after, |earlier| earlier.min(after)));
         }
-        // There may be very many streams, and each is followed once.
-        self.hashes = VecDeque::new();
+        // There may be very many streams, and few others follow one: after the same line, or a later one.
+        self.hashes.drain(..position.unwrap_or_default());
+        self.hashes.shrink_to_fit();
         Ok(())
     }
 

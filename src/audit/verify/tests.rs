@@ -184,6 +184,27 @@ fn the_next_key_is_trusted_if_the_last_one_names_it() {
     assert!(verify(&forged.text(), &[public(1)], None).is_err());
 }
 
+/// Processes that share a file may begin one after the other, and while one goes on that both follow.
+#[test]
+fn several_streams_may_follow_one_wherever_its_lines_are() {
+    let mut one = Sealed::new("a/1", None, None);
+    one.records(2);
+    let followed = one.last();
+    let mut follower = |name| {
+        let mut stream = Sealed::new(name, None, Some((followed.0.clone(), followed.1)));
+        stream.records(1);
+        stream.text()
+    };
+    let (two, three) = (follower("a/2"), follower("a/3"));
+    let begun = one.text();
+    one.records(1);
+    let more = one.text()[begun.len()..].to_vec();
+    for order in [[&begun, &two, &three, &more], [&begun, &two, &more, &three], [&begun, &more, &two, &three]] {
+        let text = order.map(Vec::as_slice).concat();
+        assert_eq!(verify(&text, &[], None).map(|verified| verified.streams.len()), Ok(3));
+    }
+}
+
 #[test]
 fn streams_follow_each_other_and_may_be_mixed() {
     let mut one = Sealed::new("a/1", None, None);
