@@ -65,9 +65,9 @@ const NUMBER_BYTES: usize = 8;
 const FRACTION_BYTES: usize = 2;
 /// Steps for a binary fraction, or for comparing durations.
 const FRACTION: usize = 4;
-const EXACT: usize = 40;
+const EXACT: usize = 300;
 const DURATION: usize = 12;
-/// Digits that a binary fraction has for sure.
+/// Digits of which a binary fraction is made without an exact conversion.
 const EXACT_DIGITS: usize = 19;
 /// Steps to find the namespace of a prefix.
 const PREFIX: usize = 4;
@@ -330,7 +330,7 @@ fn cost(primitive: Primitive, text: &str, bounded: bool, bounds: usize) -> usize
     match primitive {
         Primitive::Decimal if bounded => bytes / NUMBER_BYTES,
         Primitive::Decimal => text.len() / BYTES,
-        Primitive::Float | Primitive::Double if text.len() > EXACT_DIGITS => {
+        Primitive::Float | Primitive::Double if digits(text) > EXACT_DIGITS => {
             EXACT.saturating_add(bytes / FRACTION_BYTES)
         }
         Primitive::Float | Primitive::Double => FRACTION,
@@ -338,6 +338,11 @@ fn cost(primitive: Primitive, text: &str, bounded: bool, bounds: usize) -> usize
         Primitive::QName | Primitive::Notation => PREFIX,
         _ => 0,
     }
+}
+
+/// Digits of a number before its exponent.
+fn digits(text: &str) -> usize {
+    text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E')).filter(u8::is_ascii_digit).count()
 }
 
 fn known(length: Option<usize>) -> Result<Option<Value>, Violated> {
