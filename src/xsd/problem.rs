@@ -40,9 +40,14 @@ pub(crate) struct Problems {
 impl Problems {
     /// Adds a problem.
     pub(crate) fn add(&mut self, place: Place, constraint: &'static str, message: impl Into<String>) {
-        if self.list.len() < MAX_PROBLEMS {
+        if !self.is_full() {
             self.list.push((place, constraint, message.into()));
         }
+    }
+
+    /// Whether no more are kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_PROBLEMS
     }
 
     /// Whether there is none.

@@ -120,7 +120,7 @@ impl<'a> Checker<'a> {
             Variety::Union(members) => {
                 let wanted = wanted || ty.facets.enumeration.is_some();
                 let before = roles.len();
-                for member in members {
+                for member in members.iter() {
                     match self.check(*member, text, wanted, roles) {
                         Ok(value) => {
                             let text = self.normalized(*member, text);

@@ -70,7 +70,7 @@ impl<'a> Types<'a> {
         let mut left = vec![from];
         while let Some(ty) = left.pop().and_then(|from| self.simple.get(from.index())) {
             let Variety::Union(members) = &ty.variety else { continue };
-            for member in members {
+            for member in members.iter() {
                 steps.take(MEMBER)?;
                 if self.derivation(TypeId::Simple(id), TypeId::Simple(*member)).is_some() {
                     return Ok(true);

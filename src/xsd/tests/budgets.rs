@@ -5,7 +5,12 @@ use std::collections::HashSet;
 use super::{BOUNDS, schema};
 use crate::budget::Steps;
 use crate::xsd::compile::compile_within;
+use crate::xsd::components::context::Builder;
 use crate::xsd::components::documents::Found;
+use crate::xsd::components::model::Namespaces;
+use crate::xsd::components::work::At;
+use crate::xsd::datatypes::simple_type::Variety;
+use crate::xsd::document::tree::NodeId;
 use crate::xsd::instance::{Rejection, judge};
 use crate::xsd::schema::Schema;
 use crate::xsd::validate::Limits;
@@ -235,4 +240,100 @@ fn what_is_wrong_with_patterns_is_said_of_each() {
         200_000_000,
     );
     assert_eq!(said.matches("is not closed").count(), 60, "{said}");
+}
+
+#[test]
+fn restrictions_of_a_union_share_its_members() {
+    let restriction =
+        |n: u32| format!(r#"<xs:simpleType name="t{n}"><xs:restriction base="t{}"/></xs:simpleType>"#, n - 1);
+    let restrictions: String = (1..9).map(restriction).collect();
+    let schema = schema(&format!(
+        r#"<xs:simpleType name="t0"><xs:union memberTypes="xs:int xs:date"/></xs:simpleType>{restrictions}"#
+    ));
+    let members = schema.simple.iter().filter_map(|ty| match &ty.variety {
+        Variety::Union(members) => Some(members.as_ptr()),
+        _ => None,
+    });
+    assert_eq!(members.collect::<HashSet<_>>().len(), 1);
+}
+
+#[test]
+fn lists_of_a_union_with_many_members_cost_its_members() {
+    let member = |n: u32| format!(r#"<xs:simpleType name="m{n}"><xs:restriction base="xs:int"/></xs:simpleType>"#);
+    let members: String = (0..1000).map(member).collect();
+    let names: Vec<String> = (0..1000).map(|n| format!("m{n}")).collect();
+    let list = |n: u32| format!(r#"<xs:simpleType name="l{n}"><xs:list itemType="u"/></xs:simpleType>"#);
+    let lists: String = (0..100).map(list).collect();
+    let text = format!(
+        r#"{members}<xs:simpleType name="u"><xs:union memberTypes="{}"/></xs:simpleType>{lists}"#,
+        names.join(" ")
+    );
+    assert_eq!(problems(&text, 1_000_000), "");
+    let said = problems(&text, 10_000);
+    assert!(said.contains("too many members"), "{said}");
+}
+
+/// Some namespaces, and one more.
+fn namespaces(count: u32, more: &str) -> String {
+    (0..count).map(|n| format!("urn:{n} ")).collect::<String>() + more
+}
+
+#[test]
+fn types_share_the_attributes_and_namespaces_of_their_base() {
+    let extension = |n: u32| {
+        format!(
+            r#"<xs:complexType name="t{n}"><xs:complexContent><xs:extension base="t{}"/></xs:complexContent></xs:complexType>"#,
+            n - 1
+        )
+    };
+    let extensions: String = (1..9).map(extension).collect();
+    let schema = schema(&format!(
+        r#"<xs:complexType name="t0"><xs:attribute name="a" type="xs:int" default="1"/><xs:anyAttribute namespace="{}"/></xs:complexType>{extensions}"#,
+        namespaces(9, "")
+    ));
+    let lists = schema.rules.iter().filter_map(|rule| match rule.wildcard.as_ref()?.namespaces {
+        Namespaces::These(ref these) => Some(these.as_ptr()),
+        _ => None,
+    });
+    assert_eq!(lists.collect::<HashSet<_>>().len(), 1);
+    let presets = schema.rules.iter().flat_map(|rule| &rule.attributes).filter_map(|rule| rule.preset.as_ref());
+    assert_eq!(presets.map(|preset| preset.text.as_ptr()).collect::<HashSet<_>>().len(), 1);
+}
+
+#[test]
+fn wildcards_of_types_cost_their_namespaces() {
+    let any = |more: &str| format!(r#"<xs:anyAttribute namespace="{}"/>"#, namespaces(1000, more));
+    let extension = |n: u32| {
+        format!(
+            r#"<xs:complexType name="t{n}"><xs:complexContent><xs:extension base="t"><xs:anyAttribute namespace="urn:t{n}"/></xs:extension></xs:complexContent></xs:complexType>"#
+        )
+    };
+    let extensions: String = (0..100).map(extension).collect();
+    let extended = format!(r#"<xs:complexType name="t">{}</xs:complexType>{extensions}"#, any(""));
+    let group = |name: &str| format!(r#"<xs:attributeGroup name="{name}">{}</xs:attributeGroup>"#, any(name));
+    let references = r#"<xs:attributeGroup ref="a"/><xs:attributeGroup ref="b"/>"#.repeat(100);
+    let referred = format!(r#"{}{}<xs:complexType name="t">{references}</xs:complexType>"#, group("a"), group("b"));
+    let restriction = |n: u32| {
+        format!(
+            r#"<xs:complexType name="t{n}"><xs:complexContent><xs:restriction base="t"><xs:attributeGroup ref="b"/></xs:restriction></xs:complexContent></xs:complexType>"#
+        )
+    };
+    let restrictions: String = (0..100).map(restriction).collect();
+    let restricted = format!(r#"{}<xs:complexType name="t">{}</xs:complexType>{restrictions}"#, group("b"), any("b c"));
+    for text in [extended, referred, restricted] {
+        assert_eq!(problems(&text, 2_000_000), "");
+        let said = problems(&text, 100_000);
+        assert!(said.contains("too many namespaces"), "{said}");
+    }
+}
+
+#[test]
+fn defaults_of_a_document_are_read_once() {
+    let text = r##"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" blockDefault="#all"/>"##;
+    let main = Found { file: "main.xsd".into(), bytes: text.as_bytes().into() };
+    let mut builder = Builder::new(Steps::new(1000));
+    builder.load(vec![main], &mut |_| Ok(None));
+    let at = At { document: 0, node: NodeId::ROOT };
+    let (one, two) = (builder.of_schema(at, "blockDefault").unwrap(), builder.of_schema(at, "blockDefault").unwrap());
+    assert_eq!((&*one, one.as_ptr()), ("#all", two.as_ptr()));
 }
