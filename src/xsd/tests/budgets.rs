@@ -328,6 +328,51 @@ fn wildcards_of_types_cost_their_namespaces() {
 }
 
 #[test]
+fn wildcards_of_contents_cost_their_namespaces() {
+    let list = |n: u32| (0..500).map(|m| format!("urn:{n}:{m} ")).collect::<String>();
+    let any: String = (0..20).map(|n| format!(r#"<xs:any namespace="{}"/>"#, list(n))).collect();
+    let text = format!(r#"<xs:complexType name="t"><xs:choice>{any}</xs:choice></xs:complexType>"#);
+    assert_eq!(problems(&text, 1_000_000), "");
+    let said = problems(&text, 20_000);
+    assert!(said.contains("too complex"), "{said}");
+}
+
+#[test]
+fn wildcards_of_restrictions_cost_their_namespaces() {
+    let any = format!(r#"<xs:any namespace="{}"/>"#, namespaces(1000, ""));
+    let restriction = |n: u32| {
+        format!(
+            r#"<xs:complexType name="t{n}"><xs:complexContent><xs:restriction base="t"><xs:group ref="g"/></xs:restriction></xs:complexContent></xs:complexType>"#
+        )
+    };
+    let restrictions: String = (0..100).map(restriction).collect();
+    let text = format!(
+        r#"<xs:group name="g"><xs:sequence>{any}</xs:sequence></xs:group><xs:complexType name="t"><xs:sequence>{}</xs:sequence></xs:complexType>{restrictions}"#,
+        any.replace("urn:0 ", "urn:0 urn:more ")
+    );
+    assert_eq!(problems(&text, 2_000_000), "");
+    let said = problems(&text, 90_000);
+    assert!(said.contains("too complex"), "{said}");
+}
+
+#[test]
+fn ways_to_the_types_of_heads_are_paid_for() {
+    let ty = |n: u32| {
+        format!(
+            r#"<xs:complexType name="t{n}"><xs:complexContent><xs:extension base="t{}"/></xs:complexContent></xs:complexType>"#,
+            n - 1
+        )
+    };
+    let types: String = (1..400).map(ty).collect();
+    let member = |n: u32| format!(r#"<xs:element name="m{n}" type="t399" substitutionGroup="h"/>"#);
+    let members: String = (0..100).map(member).collect();
+    let text = format!(r#"<xs:complexType name="t0"/>{types}<xs:element name="h" type="t0"/>{members}"#);
+    assert_eq!(problems(&text, 100_000), "");
+    let said = problems(&text, 5000);
+    assert!(said.contains("substitution groups"), "{said}");
+}
+
+#[test]
 fn defaults_of_a_document_are_read_once() {
     let text = r##"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" blockDefault="#all"/>"##;
     let main = Found { file: "main.xsd".into(), bytes: text.as_bytes().into() };
