@@ -50,7 +50,7 @@ impl Set {
     }
 
     pub(super) fn add_wildcard(&mut self, namespaces: &Namespaces, way: Way) {
-        match self.wildcards.iter_mut().find(|(known, _)| known == namespaces) {
+        match self.wildcards.iter_mut().find(|(known, _)| known.same(namespaces)) {
             Some((_, known)) => *known = known.with(way),
             None => self.wildcards.push((namespaces.clone(), way)),
         }

@@ -13,11 +13,12 @@ impl Builder {
     /// Finds circles of substitution groups, and gives elements without a type that of their head.
     pub(crate) fn resolve_heads(&mut self) {
         for index in 0..next(&self.components.elements) {
-            let mut chain = Vec::new();
+            let mut chain: Vec<ElementId> = Vec::new();
             let mut at = Some(ElementId(index));
             let mut circle = false;
             while let Some(element) = at.and_then(|id| self.components.elements.get(id.index())) {
-                if chain.len() > 1000 || chain.iter().any(|known| Some(*known) == at) {
+                // A circle is too deep, too.
+                if chain.len() > 1000 {
                     circle = true;
                     break;
                 }

@@ -92,7 +92,7 @@ impl Builder {
     /// The same for the namespaces of two wildcards that become one, or are compared.
     fn pay_namespaces(&mut self, one: &Namespaces, two: &Namespaces, place: Place) -> bool {
         let count = one.size().saturating_add(two.size());
-        let paid = one == two || self.steps.take(count.saturating_mul(NAMESPACE)).is_ok();
+        let paid = one.same(two) || self.steps.take(count.saturating_mul(NAMESPACE)).is_ok();
         if !paid {
             let message = "the wildcards of the types have too many namespaces, all together";
             self.problems.add(place, "ct-props-correct", message);

@@ -14,6 +14,11 @@ impl Namespaces {
         }
     }
 
+    /// Whether both allow the same. Lists that are shared are not looked through.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::These(one), Self::These(two)) if Arc::ptr_eq(one, two)) || self == other
+    }
+
     /// Those of a list that are allowed; the list itself if they all are.
     fn allowed(&self, these: &Arc<[Sym]>) -> Arc<[Sym]> {
         let all = these.iter().all(|ns| self.allows(*ns));
@@ -66,7 +71,7 @@ impl Namespaces {
     pub(crate) fn union(&self, other: &Self) -> Option<Self> {
         Some(match (self, other) {
             (Self::Any, _) | (_, Self::Any) => Self::Any,
-            (one, two) if one == two => one.clone(),
+            (one, two) if one.same(two) => one.clone(),
             (Self::These(one), Self::These(two)) => {
                 let mut these: Vec<Sym> = one.iter().chain(two.iter()).copied().collect();
                 these.sort_unstable();

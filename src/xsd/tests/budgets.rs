@@ -382,3 +382,10 @@ fn defaults_of_a_document_are_read_once() {
     let (one, two) = (builder.of_schema(at, "blockDefault").unwrap(), builder.of_schema(at, "blockDefault").unwrap());
     assert_eq!((&*one, one.as_ptr()), ("#all", two.as_ptr()));
 }
+
+#[test]
+fn problems_are_short_whatever_the_schema_says() {
+    let long = "é".repeat(5000);
+    let said = problems(&format!(r#"<xs:element name="r" type="{long}"/>"#), 1000);
+    assert!(said.starts_with("there is no type `é") && said.ends_with('…') && said.len() < 1050, "{said}");
+}
