@@ -47,7 +47,8 @@ pub(super) fn compile_within(
 }
 
 impl Builder {
-    fn new(steps: Steps) -> Self {
+    /// Begins with what is built in.
+    pub(super) fn new(steps: Steps) -> Self {
         let mut names = Names::new();
         let simple = builtin::types(&mut names);
         let mut components = Components::default();
@@ -75,6 +76,7 @@ impl Builder {
             members: FastMap::default(),
             description: None,
             patterns: TextMap::default(),
+            defaults: FastMap::default(),
             steps,
             values: ValuesWork::default(),
         };

@@ -31,6 +31,19 @@ pub(crate) struct Problem {
     pub(crate) message: String,
 }
 
+/// Most bytes of a message: names and values in it are as long as the schema likes.
+const MAX_MESSAGE: usize = 1000;
+
+/// A message of at most [`MAX_MESSAGE`] bytes, and a sign that it was longer.
+pub(crate) fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.shrink_to_fit();
+        message.push('…');
+    }
+    message
+}
+
 /// The problems that were found, in the order of the work.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
@@ -40,9 +53,14 @@ pub(crate) struct Problems {
 impl Problems {
     /// Adds a problem.
     pub(crate) fn add(&mut self, place: Place, constraint: &'static str, message: impl Into<String>) {
-        if self.list.len() < MAX_PROBLEMS {
-            self.list.push((place, constraint, message.into()));
+        if !self.is_full() {
+            self.list.push((place, constraint, shortened(message.into())));
         }
+    }
+
+    /// Whether no more are kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_PROBLEMS
     }
 
     /// Whether there is none.

@@ -1,5 +1,7 @@
 //! A compiled schema: immutable, and shared by all who judge by it.
 
+use std::sync::Arc;
+
 use super::components::context::Builder;
 use super::components::model::{
     AttributeUse, ComplexType, Components, Content, ElementId, ParticleId, TypeId, ValueConstraint, Wildcard,
@@ -17,10 +19,13 @@ use super::wsdl::Description;
 #[derive(Debug, Clone)]
 pub(crate) struct Preset {
     pub(crate) fixed: bool,
-    pub(crate) text: Box<str>,
+    pub(crate) text: Arc<str>,
     /// `None` for content that is not of a simple type.
     pub(crate) value: Option<Value>,
 }
+
+/// Presets by where their values are written, and by type.
+type Known = FastMap<(usize, SimpleId), Arc<Preset>>;
 
 /// An attribute that a type has.
 #[derive(Debug)]
@@ -28,7 +33,7 @@ pub(crate) struct AttributeRule {
     pub(crate) name: QName,
     pub(crate) ty: SimpleId,
     pub(crate) required: bool,
-    pub(crate) preset: Option<Preset>,
+    pub(crate) preset: Option<Arc<Preset>>,
 }
 
 /// The content of a type.
@@ -83,7 +88,7 @@ pub(crate) struct Schema {
     /// Values of elements.
     pub(crate) presets: FastMap<ElementId, Preset>,
     /// The values of global attributes, which wildcards let through.
-    pub(crate) attribute_presets: Vec<Option<Preset>>,
+    pub(crate) attribute_presets: Vec<Option<Arc<Preset>>>,
     /// If present, the schema is that of this WSDL.
     pub(crate) description: Option<Description>,
 }
@@ -103,11 +108,12 @@ impl Schema {
             }
         }
         let models = Models { components: &builder.components, groups: &groups };
-        let rules = builder.components.complex.iter().map(|ty| builder.rule(ty, models)).collect();
+        let mut known = Known::default();
+        let rules = builder.components.complex.iter().map(|ty| builder.rule(ty, models, &mut known)).collect();
         let presets = builder.element_presets();
         let attributes = builder.components.attributes.iter();
         let attribute_presets = attributes
-            .map(|attribute| attribute.value.as_ref().map(|value| builder.preset(Some(attribute.ty), value)))
+            .map(|attribute| attribute.value.as_ref().map(|value| builder.shared(attribute.ty, value, &mut known)))
             .collect();
         builder.check_work();
         if !builder.problems.is_empty() {
@@ -162,7 +168,7 @@ impl Schema {
 impl Builder {
     fn preset(&self, ty: Option<SimpleId>, value: &ValueConstraint) -> Preset {
         let parsed = ty.and_then(|ty| self.value_of(ty, value));
-        Preset { fixed: value.fixed, text: value.text.clone(), value: parsed }
+        Preset { fixed: value.fixed, text: Arc::clone(&value.text), value: parsed }
     }
 
     fn element_presets(&self) -> FastMap<ElementId, Preset> {
@@ -175,14 +181,21 @@ impl Builder {
         presets
     }
 
-    fn attribute_rule(&self, usage: &AttributeUse) -> AttributeRule {
+    /// The same preset for all types that have an attribute from the same declaration or use.
+    fn shared(&self, ty: SimpleId, value: &Arc<ValueConstraint>, known: &mut Known) -> Arc<Preset> {
+        let preset =
+            known.entry((Arc::as_ptr(value).addr(), ty)).or_insert_with(|| Arc::new(self.preset(Some(ty), value)));
+        Arc::clone(preset)
+    }
+
+    fn attribute_rule(&self, usage: &AttributeUse, known: &mut Known) -> AttributeRule {
         let ty = self.attribute_type(usage);
-        let preset = self.effective_value(usage).map(|value| self.preset(Some(ty), &value));
+        let preset = self.effective_value(usage).map(|value| self.shared(ty, value, known));
         AttributeRule { name: usage.name, ty, required: usage.required, preset }
     }
 
-    fn rule(&self, ty: &ComplexType, models: Models<'_>) -> TypeRule {
-        let attributes: Box<[AttributeRule]> = ty.uses.iter().map(|usage| self.attribute_rule(usage)).collect();
+    fn rule(&self, ty: &ComplexType, models: Models<'_>, known: &mut Known) -> TypeRule {
+        let attributes: Box<[AttributeRule]> = ty.uses.iter().map(|usage| self.attribute_rule(usage, known)).collect();
         let by_name = if attributes.len() > 8 {
             attributes.iter().enumerate().map(|(index, rule)| (rule.name, index)).collect()
         } else {

@@ -190,7 +190,7 @@ fn several_streams_may_follow_one_wherever_its_lines_are() {
     let mut one = Sealed::new("a/1", None, None);
     one.records(2);
     let followed = one.last();
-    let mut follower = |name| {
+    let follower = |name| {
         let mut stream = Sealed::new(name, None, Some((followed.0.clone(), followed.1)));
         stream.records(1);
         stream.text()

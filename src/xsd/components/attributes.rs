@@ -4,7 +4,7 @@ use super::context::Builder;
 use super::model::{AttributeGroupId, AttributeId, AttributeSet, AttributeUse, Namespaces, Process, Wildcard};
 use super::work::{At, Task};
 use crate::xsd::datatypes::simple_type::SimpleId;
-use crate::xsd::datatypes::text::words;
+use crate::xsd::datatypes::text::{collapse, words};
 use crate::xsd::names::{QName, Sym};
 
 impl Builder {
@@ -67,7 +67,8 @@ impl Builder {
                 (id, attribute.name)
             }
             None => {
-                let form = self.attribute(at, "form").or_else(|| self.of_schema(at, "attributeFormDefault"));
+                let form = self.raw(at, "form").map(|form| collapse(form).into());
+                let form = form.or_else(|| self.of_schema(at, "attributeFormDefault"));
                 let mut name = self.own_name(at);
                 if form.as_deref() != Some("qualified") {
                     name = QName::new(Sym::NONE, name.local);
@@ -129,7 +130,7 @@ impl Builder {
                     .collect();
                 these.sort_unstable();
                 these.dedup();
-                Namespaces::These(these)
+                Namespaces::These(these.into())
             }
         };
         let process = match self.attribute(at, "processContents").as_deref() {

@@ -46,6 +46,8 @@ pub(crate) struct Builder {
     pub(crate) description: Option<Description>,
     /// Compiled patterns.
     pub(crate) patterns: TextMap<Box<str>, Pattern>,
+    /// What is in the attributes of root elements, by document and name.
+    pub(crate) defaults: FastMap<(u32, &'static str), Option<Rc<str>>>,
     /// What the checks may still take.
     pub(crate) steps: Steps,
     /// What the values in the schema may still take.
@@ -69,6 +71,11 @@ impl Builder {
     pub(crate) fn problem(&mut self, at: At, constraint: &'static str, message: impl Into<String>) {
         let place = self.place(at);
         self.problems.add(place, constraint, message);
+    }
+
+    /// A name as people read it; nothing if it is for a problem that is not kept, as names may be long.
+    pub(crate) fn show(&self, name: QName) -> String {
+        if self.problems.is_full() { String::new() } else { self.names.show(name) }
     }
 
     /// The name of an element of XML Schema; empty for another one.
@@ -107,9 +114,19 @@ impl Builder {
         matches!(self.attribute(at, name).as_deref(), Some("true" | "1"))
     }
 
-    /// An attribute of the root element.
-    pub(crate) fn of_schema(&self, at: At, name: &str) -> Option<String> {
-        self.attribute(At { node: NodeId::ROOT, ..at }, name)
+    /// A default in an attribute of the root element: its words, each once. It is read once for all elements, as it may be long.
+    pub(crate) fn of_schema(&mut self, at: At, name: &'static str) -> Option<Rc<str>> {
+        let key = (at.document, name);
+        if !self.defaults.contains_key(&key) {
+            let read = self.raw(At { node: NodeId::ROOT, ..at }, name).map(|text| {
+                let mut distinct: Vec<&str> = words(text).collect();
+                distinct.sort_unstable();
+                distinct.dedup();
+                distinct.join(" ").into()
+            });
+            self.defaults.insert(key, read);
+        }
+        self.defaults.get(&key).cloned().flatten()
     }
 
     pub(crate) fn target(&self, at: At) -> Sym {
@@ -147,7 +164,7 @@ impl Builder {
     }
 
     fn unresolved<T>(&mut self, at: At, what: &str, name: QName) -> Option<T> {
-        let shown = self.names.show(name);
+        let shown = self.show(name);
         self.problem(at, "src-resolve", format!("there is no {what} `{shown}`"));
         None
     }
@@ -216,16 +233,16 @@ impl Builder {
     }
 
     /// What the prefixes in a text mean, in pairs of prefix and namespace. The empty prefix is always there.
-    pub(crate) fn prefixes(&self, at: At, text: &str) -> Vec<(Box<str>, Box<str>)> {
+    pub(crate) fn prefixes(&self, at: At, text: &str) -> Vec<(Box<str>, Sym)> {
         let Some(document) = self.documents.get(at.document as usize) else { return Vec::new() };
-        let mut found: Vec<(Box<str>, Box<str>)> = Vec::new();
+        let mut found: Vec<(Box<str>, Sym)> = Vec::new();
         for prefix in words(text).map(|word| word.split_once(':').map_or("", |(prefix, _)| prefix)).take(64) {
             if found.iter().any(|(known, _)| &**known == prefix) {
                 continue;
             }
             if let Some(ns) = document.tree.namespace(at.node, prefix) {
                 let ns = if ns == Sym::NONE && document.chameleon { document.target } else { ns };
-                found.push((prefix.into(), self.names.text(ns).into()));
+                found.push((prefix.into(), ns));
             }
         }
         found

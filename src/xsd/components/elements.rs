@@ -1,9 +1,12 @@
 //! Builds element declarations from their elements (XSD 1.0 Part 1, §3.3.2).
 
+use std::sync::Arc;
+
 use super::context::Builder;
 use super::model::{Derivations, ElementId, Particle, ParticleId, Term, TypeId, ValueConstraint};
 use super::syntax::number;
 use super::work::{At, Task};
+use crate::xsd::datatypes::text::collapse;
 use crate::xsd::names::{QName, Sym};
 
 impl Builder {
@@ -31,7 +34,8 @@ impl Builder {
         let element = match reference {
             Some(name) => self.find_element(at, &name)?,
             None => {
-                let form = self.attribute(at, "form").or_else(|| self.of_schema(at, "elementFormDefault"));
+                let form = self.raw(at, "form").map(|form| collapse(form).into());
+                let form = form.or_else(|| self.of_schema(at, "elementFormDefault"));
                 let mut name = self.own_name(at);
                 if form.as_deref() != Some("qualified") {
                     name = QName::new(Sym::NONE, name.local);
@@ -116,7 +120,7 @@ impl Builder {
     }
 
     /// `default` or `fixed`.
-    pub(crate) fn value_constraint(&mut self, at: At, constraint: &'static str) -> Option<ValueConstraint> {
+    pub(crate) fn value_constraint(&mut self, at: At, constraint: &'static str) -> Option<Arc<ValueConstraint>> {
         let (default, fixed) = (self.raw(at, "default"), self.raw(at, "fixed"));
         let both = default.is_some() && fixed.is_some();
         let (text, fixed) = match (default, fixed) {
@@ -128,6 +132,6 @@ impl Builder {
         if both {
             self.problem(at, constraint, "there are both `default` and `fixed`");
         }
-        Some(value)
+        Some(Arc::new(value))
     }
 }

@@ -68,20 +68,22 @@ impl Builder {
     /// Resolves what `keyref`s refer to, once all constraints are known.
     pub(crate) fn resolve_keyrefs(&mut self) {
         for (id, name, at) in std::mem::take(&mut self.keyrefs) {
-            let shown = self.names.show(name);
             let Some(key) = self.components.globals.constraints.get(&name).copied() else {
+                let shown = self.show(name);
                 self.problem(at, "src-resolve", format!("there is no key `{shown}`"));
                 continue;
             };
             let fields = |id: ConstraintId| self.components.constraints.get(id.index()).map(|found| found.fields.len());
             let (own, theirs) = (fields(id), fields(key));
             if own != theirs {
+                let shown = self.show(name);
                 let message = format!("it has {} fields, and `{shown}` has {}", own.unwrap_or(0), theirs.unwrap_or(0));
                 self.problem(at, "c-props-correct.2", message);
             }
             let is_ref = |found: &super::model::IdentityConstraint| matches!(found.kind, ConstraintKind::KeyRef(_));
             let refers = self.components.constraints.get(key.index()).is_some_and(is_ref);
             if refers || key == id {
+                let shown = self.show(name);
                 self.problem(at, "c-props-correct.1", format!("`{shown}` is itself a reference; refer to a key"));
             }
             if let Some(constraint) = self.components.constraints.get_mut(id.index()) {

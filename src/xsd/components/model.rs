@@ -1,5 +1,7 @@
 //! Components as data. They refer to each other by number, so that circles and sharing cost nothing.
 
+use std::sync::Arc;
+
 use crate::xsd::datatypes::facets::Facet;
 use crate::xsd::datatypes::simple_type::SimpleId;
 use crate::xsd::names::{FastMap, QName, Sym};
@@ -87,9 +89,9 @@ impl Derivations {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ValueConstraint {
     pub(crate) fixed: bool,
-    pub(crate) text: Box<str>,
+    pub(crate) text: Arc<str>,
     /// What the prefixes in the text mean, if its type needs them: pairs of prefix and namespace.
-    pub(crate) prefixes: Vec<(Box<str>, Box<str>)>,
+    pub(crate) prefixes: Vec<(Box<str>, Sym)>,
 }
 
 /// An element declaration (§3.3.1).
@@ -100,7 +102,7 @@ pub(crate) struct ElementDecl {
     pub(crate) ty: TypeId,
     pub(crate) nillable: bool,
     pub(crate) is_abstract: bool,
-    pub(crate) value: Option<ValueConstraint>,
+    pub(crate) value: Option<Arc<ValueConstraint>>,
     pub(crate) block: Derivations,
     pub(crate) final_: Derivations,
     /// The head of its substitution group.
@@ -116,7 +118,7 @@ pub(crate) struct AttributeDecl {
     pub(crate) name: QName,
     pub(crate) place: Place,
     pub(crate) ty: SimpleId,
-    pub(crate) value: Option<ValueConstraint>,
+    pub(crate) value: Option<Arc<ValueConstraint>>,
 }
 
 /// The use of an attribute (§3.5.1).
@@ -127,7 +129,7 @@ pub(crate) struct AttributeUse {
     pub(crate) place: Place,
     pub(crate) required: bool,
     /// Its own, not the declaration's.
-    pub(crate) value: Option<ValueConstraint>,
+    pub(crate) value: Option<Arc<ValueConstraint>>,
 }
 
 /// Which namespaces a wildcard allows (§3.10.1).
@@ -137,7 +139,7 @@ pub(crate) enum Namespaces {
     /// Any but this one and none.
     Not(Sym),
     /// These, sorted; [`Sym::NONE`] is none.
-    These(Vec<Sym>),
+    These(Arc<[Sym]>),
 }
 
 /// What is done with what a wildcard lets through.
@@ -224,7 +226,7 @@ pub(crate) struct RawFacet {
     pub(crate) fixed: bool,
     pub(crate) place: Place,
     /// What the prefixes in the value mean, if its type needs them.
-    pub(crate) prefixes: Vec<(Box<str>, Box<str>)>,
+    pub(crate) prefixes: Vec<(Box<str>, Sym)>,
 }
 
 /// The content of a complex type as written.

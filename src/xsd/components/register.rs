@@ -96,7 +96,7 @@ impl Builder {
     }
 
     fn duplicate(&mut self, at: At, what: &str, name: QName) {
-        let shown = self.names.show(name);
+        let shown = self.show(name);
         self.problem(at, "sch-props-correct.2", format!("the {what} `{shown}` is defined twice"));
     }
 
@@ -206,7 +206,7 @@ impl Builder {
                 _ => continue,
             };
             let Some(old) = old else {
-                let shown = self.names.show(name);
+                let shown = self.show(name);
                 self.problem(at, "src-redefine", format!("the redefined document has no {kind} `{shown}`"));
                 continue;
             };

@@ -5,7 +5,7 @@ use super::model::{Derivations, RawDerivation, RawFacet, RawSimple};
 use super::work::{At, Task};
 use crate::xsd::datatypes::facets::Facet;
 use crate::xsd::datatypes::simple_type::SimpleId;
-use crate::xsd::datatypes::text::words;
+use crate::xsd::datatypes::text::{collapse, words};
 
 impl Builder {
     /// The type of a `simpleType` within another element.
@@ -95,9 +95,16 @@ impl Builder {
     }
 
     /// The set in an attribute such as `final`, or else in the schema's default for it.
-    pub(crate) fn derivations(&mut self, at: At, name: &str, default: &str, allowed: Derivations) -> Derivations {
-        let text = self.attribute(at, name).or_else(|| self.of_schema(at, default)).unwrap_or_default();
-        if text == "#all" {
+    pub(crate) fn derivations(
+        &mut self,
+        at: At,
+        name: &str,
+        default: &'static str,
+        allowed: Derivations,
+    ) -> Derivations {
+        let text = self.raw(at, name).map(|text| collapse(text).into());
+        let Some(text) = text.or_else(|| self.of_schema(at, default)) else { return Derivations::default() };
+        if &*text == "#all" {
             return allowed;
         }
         let set = words(&text).fold(Derivations::default(), |set, word| {

@@ -77,8 +77,7 @@ impl Builder {
 
     fn merge(&mut self, types: &mut Types, name: QName, ty: TypeId, place: Place) {
         if types.insert(name, ty).is_some_and(|known| known != ty) {
-            let message =
-                format!("the element `{}` has another type elsewhere in the same content", self.names.show(name));
+            let message = format!("the element `{}` has another type elsewhere in the same content", self.show(name));
             self.problems.add(place, "cos-element-consistent", message);
         }
     }

@@ -12,14 +12,21 @@ use crate::xsd::components::model::{
 };
 use crate::xsd::components::work::Old;
 use crate::xsd::derive::related::Types;
-use crate::xsd::names::{FastMap, Names};
+use crate::xsd::names::{FastMap, QName};
 use crate::xsd::problem::Place;
 
 /// Most groups within each other that are compared.
 const MAX_DEPTH: u32 = 200;
 
-/// Why a particle is no restriction of another one.
-type Fault = (&'static str, Place, String);
+/// Why a particle is no restriction of another one. It is put into words only if it is reported: most are found on the way to
+/// what a particle restricts, and names may be long.
+struct Fault {
+    constraint: &'static str,
+    place: Place,
+    /// With `{}` for the name.
+    message: &'static str,
+    name: Option<QName>,
+}
 
 impl Builder {
     /// Checks the contents of all restrictions.
@@ -35,21 +42,15 @@ impl Builder {
         let mut steps = self.steps;
         let mut faults: Vec<Fault> = Vec::new();
         let items = Items::new(&self.components, &self.members, &mut steps);
-        let mut rules = Rules {
-            items,
-            types: self.types(),
-            names: &self.names,
-            builder: self,
-            known: FastMap::default(),
-            fault: None,
-        };
+        let mut rules = Rules { items, types: self.types(), builder: self, known: FastMap::default(), fault: None };
         for (own, base, place) in pairs {
             let fault = rules.compare(own, base).map_err(|exhausted| (place, exhausted))?;
             faults.extend(fault);
         }
         self.steps = steps;
-        for (constraint, place, message) in faults {
-            self.problems.add(place, constraint, message);
+        for Fault { constraint, place, message, name } in faults {
+            let shown = name.map_or_else(String::new, |name| self.show(name));
+            self.problems.add(place, constraint, message.replace("{}", &shown));
         }
         Ok(())
     }
@@ -98,12 +99,13 @@ impl Builder {
 struct Rules<'a> {
     items: Items<'a>,
     types: Types<'a>,
-    names: &'a Names,
     builder: &'a Builder,
     known: FastMap<(u64, u64), bool>,
     /// The first rule that was violated.
     fault: Option<Fault>,
 }
+
+const LEFT_OUT: &str = "something that the base requires is left out";
 
 /// Steps for what is kept of a pair that was compared: a byte each.
 const KNOWN: u64 = 64;
@@ -124,15 +126,24 @@ impl Rules<'_> {
         if self.valid(&own, &base, 0)? {
             return Ok(None);
         }
-        let unknown =
-            ("cos-particle-restrict", own.place, "the content is not a restriction of that of the base".to_owned());
+        let message = "the content is not a restriction of that of the base";
+        let unknown = Fault { constraint: "cos-particle-restrict", place: own.place, message, name: None };
         Ok(Some(self.fault.take().unwrap_or(unknown)))
     }
 
-    fn fail(&mut self, constraint: &'static str, item: &Item, message: impl FnOnce() -> String) -> bool {
-        if self.fault.is_none() {
-            self.fault = Some((constraint, item.place, message()));
-        }
+    fn fail(&mut self, constraint: &'static str, item: &Item, message: &'static str) -> bool {
+        self.fail_of(constraint, item, message, None)
+    }
+
+    fn fail_of(
+        &mut self,
+        constraint: &'static str,
+        item: &Item,
+        message: &'static str,
+        name: impl Into<Option<QName>>,
+    ) -> bool {
+        let name = name.into();
+        self.fault.get_or_insert(Fault { constraint, place: item.place, message, name });
         false
     }
 
@@ -175,16 +186,16 @@ impl Rules<'_> {
                 self.in_range(own, once, base, "rcase-RecurseAsIfGroup")
                     && self.in_order(own, &only, &items, *kind != Choice, "rcase-RecurseAsIfGroup", depth)?
             }
-            (ItemKind::Wildcard(wildcard), ItemKind::Wildcard(theirs)) => self.subset(own, wildcard, base, theirs),
+            (ItemKind::Wildcard(wildcard), ItemKind::Wildcard(theirs)) => self.subset(own, wildcard, base, theirs)?,
             (ItemKind::Wildcard(_), _) => {
-                self.fail("cos-particle-restrict.2", own, || "a wildcard restricts only a wildcard".to_owned())
+                self.fail("cos-particle-restrict.2", own, "a wildcard restricts only a wildcard")
             }
             (ItemKind::Group(_, items), ItemKind::Wildcard(wildcard)) => {
                 let items = Rc::clone(items);
                 self.all_in_wildcard(own, &items, base, wildcard, depth)?
             }
             (ItemKind::Group(..), ItemKind::Element(_)) => {
-                self.fail("cos-particle-restrict.2", own, || "a group does not restrict an element".to_owned())
+                self.fail("cos-particle-restrict.2", own, "a group does not restrict an element")
             }
             (ItemKind::Group(kind, items), ItemKind::Group(theirs, their_items)) => {
                 let (items, theirs_in) = (Rc::clone(items), Rc::clone(their_items));
@@ -203,9 +214,10 @@ impl Rules<'_> {
                             && self.unordered(own, &items, &theirs_in, depth)?
                     }
                     (Sequence, Choice) => self.map_and_sum(own, &items, base, &theirs_in, depth)?,
-                    _ => self.fail("cos-particle-restrict.2", own, || {
-                        "a group restricts only one of its own kind, and a sequence any".to_owned()
-                    }),
+                    _ => {
+                        let message = "a group restricts only one of its own kind, and a sequence any";
+                        self.fail("cos-particle-restrict.2", own, message)
+                    }
                 }
             }
         })
@@ -213,7 +225,7 @@ impl Rules<'_> {
 
     fn in_range(&mut self, own: &Item, range: Range, base: &Item, constraint: &'static str) -> bool {
         within(range, occurrence(base))
-            || self.fail(constraint, own, || "it can occur less or more often than in the base".to_owned())
+            || self.fail(constraint, own, "it can occur less or more often than in the base")
     }
 
     fn name_and_type(&mut self, own: &Item, id: ElementId, base: &Item, their_id: ElementId) -> bool {
@@ -222,30 +234,29 @@ impl Rules<'_> {
         let (Some(element), Some(theirs)) = (elements.get(id.index()), elements.get(their_id.index())) else {
             return true;
         };
-        let shown = self.names.show(element.name);
         let not_by = Derivations::EXTENSION.with(Derivations::LIST).with(Derivations::UNION);
         let wrong = if element.name != theirs.name {
-            Some(("rcase-NameAndTypeOK.1", format!("the base has no element `{shown}` in this place")))
+            Some(("rcase-NameAndTypeOK.1", "the base has no element `{}` in this place"))
         } else if !within(occurrence(own), occurrence(base)) {
-            Some(("rcase-NameAndTypeOK.3", format!("`{shown}` can occur less or more often than in the base")))
+            Some(("rcase-NameAndTypeOK.3", "`{}` can occur less or more often than in the base"))
         } else if id == their_id {
             None
         } else if element.nillable && !theirs.nillable {
-            Some(("rcase-NameAndTypeOK.2", format!("`{shown}` is nillable, and that of the base is not")))
+            Some(("rcase-NameAndTypeOK.2", "`{}` is nillable, and that of the base is not"))
         } else if !self.same_fixed(id, their_id) {
-            Some(("rcase-NameAndTypeOK.4", format!("`{shown}` has a fixed value in the base, and must have the same")))
+            Some(("rcase-NameAndTypeOK.4", "`{}` has a fixed value in the base, and must have the same"))
         } else if element.constraints.iter().any(|constraint| !theirs.constraints.contains(constraint)) {
-            Some(("rcase-NameAndTypeOK.5", format!("`{shown}` has identity constraints that the base does not have")))
+            Some(("rcase-NameAndTypeOK.5", "`{}` has identity constraints that the base does not have"))
         } else if theirs.block.and(element.block) != theirs.block {
-            Some(("rcase-NameAndTypeOK.6", format!("`{shown}` blocks less than that of the base")))
+            Some(("rcase-NameAndTypeOK.6", "`{}` blocks less than that of the base"))
         } else if self.types.derived(element.ty, theirs.ty, not_by, self.items.steps) != Ok(true) {
-            Some(("rcase-NameAndTypeOK.7", format!("the type of `{shown}` is no restriction of that in the base")))
+            Some(("rcase-NameAndTypeOK.7", "the type of `{}` is no restriction of that in the base"))
         } else {
             None
         };
         match wrong {
             None => true,
-            Some((constraint, message)) => self.fail(constraint, own, || message),
+            Some((constraint, message)) => self.fail_of(constraint, own, message, element.name),
         }
     }
 
@@ -266,23 +277,23 @@ impl Rules<'_> {
         let Some(element) = self.builder.components.elements.get(id.index()) else { return true };
         let name = element.name;
         if !wildcard.namespaces.allows(name.ns) {
-            let shown = self.names.show(name);
-            return self.fail("rcase-NSCompat.1", own, || format!("the wildcard of the base does not allow `{shown}`"));
+            return self.fail_of("rcase-NSCompat.1", own, "the wildcard of the base does not allow `{}`", name);
         }
         self.in_range(own, occurrence(own), base, "rcase-NSCompat.2")
     }
 
-    fn subset(&mut self, own: &Item, wildcard: &Wildcard, base: &Item, theirs: &Wildcard) -> bool {
+    fn subset(&mut self, own: &Item, wildcard: &Wildcard, base: &Item, theirs: &Wildcard) -> Result<bool, Exhausted> {
+        self.items.steps.take(wildcard.namespaces.size())?;
         if !self.in_range(own, occurrence(own), base, "rcase-NSSubset.1") {
-            return false;
+            return Ok(false);
         }
         if !wildcard.namespaces.is_subset(&theirs.namespaces) {
-            return self.fail("rcase-NSSubset.2", own, || "the wildcard allows more than that of the base".to_owned());
+            return Ok(self.fail("rcase-NSSubset.2", own, "the wildcard allows more than that of the base"));
         }
         if wildcard.process < theirs.process {
-            return self.fail("rcase-NSSubset.3", own, || "`processContents` is weaker than in the base".to_owned());
+            return Ok(self.fail("rcase-NSSubset.3", own, "`processContents` is weaker than in the base"));
         }
-        true
+        Ok(true)
     }
 
     fn all_in_wildcard(
@@ -327,22 +338,19 @@ impl Rules<'_> {
             loop {
                 let Some(theirs) = left.next() else {
                     // What was violated on the way is the better reason.
-                    return Ok(self
-                        .fail(constraint, item, || "the base has nothing in this place that it restricts".to_owned()));
+                    return Ok(self.fail(constraint, item, "the base has nothing in this place that it restricts"));
                 };
                 if self.valid(item, theirs, depth)? {
                     break;
                 }
                 if sequence && theirs.range(&self.items.ranges).0 > 0 {
-                    return Ok(
-                        self.fail(constraint, item, || "something that the base requires is left out".to_owned())
-                    );
+                    return Ok(self.fail(constraint, item, LEFT_OUT));
                 }
             }
         }
         self.fault = kept;
         if sequence && left.any(|theirs| theirs.range(&self.items.ranges).0 > 0) {
-            return Ok(self.fail(constraint, own, || "something that the base requires is left out".to_owned()));
+            return Ok(self.fail(constraint, own, LEFT_OUT));
         }
         Ok(true)
     }
@@ -359,14 +367,13 @@ impl Rules<'_> {
                 }
             }
             if !found {
-                let message = || "the base has nothing that it restricts".to_owned();
+                let message = "the base has nothing that it restricts";
                 return Ok(self.fail("rcase-RecurseUnordered.2", item, message));
             }
         }
         self.fault = kept;
         let missing = base.iter().zip(&used).any(|(theirs, used)| !used && theirs.range(&self.items.ranges).0 > 0);
-        Ok(!missing
-            || self.fail("rcase-RecurseUnordered.2", own, || "something that the base requires is left out".to_owned()))
+        Ok(!missing || self.fail("rcase-RecurseUnordered.2", own, LEFT_OUT))
     }
 
     fn map_and_sum(
@@ -387,7 +394,7 @@ impl Rules<'_> {
                 }
             }
             if !found {
-                let message = || "the base has nothing that it restricts".to_owned();
+                let message = "the base has nothing that it restricts";
                 return Ok(self.fail("rcase-MapAndSum.1", item, message));
             }
         }

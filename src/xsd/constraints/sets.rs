@@ -50,7 +50,7 @@ impl Set {
     }
 
     pub(super) fn add_wildcard(&mut self, namespaces: &Namespaces, way: Way) {
-        match self.wildcards.iter_mut().find(|(known, _)| known == namespaces) {
+        match self.wildcards.iter_mut().find(|(known, _)| known.same(namespaces)) {
             Some((_, known)) => *known = known.with(way),
             None => self.wildcards.push((namespaces.clone(), way)),
         }
@@ -80,7 +80,19 @@ impl Set {
     /// How much work the set is, in steps: it takes memory, too.
     pub(super) fn size(&self) -> u64 {
         let names = (self.names.len() as u64).saturating_mul(16);
-        names.saturating_add((self.wildcards.len() as u64).saturating_mul(names.saturating_add(1)))
+        names.saturating_add((self.wildcards.len() as u64).saturating_mul(names.saturating_add(16)))
+    }
+
+    /// How much work it is to compare two sets, beyond their own sizes: names of one and wildcards of the other, and wildcards
+    /// by their lists of namespaces.
+    pub(super) fn compared(&self, other: &Self) -> u64 {
+        let times = |one: usize, two: usize| (one as u64).saturating_mul(two as u64);
+        let namespaces =
+            |set: &Self| set.wildcards.iter().fold(0_u64, |sum, (namespaces, _)| sum.saturating_add(namespaces.size()));
+        let of = |one: &Self, two: &Self| namespaces(one).saturating_mul(two.wildcards.len() as u64);
+        times(self.names.len(), other.wildcards.len())
+            .saturating_add(times(other.names.len(), self.wildcards.len()))
+            .saturating_add(of(self, other).min(of(other, self)))
     }
 
     /// What is in both sets by different ways.

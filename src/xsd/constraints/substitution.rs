@@ -1,5 +1,6 @@
 //! Substitution groups (XSD 1.0 Part 1, §3.3.6): circles, types of heads, and who can stand for whom.
 
+use crate::budget::Exhausted;
 use crate::xsd::components::context::{Builder, next};
 use crate::xsd::components::model::{Derivations, ElementId, TypeId};
 use crate::xsd::derive::related::Types;
@@ -12,11 +13,12 @@ impl Builder {
     /// Finds circles of substitution groups, and gives elements without a type that of their head.
     pub(crate) fn resolve_heads(&mut self) {
         for index in 0..next(&self.components.elements) {
-            let mut chain = Vec::new();
+            let mut chain: Vec<ElementId> = Vec::new();
             let mut at = Some(ElementId(index));
             let mut circle = false;
             while let Some(element) = at.and_then(|id| self.components.elements.get(id.index())) {
-                if chain.len() > 1000 || chain.iter().any(|known| Some(*known) == at) {
+                // A circle is too deep, too.
+                if chain.len() > 1000 {
                     circle = true;
                     break;
                 }
@@ -49,7 +51,7 @@ impl Builder {
             let Some(head) = element.head.and_then(|head| self.components.elements.get(head.index())) else { continue };
             let types = Types { simple: &self.simple, complex: &self.components.complex };
             if types.derived(element.ty, head.ty, head.final_, &mut self.steps) != Ok(true) {
-                let shown = self.names.show(head.name);
+                let shown = self.show(head.name);
                 let message =
                     format!("the type is not derived from that of the head, `{shown}`, or in a way that it forbids");
                 let place = element.place;
@@ -83,8 +85,15 @@ impl Builder {
                         "the substitution groups have too many members",
                     );
                 }
-                if self.can_stand_for(id, head) {
-                    members.push(id);
+                match self.can_stand_for(id, head) {
+                    Ok(true) => members.push(id),
+                    Ok(false) => {}
+                    Err(Exhausted) => {
+                        let place = self.components.elements.get(id.index()).map(|member| member.place);
+                        let message = "the types of the members of substitution groups are derived through too many others, \
+                                       all together";
+                        return self.problems.add(place.unwrap_or_default(), "e-props-correct.4", message);
+                    }
                 }
                 left.extend(direct.get(&id).into_iter().flat_map(|members| members.iter().rev().copied()));
             }
@@ -95,32 +104,37 @@ impl Builder {
     }
 
     /// Whether an element whose heads lead to another one can stand for it.
-    fn can_stand_for(&mut self, id: ElementId, head: ElementId) -> bool {
+    fn can_stand_for(&mut self, id: ElementId, head: ElementId) -> Result<bool, Exhausted> {
         let elements = &self.components.elements;
-        let (Some(member), Some(head)) = (elements.get(id.index()), elements.get(head.index())) else { return false };
+        let (Some(member), Some(head)) = (elements.get(id.index()), elements.get(head.index())) else {
+            return Ok(false);
+        };
         if head.block.intersects(Derivations::SUBSTITUTION) {
-            return false;
+            return Ok(false);
         }
         let types = Types { simple: &self.simple, complex: &self.components.complex };
         let Some(how) = types.derivation(member.ty, head.ty) else {
             // Through a member of a union.
-            return types.derived(member.ty, head.ty, Derivations::default(), &mut self.steps) == Ok(true);
+            return types.derived(member.ty, head.ty, Derivations::default(), &mut self.steps);
         };
         let mut blocked = head.block;
-        let mut at = member.ty;
+        let (mut at, mut length) = (member.ty, 0_u64);
         // What the head's type and the types between them block.
         while at != head.ty {
             let TypeId::Complex(ty) = at else { break };
+            length = length.saturating_add(1);
             let Some(ty) = self.components.complex.get(ty.index()) else { break };
             if at != member.ty {
                 blocked = blocked.with(ty.block);
             }
             at = ty.base;
         }
+        // As long as the way that was looked for at first.
+        self.steps.take(length.div_ceil(4))?;
         if let TypeId::Complex(ty) = head.ty {
             blocked =
                 blocked.with(self.components.complex.get(ty.index()).map_or_else(Derivations::default, |ty| ty.block));
         }
-        !how.intersects(blocked)
+        Ok(!how.intersects(blocked))
     }
 }

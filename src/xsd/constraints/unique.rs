@@ -84,7 +84,9 @@ impl Builder {
             let Some(particle) = self.components.particles.get(id.index()).cloned() else { continue };
             let facts = self.particle_facts(*id, &particle, known)?;
             self.steps.take(competing.size().saturating_add(facts.first.size()).saturating_add(facts.again.size()))?;
-            self.report(&competing, &facts.first, &particle);
+            // What is added below is compared, too.
+            self.steps.take(competing.compared(&facts.again))?;
+            self.report(&competing, &facts.first, &particle)?;
             match kind {
                 GroupKind::Sequence => {
                     if begun {
@@ -148,7 +150,7 @@ impl Builder {
             }
         };
         if particle.max.is_none_or(|max| max > 1) {
-            self.report(&facts.again, &facts.first, particle);
+            self.report(&facts.again, &facts.first, particle)?;
             let exact = particle.max == Some(particle.min) && !facts.nullable;
             if !exact {
                 let mut again = (*facts.again).clone();
@@ -160,13 +162,15 @@ impl Builder {
         Ok(facts)
     }
 
-    fn report(&mut self, one: &Set, two: &Set, particle: &Particle) {
+    fn report(&mut self, one: &Set, two: &Set, particle: &Particle) -> Result<(), Exhausted> {
+        self.steps.take(one.compared(two))?;
         let what = match one.conflict(two) {
-            None => return,
-            Some(Conflict::Name(name)) => format!("the element `{}`", self.names.show(name)),
+            None => return Ok(()),
+            Some(Conflict::Name(name)) => format!("the element `{}`", self.show(name)),
             Some(Conflict::Wildcards) => "an element".to_owned(),
         };
         let message = format!("{what} can be matched by two particles here, and nothing tells which one is meant");
         self.problems.add(particle.place, "cos-nonambig", message);
+        Ok(())
     }
 }

@@ -144,7 +144,7 @@ impl<'a> Checker<'a> {
             Variety::Union(members) => {
                 let wanted = wanted || ty.facets.enumeration.is_some();
                 let before = roles.len();
-                for member in members {
+                for member in members.iter() {
                     match self.judge(*member, text, wanted, roles) {
                         Ok((value, space)) => {
                             self.facets(id, ty, &space.apply(text), value.as_ref(), || 0)?;

@@ -1,5 +1,7 @@
 //! Simple type definitions (XSD 1.0 Part 2, §4.1.1).
 
+use std::sync::Arc;
+
 use super::facets::Facets;
 use super::text::WhiteSpace;
 use super::value::Primitive;
@@ -29,7 +31,7 @@ pub(crate) enum Variety {
     /// Values of this type.
     List(SimpleId),
     /// A value of the first of these types that has it.
-    Union(Box<[SimpleId]>),
+    Union(Arc<[SimpleId]>),
 }
 
 /// A lexical form that a built-in type derived from a primitive one has.

@@ -18,14 +18,14 @@ use crate::xsd::problem::{Place, Problems};
 
 /// What values in a schema document need from around them.
 pub(crate) struct InSchema<'a> {
-    pub(crate) prefixes: &'a [(Box<str>, Box<str>)],
+    pub(crate) prefixes: &'a [(Box<str>, Sym)],
     pub(crate) names: &'a Names,
     pub(crate) notations: &'a crate::xsd::names::FastMap<QName, Place>,
 }
 
 impl Surroundings for InSchema<'_> {
     fn namespace(&self, prefix: &str) -> Option<&str> {
-        self.prefixes.iter().find(|(known, _)| &**known == prefix).map(|(_, uri)| &**uri)
+        self.prefixes.iter().find(|(known, _)| &**known == prefix).map(|(_, ns)| self.names.text(*ns))
     }
 
     fn has_notation(&self, namespace: &str, local: &str) -> bool {

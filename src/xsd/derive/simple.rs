@@ -1,5 +1,6 @@
 //! Derives simple types (XSD 1.0 Part 1, §3.14.6).
 
+use crate::budget::Exhausted;
 use crate::xsd::components::context::Builder;
 use crate::xsd::components::model::{Derivations, RawDerivation, RawFacet, RawSimple};
 use crate::xsd::datatypes::facets::Facets;
@@ -98,8 +99,13 @@ impl Builder {
             has_roles = ty.has_roles;
             nesting = ty.nesting.saturating_add(1);
         }
-        if self.has_list(item) {
-            self.problems.add(raw.place, "cos-list-of-atomic", "the items of a list cannot be lists");
+        match self.has_list(item) {
+            Ok(false) => {}
+            Ok(true) => self.problems.add(raw.place, "cos-list-of-atomic", "the items of a list cannot be lists"),
+            Err(Exhausted) => {
+                let message = "the unions that are items of lists have too many members, all together";
+                self.problems.add(raw.place, "cos-list-of-atomic", message);
+            }
         }
         if item == SimpleId::ANY && self.problems.is_empty() {
             self.problems.add(raw.place, "cos-st-restricts.2.1", "the items of a list cannot be `xs:anySimpleType`");
@@ -109,19 +115,19 @@ impl Builder {
     }
 
     /// Whether a value of a type may be a list.
-    fn has_list(&self, id: SimpleId) -> bool {
+    fn has_list(&mut self, id: SimpleId) -> Result<bool, Exhausted> {
         let mut left = vec![id];
-        let mut seen = 0_u32;
         while let Some(ty) = left.pop().and_then(|id| self.simple.get(id.index())) {
-            seen = seen.saturating_add(1);
             match &ty.variety {
-                // A union with very many members is not looked through: it is refused for its size elsewhere.
-                Variety::Union(members) if seen < 10_000 => left.extend(members.iter().copied()),
-                Variety::List(_) => return true,
+                Variety::Union(members) => {
+                    self.steps.take(members.len() as u64)?;
+                    left.extend(members.iter().copied());
+                }
+                Variety::List(_) => return Ok(true),
                 _ => {}
             }
         }
-        false
+        Ok(false)
     }
 
     fn union(&mut self, members: &[SimpleId], raw: &RawSimple) -> SimpleType {

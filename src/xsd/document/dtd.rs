@@ -11,12 +11,17 @@ use super::references::resolve;
 use super::tokens::{Accepts, Token, Tokens};
 use crate::xsd::chars::is_space;
 
-/// Most bytes of a document with its entities expanded.
-const MAX_EXPANDED: usize = 16 << 20;
+/// Bytes that a document with its entities expanded may have beyond twice its own.
+const MORE: usize = 1 << 20;
 /// Most entities within each other.
 const MAX_NESTING: usize = 64;
 /// Most references that are expanded.
 const MAX_REFERENCES: usize = 1_000_000;
+
+/// Most bytes of a document with its entities expanded: what is checked is not much larger than what is written.
+fn most(text: &str) -> usize {
+    text.len().saturating_mul(2).saturating_add(MORE)
+}
 
 /// What a DTD declares.
 #[derive(Debug, Default)]
@@ -24,6 +29,8 @@ pub(crate) struct Dtd {
     /// Replacement texts by name; `None` for entities that are not in the document.
     entities: HashMap<String, Option<String>>,
     parameters: HashMap<String, String>,
+    /// Bytes that replacement texts may still take.
+    left: usize,
     /// Names of unparsed entities.
     pub(crate) unparsed: HashSet<Box<str>>,
 }
@@ -62,7 +69,7 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Malformed> {
             Token::Skipped | Token::Instruction => {}
             Token::Text(text) if text.is_blank() => {}
             Token::Doctype(content) => {
-                let mut dtd = Dtd::default();
+                let mut dtd = Dtd { left: most(text), ..Dtd::default() };
                 let inner = start.saturating_add(9);
                 dtd.read(content).map_err(|message| Malformed::new(inner, message))?;
                 return Expander::new(text, &dtd)
@@ -158,7 +165,7 @@ impl Dtd {
     }
 
     /// The replacement text of an entity's literal: characters and parameter entities are put in (XML 1.0 §4.5).
-    fn replacement(&self, literal: &str) -> Option<String> {
+    fn replacement(&mut self, literal: &str) -> Option<String> {
         let mut text = String::new();
         let mut rest = literal;
         while let Some(at) = rest.find(['&', '%']) {
@@ -172,12 +179,13 @@ impl Dtd {
             } else {
                 text.extend(["&", reference, ";"]);
             }
-            if text.len() > MAX_EXPANDED {
+            if text.len() > self.left {
                 return None;
             }
             rest = tail;
         }
         text.push_str(rest);
+        self.left = self.left.checked_sub(text.len())?;
         Some(text)
     }
 }
@@ -198,10 +206,12 @@ struct Source<'a> {
     name: &'a str,
     text: &'a str,
     at: usize,
+    /// Where the reference to it is.
+    begun: Markup,
 }
 
 /// Where in the markup a text is.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Markup {
     tag: bool,
     /// The quote of the value that it is within, and how many entities it is in.
@@ -209,6 +219,11 @@ struct Markup {
 }
 
 impl Markup {
+    /// Whether a text in so many entities is in a value that begins outside of the innermost.
+    fn in_value_of_outer(self, depth: usize) -> bool {
+        self.quote.is_some_and(|(_, open)| open < depth)
+    }
+
     /// Takes the next part of a text, and returns how long it is: a comment and its kind as a whole, or one byte.
     fn step(&mut self, rest: &str, depth: usize) -> usize {
         let until = |end: &[u8]| memchr::memmem::find(rest.as_bytes(), end).unwrap_or(rest.len());
@@ -240,21 +255,21 @@ impl<'a> Expander<'a> {
 
     fn run(mut self, start: usize) -> Result<(String, Vec<(usize, usize)>), Malformed> {
         self.out.push_str(self.document.get(..start).unwrap_or(""));
-        let mut open = vec![Source { name: "", text: self.document, at: start }];
+        let mut open = vec![Source { name: "", text: self.document, at: start, begun: Markup::default() }];
         let mut markup = Markup::default();
         while let Some(depth) = open.len().checked_sub(1) {
             let Some(source) = open.last_mut() else { break };
             let rest = source.text.get(source.at..).unwrap_or("");
             let interesting = |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'');
             let at = rest.find(interesting).unwrap_or(rest.len());
-            self.copy(rest.get(..at).unwrap_or(""), markup.quote.is_some() && depth > 0);
+            self.copy(rest.get(..at).unwrap_or(""), markup.in_value_of_outer(depth));
             source.at = source.at.saturating_add(at);
             let rest = rest.get(at..).unwrap_or("");
             if depth == 0 {
                 self.offset = source.at;
             }
-            if self.out.len() > MAX_EXPANDED {
-                return self.fail("the document with its entities is larger than 16 MiB");
+            if self.out.len() > most(self.document) {
+                return self.fail("the document with its entities is more than 1 MiB larger than twice the document");
             }
             if let Some(entity) = self.entity(rest) {
                 let (name, value) = entity?;
@@ -265,18 +280,20 @@ impl<'a> Expander<'a> {
                 if open.len() > MAX_NESTING || open.iter().any(|source| source.name == name) {
                     return self.fail("an entity refers to itself");
                 }
-                open.push(Source { name, text: value, at: 0 });
+                open.push(Source { name, text: value, at: 0, begun: markup });
                 continue;
             }
             if rest.is_empty() {
-                open.pop();
+                if open.pop().is_some_and(|source| depth > 0 && source.begun != markup) {
+                    return self.fail("an entity ends within a tag or a value that begins in it");
+                }
                 if let (1, Some(source)) = (open.len(), open.last()) {
                     self.places.push((self.out.len(), source.at));
                 }
                 continue;
             }
             let length = markup.step(rest, depth);
-            self.copy(rest.get(..length).unwrap_or(""), markup.quote.is_some() && depth > 0);
+            self.copy(rest.get(..length).unwrap_or(""), markup.in_value_of_outer(depth));
             source.at = source.at.saturating_add(length.max(1));
         }
         Ok((self.out, self.places))
@@ -331,6 +348,28 @@ mod tests {
     }
 
     #[test]
+    fn values_in_entities_keep_their_quotes() {
+        let text = "<!DOCTYPE a [<!ENTITY b \"<c d='1' e='&f;'/>\"><!ENTITY f '\"2&#39;'>]>";
+        let expanded = expand(&format!("{text}<a g='&f;'>&b;</a>")).unwrap().unwrap();
+        assert_eq!(&expanded.text[text.len()..], "<a g='&quot;2&apos;'><c d='1' e='&quot;2&apos;'/></a>");
+    }
+
+    #[test]
+    fn documents_grow_no_more_than_twofold_and_a_mebibyte() {
+        let value = "x".repeat(100_000);
+        let with = |references: &str| expand(&format!("<!DOCTYPE a [<!ENTITY b '{value}'>]><a>{references}</a>"));
+        assert!(with(&"&b;".repeat(8)).is_ok());
+        assert!(with(&"&b;".repeat(20)).is_err());
+        let entity = |n: u32| format!("<!ENTITY b{n} '%p;'>");
+        let with = |count: u32| {
+            let entities: String = (0..count).map(entity).collect();
+            expand(&format!("<!DOCTYPE a [<!ENTITY % p '{value}'>{entities}]><a/>"))
+        };
+        assert!(with(8).is_ok());
+        assert!(with(20).is_err());
+    }
+
+    #[test]
     fn what_is_refused() {
         let bomb: String = (1..40).map(|n| format!("<!ENTITY e{n} '&e{};&e{};'>", n - 1, n - 1)).collect();
         for text in [
@@ -338,6 +377,9 @@ mod tests {
             "<!DOCTYPE a><a>&b;</a>".to_owned(),
             "<!DOCTYPE a [<!ENTITY b SYSTEM 'x'>]><a>&b;</a>".to_owned(),
             "<!DOCTYPE a [<!ENTITY]><a/>".to_owned(),
+            // What an entity begins ends in it.
+            "<!DOCTYPE a [<!ENTITY b \"<c d='\">]><a>&b;e'/></a>".to_owned(),
+            "<!DOCTYPE a [<!ENTITY b '<c'>]><a>&b;/></a>".to_owned(),
             format!("<!DOCTYPE a [<!ENTITY e0 'aaaaaaaaaa'>{bomb}]><a>&e39;</a>"),
         ] {
             assert!(expand(&text).is_err(), "{}", &text[..40]);

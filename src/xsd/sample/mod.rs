@@ -146,7 +146,7 @@ impl Writer<'_> {
                     format!("a{prefixes}:{local}")
                 }
             };
-            let value = self.value_of(attribute.ty, attribute.preset.as_ref())?;
+            let value = self.value_of(attribute.ty, attribute.preset.as_deref())?;
             self.attribute(&name, &value);
         }
         Some(())

@@ -37,7 +37,7 @@ impl<'s> Validator<'s> {
             if let Some((_, found)) = rule.attribute(attribute.name) {
                 required += usize::from(found.required);
                 let value = self.identity.wants_attribute(attribute.name);
-                let wanted = Wanted { value, preset: found.preset.as_ref(), attribute: Some(attribute.local) };
+                let wanted = Wanted { value, preset: found.preset.as_deref(), attribute: Some(attribute.local) };
                 let found = self.value(found.ty, attribute.value, wanted, scopes)?;
                 if value {
                     self.field_attribute(attribute, found)?;
@@ -143,7 +143,7 @@ impl<'s> Validator<'s> {
             return Ok(false);
         };
         let Some(declared) = schema.components.attributes.get(id.index()) else { return Ok(false) };
-        let preset = schema.attribute_presets.get(id.index()).and_then(|preset| preset.as_ref());
+        let preset = schema.attribute_presets.get(id.index()).and_then(|preset| preset.as_deref());
         let value = self.identity.wants_attribute(attribute.name);
         let wanted = Wanted { value, preset, attribute: Some(attribute.local) };
         let found = self.value(declared.ty, attribute.value, wanted, scopes)?;

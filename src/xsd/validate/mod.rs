@@ -22,6 +22,7 @@ use super::datatypes::simple_type::SimpleId;
 use super::datatypes::work::UNCOUNTED;
 use super::document::namespaces::Scopes;
 use super::names::{QName, Sym};
+use super::problem::shortened;
 use super::schema::Schema;
 use super::violation::Violation;
 use crate::budget::{Exhausted, Reservation, Steps};
@@ -91,18 +92,6 @@ impl Open {
     fn new(mode: Mode, offset: usize) -> Self {
         Self { decl: None, mode, offset, nil: false, children: false, failed: false, wanted: false }
     }
-}
-
-/// Most bytes of a message: patterns and bounds may be of any length.
-const MAX_MESSAGE: usize = 1000;
-
-fn shortened(mut message: String) -> String {
-    if message.len() > MAX_MESSAGE {
-        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
-        message.push('…');
-        message.shrink_to_fit();
-    }
-    message
 }
 
 /// What values need from around them in an instance.
