@@ -39,13 +39,15 @@ pub(crate) struct HttpClient {
 pub(crate) struct NoAnswer {
     /// For operators.
     pub(crate) why: String,
+    /// There is one, which says that the request succeeded, but its body could not be read.
+    pub(crate) is_success: bool,
     /// There is one, but its body is larger than the limit.
     pub(crate) is_too_large: bool,
 }
 
 impl From<String> for NoAnswer {
     fn from(why: String) -> Self {
-        Self { why, is_too_large: false }
+        Self { why, is_success: false, is_too_large: false }
     }
 }
 
@@ -123,6 +125,7 @@ async fn read(response: Response<Incoming>, limit: usize) -> Result<Answer, NoAn
         let read = Limited::new(body, limit).collect().await;
         let error = |error: Box<dyn std::error::Error + Send + Sync>| NoAnswer {
             why: format!("the body of the response: {error}"),
+            is_success: true,
             is_too_large: error.is::<LengthLimitError>(),
         };
         read.map_err(error)?.to_bytes()

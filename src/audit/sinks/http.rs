@@ -69,7 +69,7 @@ async fn send(post: &Post, wrap: &Wrap, part: &Bytes) -> Verdict {
     let answer = match post.send(wrap.body(part), 0).await {
         Ok(answer) => answer,
         // A success says no more that matters.
-        Err(NoAnswer { is_too_large: true, .. }) => return Verdict::Taken,
+        Err(NoAnswer { is_success: true, .. }) => return Verdict::Taken,
         Err(error) => return Verdict::Again(Failure::new(error.why).into()),
     };
     match answer.status {

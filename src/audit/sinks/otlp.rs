@@ -14,7 +14,7 @@ use super::facts::{Facts, Severity};
 use super::lines::{lines, trimmed};
 use super::post::{Advice, Post, unsuccessful};
 use super::rejected::Rejected;
-use crate::egress::Answer;
+use crate::egress::{Answer, NoAnswer};
 use crate::otlp::{
     AnyValue, ExportResponse, KeyValue, LogRecord, LogsRequest, PROTOBUF, PartialSuccess, Resource, ResourceLogs,
     Scope, ScopeLogs,
@@ -57,6 +57,11 @@ async fn export(post: &Post, resource: &Resource, part: &[u8]) -> Verdict {
     let request = request(part, resource, Timestamp::now());
     let answer = match post.send(request.encode_to_vec(), MESSAGE).await {
         Ok(answer) => answer,
+        // The collector has the records: only what it says of them is not known.
+        Err(NoAnswer { is_success: true, why, .. }) => {
+            tracing::warn!(why, "what an OTLP collector said of records that it took could not be read");
+            return Verdict::Taken;
+        }
         Err(error) => return Verdict::Again(Failure::new(error.why).into()),
     };
     match answer.status {

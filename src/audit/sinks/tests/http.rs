@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::recorder::Recorder;
 use super::*;
@@ -36,6 +37,26 @@ async fn each_format_is_what_its_receiver_expects() {
     let expected =
         json!({"streams": [{"stream": {"job": "bartizan", "node": "edge \"1\""}, "values": [value(0), value(1)]}]});
     assert_eq!(streams, expected);
+}
+
+/// A success is one, whatever becomes of the rest of the response: sent again, the records would be there twice.
+#[tokio::test]
+async fn records_are_taken_though_the_body_of_the_response_breaks_or_is_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(|_, _| (200, vec![], vec![b' '; 8 << 20])).await;
+    assert_eq!(told(&sink(&recorder.url, HttpFormat::Ndjson, folder.path()).deliver(batch(0..2)).await), "done 0");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let breaking = async {
+        let mut stream = listener.accept().await.unwrap().0;
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nab").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    };
+    let mut sink = sink(&url, HttpFormat::Ndjson, folder.path());
+    let (delivery, ()) = tokio::join!(sink.deliver(batch(0..2)), breaking);
+    assert_eq!(told(&delivery), "done 0");
 }
 
 #[test]
