@@ -66,6 +66,7 @@ const FRACTION_BYTES: usize = 2;
 /// Steps for a binary fraction, or for comparing durations.
 const FRACTION: usize = 4;
 const EXACT: usize = 300;
+const EXACT_PLAIN: usize = 30;
 const DURATION: usize = 12;
 /// Digits of which a binary fraction is made without an exact conversion.
 const EXACT_DIGITS: usize = 19;
@@ -331,7 +332,9 @@ fn cost(primitive: Primitive, text: &str, bounded: bool, bounds: usize) -> usize
         Primitive::Decimal if bounded => bytes / NUMBER_BYTES,
         Primitive::Decimal => text.len() / BYTES,
         Primitive::Float | Primitive::Double if digits(text) > EXACT_DIGITS => {
-            EXACT.saturating_add(bytes / FRACTION_BYTES)
+            // Only one with an exponent takes very long.
+            let exact = if text.contains(['e', 'E']) { EXACT } else { EXACT_PLAIN };
+            exact.saturating_add(bytes / FRACTION_BYTES)
         }
         Primitive::Float | Primitive::Double => FRACTION,
         Primitive::Duration | Primitive::Moment(_) if bounded => DURATION.saturating_add(bytes / NUMBER_BYTES),
@@ -340,9 +343,10 @@ fn cost(primitive: Primitive, text: &str, bounded: bool, bounds: usize) -> usize
     }
 }
 
-/// Digits of a number before its exponent.
+/// Digits of a number before its exponent, without zeros before them.
 fn digits(text: &str) -> usize {
-    text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E')).filter(u8::is_ascii_digit).count()
+    let digits = text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E')).filter(u8::is_ascii_digit);
+    digits.skip_while(|digit| *digit == b'0').count()
 }
 
 fn known(length: Option<usize>) -> Result<Option<Value>, Violated> {

@@ -15,6 +15,8 @@ use crate::xsd::chars::is_space;
 const MORE: usize = 1 << 20;
 /// Most entities within each other.
 const MAX_NESTING: usize = 64;
+/// Most bytes of the name of an entity.
+const MAX_NAME: usize = 1024;
 /// Most references that are expanded.
 const MAX_REFERENCES: usize = 1_000_000;
 
@@ -226,11 +228,15 @@ impl Markup {
 
     /// Takes the next part of a text, and returns how long it is: a comment and its kind as a whole, or one byte.
     fn step(&mut self, rest: &str, depth: usize) -> usize {
-        let until = |end: &[u8]| memchr::memmem::find(rest.as_bytes(), end).unwrap_or(rest.len());
+        // What begins it is no part of what ends it: `<!-->` goes on.
+        let until = |begins: &str, end: &[u8]| {
+            let found = rest.as_bytes().get(begins.len()..).and_then(|rest| memchr::memmem::find(rest, end));
+            found.map_or(rest.len(), |at| at.saturating_add(begins.len()))
+        };
         match rest.as_bytes() {
-            [b'<', b'!', b'-', b'-', ..] if !self.tag => return until(b"-->"),
-            [b'<', b'!', b'[', ..] if !self.tag => return until(b"]]>"),
-            [b'<', b'?', ..] if !self.tag => return until(b"?>"),
+            [b'<', b'!', b'-', b'-', ..] if !self.tag => return until("<!--", b"-->"),
+            [b'<', b'!', b'[', ..] if !self.tag => return until("<![", b"]]>"),
+            [b'<', b'?', ..] if !self.tag => return until("<?", b"?>"),
             [byte, ..] => match (*byte, self.quote) {
                 (b'<', None) => self.tag = true,
                 (b'>', None) => self.tag = false,
@@ -273,6 +279,9 @@ impl<'a> Expander<'a> {
             }
             if let Some(entity) = self.entity(rest) {
                 let (name, value) = entity?;
+                if markup.tag && markup.quote.is_none() {
+                    return self.fail("an entity is referred to within a tag, and not in a value");
+                }
                 source.at = source.at.saturating_add(name.len()).saturating_add(2);
                 if depth == 0 {
                     self.places.push((self.out.len(), self.offset));
@@ -293,6 +302,9 @@ impl<'a> Expander<'a> {
                 continue;
             }
             let length = markup.step(rest, depth);
+            if depth > 0 && length > 1 && length == rest.len() {
+                return self.fail("an entity ends within a comment or another part that begins in it");
+            }
             self.copy(rest.get(..length).unwrap_or(""), markup.in_value_of_outer(depth));
             source.at = source.at.saturating_add(length.max(1));
         }
@@ -301,7 +313,11 @@ impl<'a> Expander<'a> {
 
     /// The entity that a text begins with a reference to, unless it is one of XML's own.
     fn entity(&mut self, text: &'a str) -> Option<Result<(&'a str, &'a str), Malformed>> {
-        let (name, _) = text.strip_prefix('&')?.split_once(';')?;
+        let text = text.strip_prefix('&')?;
+        // Not looked for in all that follows, of which there may be much, as often as there is an `&`.
+        let ends = |byte: &u8| matches!(byte, b';' | b'&' | b'<' | b'>' | b'"' | b'\'' | b' ' | b'\t' | b'\r' | b'\n');
+        let end = text.as_bytes().iter().take(MAX_NAME).position(ends)?;
+        let name = text.get(..end).filter(|_| text.as_bytes().get(end) == Some(&b';'))?;
         if name.starts_with('#') || matches!(name, "lt" | "gt" | "amp" | "apos" | "quot") {
             return None;
         }
@@ -355,6 +371,13 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_a_comment_does_not_end_it() {
+        let text = "<!DOCTYPE a [<!ENTITY b '--><c/><!--'>]>";
+        let expanded = expand(&format!("{text}<a><!--> &b; --></a>")).unwrap().unwrap();
+        assert_eq!(&expanded.text[text.len()..], "<a><!--> &b; --></a>");
+    }
+
+    #[test]
     fn documents_grow_no_more_than_twofold_and_a_mebibyte() {
         let value = "x".repeat(100_000);
         let with = |references: &str| expand(&format!("<!DOCTYPE a [<!ENTITY b '{value}'>]><a>{references}</a>"));
@@ -380,6 +403,8 @@ mod tests {
             // What an entity begins ends in it.
             "<!DOCTYPE a [<!ENTITY b \"<c d='\">]><a>&b;e'/></a>".to_owned(),
             "<!DOCTYPE a [<!ENTITY b '<c'>]><a>&b;/></a>".to_owned(),
+            "<!DOCTYPE a [<!ENTITY b '/><c '>]><a d='' &b;/>".to_owned(),
+            "<!DOCTYPE a [<!ENTITY b '<!-- '>]><a>&b; --></a>".to_owned(),
             format!("<!DOCTYPE a [<!ENTITY e0 'aaaaaaaaaa'>{bomb}]><a>&e39;</a>"),
         ] {
             assert!(expand(&text).is_err(), "{}", &text[..40]);

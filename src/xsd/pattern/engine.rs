@@ -30,7 +30,7 @@ const MAX_STATES: usize = 500;
 const MAX_TABLE: usize = 64 << 10;
 /// Most bytes that it takes to make one, and the steps to find out that it takes more.
 const MAX_MAKING: usize = 1 << 20;
-const MAKING: u64 = 250_000;
+const MAKING: u64 = 125_000;
 /// About the most bytes that states take which are made for texts, until all of them are made anew: more than two of any take.
 const MAX_CACHE: usize = 3 << 20;
 /// Most bytes of states that wait for the next text, of all patterns together. Past that, those of half of them are forgotten.

@@ -288,6 +288,16 @@ fn lists_keep_no_values_that_nobody_asks_for() {
 }
 
 #[test]
+fn numbers_as_programs_print_them_are_cheap() {
+    let schema =
+        schema(&format!(r#"{PREFIXED}<xs:simpleType name="t"><xs:list itemType="xs:double"/></xs:simpleType>"#));
+    for value in ["12.345678901234567890 ", "0.00000000000000000000 ", "0.000012345678901234567 "] {
+        let text = format!("<r>{}</r>", value.repeat(10_000));
+        assert_eq!(judged(&schema, &text, 4 * text.len() as u64, 512 << 10), Some(true), "{value}");
+    }
+}
+
+#[test]
 fn what_may_come_instead_is_paid_for() {
     let child = |n: u32| format!(r#"<xs:element name="e{n}" minOccurs="0"/>"#);
     let children: String = (0..2000).map(child).collect();
