@@ -93,10 +93,7 @@ async fn until_end(
             break End::Over(IDLE);
         }
     };
-    if tunnel.close(&end) {
-        // Where many end at once, all of their clients hear of it before what is left is cleared away.
-        tokio::task::yield_now().await;
-    }
+    tunnel.close(&end);
     end
 }
 
@@ -234,10 +231,10 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Tunnel<'a, C> {
         }
     }
 
-    /// Tells the client why it ends, if no frame is under way, and returns whether it was told. It does not wait: what ends, ends now.
-    fn close(&mut self, end: &End) -> bool {
+    /// Tells the client why it ends, if no frame is under way. It does not wait: what ends, ends now.
+    fn close(&mut self, end: &End) {
         let (code, reason) = match end {
-            End::Closed(_) => return false,
+            End::Closed(_) => return,
             End::Over(word) => (GOING_AWAY, *word),
             // What could not be decided is no fault of the caller's.
             End::Refused(refusal) if refusal.reason().status().is_server_error() => {
@@ -246,9 +243,9 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Tunnel<'a, C> {
             End::Refused(refusal) => (POLICY_VIOLATION, refusal.reason().code()),
         };
         if !self.to_client.frames.is_between() || !self.to_client.buffer.input.is_empty() {
-            return false;
+            return;
         }
         self.to_client.buffer.input = frames::close(code, reason).into();
-        self.to_client.poll_write(&mut self.client, &mut Context::from_waker(Waker::noop())).is_ready()
+        let _ = self.to_client.poll_write(&mut self.client, &mut Context::from_waker(Waker::noop()));
     }
 }
