@@ -1,4 +1,4 @@
-//! Substitution groups (XSD 1.0 Part 1, §3.3.6): circles, types of heads, and who can stand for whom.
+//! Substitution groups (XSD 1.0 Part 1, §3.3.6): circles, types of heads, and which elements can stand for which.
 
 use crate::budget::Exhausted;
 use crate::xsd::components::context::{Builder, next};

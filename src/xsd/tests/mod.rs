@@ -3,6 +3,7 @@
 mod budgets;
 mod differences;
 mod parts;
+mod schema_budgets;
 mod suite;
 
 use std::collections::HashSet;
