@@ -4,7 +4,6 @@ use std::fs::{File, rename};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -25,7 +24,7 @@ pub(super) struct FileOutput {
     file: File,
     rotation: Option<Rotation>,
     /// Keeps other processes from rotating it, and from writing to it if it is rotated here.
-    lock: Option<Arc<FileLock>>,
+    lock: Option<FileLock>,
     /// The last attempt to rotate it failed.
     unrotated: bool,
     /// Bytes in the file.
@@ -44,7 +43,7 @@ impl FileOutput {
             return Err(io::Error::other(why));
         }
         let access = if rotation.is_some() { Access::Rotates } else { Access::Writes };
-        let lock = if is_file { FileLock::take(path, access)? } else { None };
+        let lock = if is_file { FileLock::take(path, &file, access)? } else { None };
         Ok(Self { lock, path: path.to_owned(), file, rotation, unrotated: false, size: 0, start: None })
     }
 
@@ -63,7 +62,7 @@ impl FileOutput {
     /// Puts the file aside, and goes on with a new one. On error, the old one stays in its place.
     fn rotate(&mut self, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
         if !self.lock.as_ref().is_some_and(|lock| lock.is_in_place()) {
-            self.lock = FileLock::take(&self.path, Access::Rotates)?;
+            self.lock = FileLock::take(&self.path, &self.file, Access::Rotates)?;
         }
         self.sync()?;
         let rotated = rotation.put_aside(&self.path, now)?;

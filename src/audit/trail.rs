@@ -432,6 +432,7 @@ mod tests {
     use super::*;
     use crate::audit::chain::tests::{names, unsealed};
     use crate::audit::config::Rotate;
+    use crate::audit::file_lock::{Access, lock};
     use crate::audit::sealer;
     use crate::audit::sink::QUEUE;
     use crate::audit::writer::WRITE_MAX;
@@ -647,29 +648,35 @@ mod tests {
             let rotate = Rotate { size: Some(size), every: None, keep: 1, compress: false };
             config(&[SinkConfig::File { path: path.clone(), rotate: Some(rotate) }])
         };
-        let lock = fs::File::create(folder.path().join(".audit.lock")).unwrap();
-        lock.lock().unwrap();
+        let other = || {
+            fs::File::options()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(folder.path().join(".audit.lock"))
+                .unwrap()
+        };
+        let rotating = other();
+        assert!(lock(&rotating, Access::Rotates).unwrap());
         let error = Trail::open(&rotated(1), None).err().unwrap().to_string();
         assert!(error.contains("another process rotates it"), "{error}");
         let error = Trail::open(&config(&[file(path.clone())]), None).err().unwrap().to_string();
         assert!(error.contains("another process rotates it;"), "{error}");
-        drop(lock);
+        drop(rotating);
         // Those that only write share it.
-        let other = || fs::File::open(folder.path().join(".audit.lock")).unwrap();
         let writes = Trail::open(&config(&[file(path.clone())]), None).unwrap();
-        assert!(other().try_lock().is_err() && other().try_lock_shared().is_ok());
-        let reader = other();
-        reader.lock_shared().unwrap();
+        let writer = other();
+        assert!(!lock(&writer, Access::Rotates).unwrap() && lock(&writer, Access::Writes).unwrap());
         let error = Trail::open(&rotated(1), Some(&writes)).err().unwrap().to_string();
         assert!(error.contains("or writes to it"), "{error}");
-        drop(reader);
-        assert!(other().try_lock().is_err(), "what the policy in force has is not lost");
+        drop(writer);
         drop(writes);
         // A reload has both policies for a moment.
         let old = Trail::open(&rotated(1), None).unwrap();
         let new = Trail::open(&rotated(2), Some(&old)).unwrap();
         drop(old);
-        assert!(other().try_lock_shared().is_err());
+        assert!(!lock(&other(), Access::Writes).unwrap());
         drop(new);
     }
 
