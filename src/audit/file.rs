@@ -1,6 +1,6 @@
 //! The file sink: appends to a path, which may be rotated while it is open.
 
-use std::fs::{File, rename};
+use std::fs::{File, Metadata, rename};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use super::config::Rotate;
 use super::file_lock::{Access, FileLock};
 use super::rotation::{self, Rotation};
-use super::sealed_line::FileEnd;
+use super::sealed_line::{self, FileEnd};
 use super::sink_state;
+use super::source::LineId;
 use super::writer::Output;
 use crate::open_file::{self, appending};
 
@@ -107,7 +108,13 @@ impl Write for FileOutput {
 }
 
 impl Output for FileOutput {
-    fn begin(&mut self, spooled: bool) -> io::Result<Option<(Box<str>, u64)>> {
+    fn begin(&mut self, spooled: bool, doubtful: Option<LineId>) -> io::Result<Option<LineId>> {
+        if let Some(first) = &doubtful
+            && !self.take_back(first)?
+        {
+            self.end_torn_line()?;
+            return self.measure().map(|()| None);
+        }
         let mut end = FileEnd::of(&self.path);
         if spooled && end.torn > 0 {
             // What is after the last line break comes again, whole. Torn lines that were ended are left as they are.
@@ -121,6 +128,18 @@ impl Output for FileOutput {
             end = rotation::end_of(&self.path, self.rotation.is_some());
         }
         Ok(end.last.map(|(stream, sequence, _)| (stream, sequence)))
+    }
+
+    fn take_back(&mut self, first: &LineId) -> io::Result<bool> {
+        // Others may have written behind it.
+        let Ok(Some(_alone)) = FileLock::take(&self.path, &self.file, Access::Rotates) else { return Ok(false) };
+        let (readable, metadata) = (open_file::regular(&self.path)?, self.file.metadata()?);
+        let is_same = file_id(&readable.metadata()?) == file_id(&metadata);
+        if is_same && let Some(start) = sealed_line::find_last(&readable, metadata.len(), first)? {
+            self.file.set_len(start)?;
+            self.measure()?;
+        }
+        Ok(true)
     }
 
     fn prepare(&mut self) {
@@ -143,7 +162,7 @@ impl Output for FileOutput {
     fn reopen(&mut self) -> io::Result<bool> {
         let (old, new) = (self.file.metadata()?, appending(&self.path)?);
         let metadata = new.metadata()?;
-        if (old.dev(), old.ino()) == (metadata.dev(), metadata.ino()) {
+        if file_id(&old) == file_id(&metadata) {
             return Ok(false);
         }
         // The old file is complete. Failing to sync it must not prevent opening the new one.
@@ -160,4 +179,9 @@ impl Output for FileOutput {
         // Pipes and devices cannot be synced.
         if self.file.metadata()?.is_file() { self.file.sync_data() } else { Ok(()) }
     }
+}
+
+/// Device and number.
+fn file_id(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }

@@ -36,7 +36,7 @@ impl Sender {
     /// Delivers until the sink is closed, and everything that it has is delivered or an attempt fails.
     pub(super) fn run(mut self) {
         let state = Arc::clone(&self.state);
-        let ready = self.source.start(|| Ok(None), || !state.closing.load(Relaxed));
+        let ready = self.source.start(|_| Ok(None), || !state.closing.load(Relaxed));
         if ready.is_ok_and(|ready| ready) {
             self.deliver_all();
         }

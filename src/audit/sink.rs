@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::batch::Batch;
@@ -114,16 +113,7 @@ impl Sink {
             }
         };
         let state = Arc::new(State::default());
-        let writer = Writer {
-            name,
-            output,
-            source,
-            state: Arc::clone(&state),
-            pending: Bytes::new(),
-            written: 0,
-            records: 0,
-            unsynced: false,
-        };
+        let writer = Writer::new(&name, output, source, &state);
         let (died, queue) = (Arc::clone(&state), input.queue().cloned());
         let died = move || {
             died.dies();

@@ -13,6 +13,9 @@ use super::queue::{Queue, Received};
 use super::sink_state::State;
 use super::spool::{Reader, Spool, Taken};
 
+/// Stream and sequence of a line.
+pub(super) type LineId = (Box<str>, u64);
+
 /// How often it is looked whether a former sink has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -75,11 +78,12 @@ impl Source {
     }
 
     /// Gets ready. Waits until a former writer of the same sink has ended, and with a spool until the sink is in force. `begin`
-    /// then prepares the sink, and returns stream and sequence of the last line that it has, if that is known. Returns false if
-    /// the sink is not wanted any more meanwhile. After an error it can be tried again.
+    /// then prepares the sink, and returns the last line that it has, if that is known. What it has from the line on that it is
+    /// given may not be on its disk, and comes again. Returns false if the sink is not wanted any more meanwhile. After an error it
+    /// can be tried again.
     pub(super) fn start(
         &mut self,
-        begin: impl FnOnce() -> io::Result<Option<(Box<str>, u64)>>,
+        begin: impl FnOnce(Option<LineId>) -> io::Result<Option<LineId>>,
         is_wanted: impl Fn() -> bool,
     ) -> io::Result<bool> {
         match self {
@@ -88,7 +92,7 @@ impl Source {
                     std::thread::park_timeout(LOOK);
                 }
                 *former = None;
-                begin()?;
+                begin(None)?;
             }
             Self::Spool(spooled) => {
                 let mut reader = match spooled.reader.take() {
@@ -98,7 +102,7 @@ impl Source {
                         None => return Ok(false),
                     },
                 };
-                let begun = begin().and_then(|last| match last {
+                let begun = reader.doubtful().and_then(begin).and_then(|last| match last {
                     Some((stream, sequence)) => reader.skip_past(&stream, sequence),
                     None => Ok(()),
                 });
@@ -120,18 +124,41 @@ impl Source {
         }
     }
 
-    /// What was taken is delivered. `sync` makes it durable, before the place in the spool is written; if it fails, the spool
-    /// keeps the lines.
+    /// What was taken is delivered. `sync` makes it durable, before the place in the spool is written; if it fails, all lines
+    /// since the sync before come again.
     pub(super) fn delivered(&mut self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if let Self::Spool(Spooled { reader: Some(reader), kept, pace, .. }) = self {
             reader.delivered();
             if kept.elapsed() >= pace.keep || reader.is_past_segment() {
-                sync()?;
+                if let Err(error) = sync() {
+                    self.go_back();
+                    return Err(error);
+                }
                 reader.keep();
                 *kept = Instant::now();
             }
         }
         Ok(())
+    }
+
+    /// What was delivered since the last sync that succeeded may not be on disk, and comes again.
+    pub(super) fn go_back(&mut self) {
+        if let Self::Spool(Spooled { reader: Some(reader), .. }) = self
+            && let Err(error) = reader.go_back()
+        {
+            tracing::error!(%error, "a cursor of the audit spool could not be written");
+        }
+    }
+
+    /// The first line that comes again because what the sink has may not be on its disk.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    pub(super) fn doubtful(&mut self) -> io::Result<Option<LineId>> {
+        match self {
+            Self::Spool(Spooled { reader: Some(reader), .. }) => reader.doubtful(),
+            _ => Ok(None),
+        }
     }
 
     /// What was taken is on its way, and the last lines, so many, may not arrive: the place in the spool stays before them.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::sink_state::State;
-use super::source::Source;
+use super::source::{LineId, Source};
 use super::spool::Taken;
 
 /// Queued batches are gathered into one write up to this many bytes.
@@ -36,9 +36,14 @@ pub(super) trait Output: io::Write + Send + 'static {
     }
 
     /// Called before the first write, once nobody else writes to the sink. Makes sure that it ends with a whole line, and returns
-    /// stream and sequence of that line, if they are known. With a spool, a line that is torn comes again.
-    fn begin(&mut self, _spooled: bool) -> io::Result<Option<(Box<str>, u64)>> {
+    /// that line, if it is known. With a spool, a line that is torn comes again, and so do all from the `doubtful` one on.
+    fn begin(&mut self, _spooled: bool, _doubtful: Option<LineId>) -> io::Result<Option<LineId>> {
         Ok(None)
+    }
+
+    /// Removes this line and all after it, which may not be on disk and come again. Returns whether it has none of them now.
+    fn take_back(&mut self, _first: &LineId) -> io::Result<bool> {
+        Ok(false)
     }
 
     /// Called before each write of whole lines.
@@ -53,30 +58,40 @@ pub(super) trait Output: io::Write + Send + 'static {
 /// One sink's writer; runs on a thread of its own.
 pub(super) struct Writer<O> {
     /// The sink, as it is named in messages.
-    pub(super) name: String,
-    pub(super) output: O,
-    pub(super) source: Source,
-    pub(super) state: Arc<State>,
+    name: String,
+    output: O,
+    source: Source,
+    state: Arc<State>,
     /// Bytes to write.
-    pub(super) pending: Bytes,
+    pending: Bytes,
     /// How much of `pending` has been written.
-    pub(super) written: usize,
+    written: usize,
     /// Records in `pending` that have not been written whole.
-    pub(super) records: u64,
-    /// What was written may not be on disk: a sync failed, and none has succeeded since.
-    pub(super) unsynced: bool,
+    records: u64,
+    /// What was written may not be on disk: a sync failed, and it was not written again.
+    unsynced: bool,
 }
 
 impl<O: Output> Writer<O> {
+    pub(super) fn new(name: &str, output: O, source: Source, state: &Arc<State>) -> Self {
+        let (name, state) = (name.to_owned(), Arc::clone(state));
+        Self { name, output, source, state, pending: Bytes::new(), written: 0, records: 0, unsynced: false }
+    }
+
     /// Writes until the sink is closed, and everything it has is written or given up.
     pub(super) fn run(mut self) {
         if self.start() {
             self.deliver();
         }
+        self.end();
+    }
+
+    fn end(mut self) {
         // A request that still waits for room must not wait for this thread.
         self.source.close();
         if let Err(error) = self.output.sync() {
             tracing::error!(sink = %self.name, %error, "the audit sink could not be synced");
+            self.source.go_back();
         }
         // With a spool, the cursor is written when the source is dropped.
         drop(self.source);
@@ -88,7 +103,7 @@ impl<O: Output> Writer<O> {
         let (state, spooled) = (Arc::clone(&self.state), self.source.is_kept());
         loop {
             let output = &mut self.output;
-            match self.source.start(|| output.begin(spooled), || !state.closing.load(Relaxed)) {
+            match self.source.start(|doubtful| output.begin(spooled, doubtful), || !state.closing.load(Relaxed)) {
                 Ok(ready) => return ready,
                 Err(error) => self.failed(&error),
             }
@@ -102,6 +117,9 @@ impl<O: Output> Writer<O> {
     /// Writes lines until the sink is closed.
     fn deliver(&mut self) {
         loop {
+            if self.unsynced && !self.take_back() {
+                return;
+            }
             let taken = self.source.take(WRITE_MAX, self.state.closing.load(Relaxed));
             if self.state.reopen.swap(false, Relaxed) {
                 self.reopen();
@@ -136,25 +154,44 @@ impl<O: Output> Writer<O> {
         if !self.write_pending() {
             return false;
         }
-        let (output, mut tried) = (&mut self.output, false);
-        let delivered = self.source.delivered(|| {
-            tried = true;
-            output.sync()
-        });
-        match delivered {
-            Ok(()) if !tried => {}
-            Ok(()) => {
-                if std::mem::take(&mut self.unsynced) {
-                    self.works();
-                }
-            }
-            Err(error) => {
-                self.unsynced = true;
-                self.failed(&error);
-            }
+        if let Err(error) = self.source.delivered(|| self.output.sync()) {
+            self.unsynced = true;
+            self.failed(&error);
         }
         self.state.has_delivered();
         true
+    }
+
+    /// After a sync that failed, waits until one succeeds, and then for the lines again: Linux takes pages that it could not write
+    /// for written (<https://lwn.net/Articles/752063/>). Returns false if it gave up because the sink is being closed.
+    fn take_back(&mut self) -> bool {
+        loop {
+            let output = &mut self.output;
+            let taken_back = output.sync().and_then(|()| match self.source.doubtful()? {
+                Some(first) => output.take_back(&first),
+                None => Ok(true),
+            });
+            match taken_back {
+                Ok(is_gone) => {
+                    self.unsynced = false;
+                    if !is_gone {
+                        tracing::warn!(sink = %self.name, "the audit sink gets lines again, which others than this process may have seen");
+                    }
+                    self.works();
+                    return true;
+                }
+                Err(error) => self.failed(&error),
+            }
+            if self.state.is_given_up() || self.state.closing.load(Relaxed) {
+                let lines = self.source.left();
+                tracing::warn!(sink = %self.name, lines, "the audit sink cannot be synced; the spool keeps its lines");
+                return false;
+            }
+            std::thread::park_timeout(RETRY.1);
+            if self.state.reopen.swap(false, Relaxed) {
+                self.reopen();
+            }
+        }
     }
 
     /// Writes all of `pending`, retrying for as long as it takes. Returns false if it gave up because the sink is being
@@ -256,7 +293,9 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
+    use super::super::chain::Chain;
     use super::super::chain::tests::{names, unsealed};
+    use super::super::file::FileOutput;
     use super::super::source::Pace;
     use super::super::spool::{self, SpooledSink};
     use super::super::trail::Trail;
@@ -372,54 +411,100 @@ mod tests {
         }
     }
 
-    /// An output whose first two syncs fail, and whether the sink had an error at each.
+    /// A file whose syncs fail so many times, and what they were told of before each.
     struct Unsynced {
+        file: FileOutput,
+        fails: usize,
         state: Arc<State>,
         failing: Arc<Mutex<Vec<bool>>>,
     }
 
     impl io::Write for Unsynced {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            Ok(bytes.len())
+            self.file.write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
-            let mut failing = self.failing.lock().unwrap();
-            failing.push(self.state.error().is_some());
-            if failing.len() > 2 { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+            Ok(())
         }
     }
 
-    impl Output for Unsynced {}
+    impl Output for Unsynced {
+        fn begin(&mut self, spooled: bool, doubtful: Option<LineId>) -> io::Result<Option<LineId>> {
+            self.file.begin(spooled, doubtful)
+        }
+
+        fn take_back(&mut self, first: &LineId) -> io::Result<bool> {
+            self.file.take_back(first)
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            self.failing.lock().unwrap().push(self.state.error().is_some());
+            let Some(left) = self.fails.checked_sub(1) else { return self.file.sync() };
+            self.fails = left;
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+
+    /// A spool with one file, and a writer of that file whose first syncs fail.
+    struct SpooledFile {
+        folder: tempfile::TempDir,
+        appender: spool::Appender,
+    }
+
+    impl SpooledFile {
+        fn new(lines: u32) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let mut appender = spool::open(&folder.path().join("spool")).unwrap().appender;
+            let sink = SpooledSink { name: "sink".to_owned(), kind: "file".to_owned() };
+            appender.spool().settle(&[sink], std::time::Instant::now()).unwrap();
+            let mut sealed = Vec::new();
+            let lines_of: String = (0..lines).map(|number| unsealed(&number.to_string())).collect();
+            Chain::new("a/1", None).seal(lines_of.as_bytes(), &mut sealed);
+            for line in sealed.split_inclusive(|byte| *byte == b'\n') {
+                appender.append(&Bytes::copy_from_slice(line), 1, 1 << 20).unwrap();
+            }
+            Self { folder, appender }
+        }
+
+        /// Writes all lines, and whether there was an error at each sync.
+        fn write(&self, fails: usize) -> Vec<bool> {
+            let pace = Pace { linger: Duration::ZERO, keep: Duration::ZERO };
+            let source = Source::spool(self.appender.spool(), "sink", pace);
+            let (state, failing) = (Arc::<State>::default(), Arc::<Mutex<Vec<bool>>>::default());
+            let file = FileOutput::open(&self.path(), None).unwrap();
+            let output = Unsynced { file, fails, state: Arc::clone(&state), failing: Arc::clone(&failing) };
+            let mut writer = Writer::new("sink", output, source, &state);
+            assert!(writer.start());
+            // All that it can; then it ends, as when the process stops.
+            state.closing.store(true, Relaxed);
+            writer.deliver();
+            writer.end();
+            failing.lock().unwrap().clone()
+        }
+
+        fn path(&self) -> std::path::PathBuf {
+            self.folder.path().join("audit")
+        }
+
+        fn written(&self) -> Vec<String> {
+            names(&std::fs::read(self.path()).unwrap())
+        }
+    }
 
     #[test]
-    fn a_sync_that_failed_is_an_error_until_one_succeeds() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut appender = spool::open(folder.path()).unwrap().appender;
-        let sink = SpooledSink { name: "sink".to_owned(), kind: "file".to_owned() };
-        appender.spool().settle(&[sink], std::time::Instant::now()).unwrap();
-        let pace = Pace { linger: Duration::ZERO, keep: Duration::ZERO };
-        let source = Source::spool(appender.spool(), "sink", pace);
-        let (state, failing) = (Arc::<State>::default(), Arc::<Mutex<Vec<bool>>>::default());
-        let output = Unsynced { state: Arc::clone(&state), failing: Arc::clone(&failing) };
-        let (name, pending) = ("sink".to_owned(), Bytes::new());
-        let mut writer = Writer {
-            name,
-            output,
-            source,
-            state: Arc::clone(&state),
-            pending,
-            written: 0,
-            records: 0,
-            unsynced: false,
-        };
-        assert!(writer.start());
-        for line in ["1\n", "2\n", "3\n"] {
-            appender.append(&line.into(), 1, 1 << 20).unwrap();
-            let Ok(Taken::Lines(lines, records)) = writer.source.take(1, true) else { panic!("there is a line") };
-            assert!(writer.write(&lines, records));
+    fn lines_of_a_sync_that_failed_are_written_again_and_none_is_there_twice() {
+        for fails in 0..3 {
+            let spooled = SpooledFile::new(20);
+            let failing = spooled.write(fails);
+            if fails > 1 {
+                // The sink was to end: what the file has may not be on disk, and the next start writes it again.
+                assert_eq!(failing[..2], [false, true]);
+                assert_eq!(spooled.appender.spool().left("sink"), 20);
+                spooled.write(0);
+            }
+            assert_eq!((spooled.written(), spooled.appender.spool().left("sink")), (sent(0..20), 0), "{fails}");
         }
-        assert_eq!((failing.lock().unwrap().clone(), state.error()), (vec![false, true, true], None));
     }
 
     #[tokio::test]

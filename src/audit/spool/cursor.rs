@@ -20,6 +20,8 @@ pub(super) struct Cursor {
     pub(super) kind: String,
     /// The first line that it does not have.
     pub(super) position: Position,
+    /// It may have lines from there on that are not on its disk: a sync failed.
+    pub(super) unsynced: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -29,6 +31,8 @@ struct Written {
     line: u64,
     segment: u64,
     offset: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unsynced: bool,
 }
 
 /// The name of a sink's cursor: the first 16 hexadecimal digits of the SHA-256 of what it is called.
@@ -41,7 +45,7 @@ impl Cursor {
     pub(super) fn write(&self, folder: &Path, name: &str) -> io::Result<()> {
         let Position { line, segment, offset } = self.position;
         let (sink, kind) = (self.sink.clone(), self.kind.clone());
-        let written = Written { sink, kind, line, segment, offset };
+        let written = Written { sink, kind, line, segment, offset, unsynced: self.unsynced };
         let (next, path) = (folder.join(format!("{name}.cursor.next")), folder.join(format!("{name}.cursor")));
         let mut file = create(&next)?;
         file.set_len(0)?;
@@ -66,7 +70,7 @@ impl Cursor {
                         path = %path.display(), %error,
                         "a cursor of the audit spool cannot be read: its sink gets again what the spool has"
                     );
-                    Self { sink: name.to_owned(), kind: String::new(), position: beginning }
+                    Self { sink: name.to_owned(), kind: String::new(), position: beginning, unsynced: false }
                 }
             };
             cursors.insert(name.to_owned(), cursor);
@@ -76,7 +80,7 @@ impl Cursor {
 }
 
 fn read(path: &Path) -> io::Result<Cursor> {
-    let Written { sink, kind, line, segment, offset } =
+    let Written { sink, kind, line, segment, offset, unsynced } =
         serde_json::from_reader(io::BufReader::new(open_file::regular(path)?))?;
-    Ok(Cursor { sink, kind, position: Position { line, segment, offset } })
+    Ok(Cursor { sink, kind, position: Position { line, segment, offset }, unsynced })
 }

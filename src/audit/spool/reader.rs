@@ -76,7 +76,7 @@ impl Reader {
     /// The spool cannot be read. It can be tried again.
     pub(in crate::audit) fn take(&mut self, most: usize, ends: bool) -> io::Result<Taken> {
         let spool = Arc::clone(&self.spool);
-        let end = {
+        let (end, length) = {
             let mut state = spool.lock();
             let mut waited = false;
             while state.end == self.taken && state.wakes == self.wakes && !ends {
@@ -107,9 +107,10 @@ impl Reader {
                 self.pieces.push_back(self.taken);
                 return Ok(Taken::Lines(lines.clone(), *count));
             }
-            state.end
+            let segment = state.segments.iter().find(|(first, _)| *first == self.taken.segment);
+            (state.end, segment.map(|(_, bytes)| *bytes))
         };
-        self.read(most, end)
+        self.read(most, end, length)
     }
 
     /// Goes on to the next segment at the end of one, and past segments that are gone.
@@ -129,14 +130,20 @@ impl Reader {
         self.file = None;
     }
 
-    fn read(&mut self, most: usize, end: Position) -> io::Result<Taken> {
+    /// Reads from a segment of this length; absent if it was removed, and is still open.
+    fn read(&mut self, most: usize, end: Position, length: Option<u64>) -> io::Result<Taken> {
         let Position { segment, offset, .. } = self.taken;
         self.piece = self.taken;
         if self.file.as_ref().is_none_or(|(open, _)| *open != segment) {
             self.file = Some((segment, open_file::regular(&self.spool.segment(segment))?));
         }
         let Some((_, file)) = &self.file else { return Ok(Taken::Nothing) };
-        let length = if segment == end.segment { end.offset } else { file.metadata()?.len() };
+        let length = match length {
+            _ if segment == end.segment => end.offset,
+            // A write that failed may have left something behind the last line.
+            Some(length) => length,
+            None => file.metadata()?.len(),
+        };
         let available = usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; available.min(most)];
         let whole = loop {
@@ -207,6 +214,41 @@ impl Reader {
         if let Err(error) = self.spool.keep(&self.name, self.delivered) {
             tracing::error!(%error, "a cursor of the audit spool could not be written; its sink may get lines twice");
         }
+    }
+
+    /// What the sink has since [`keep`](Self::keep) wrote the cursor may not be on its disk, and comes again.
+    ///
+    /// # Errors
+    /// The cursor cannot be written; lines come again all the same.
+    pub(in crate::audit) fn go_back(&mut self) -> io::Result<()> {
+        let gone_back = self.spool.go_back(&self.name);
+        let position = self.spool.lock().cursors.get(&self.name).map(|entry| entry.delivered);
+        if let Some(position) = position {
+            (self.delivered, self.sent) = (position, position);
+            self.take_from(position);
+        }
+        gone_back
+    }
+
+    /// Lines are handed out from here on.
+    fn take_from(&mut self, position: Position) {
+        (self.taken, self.piece, self.file) = (position, position, None);
+        self.pieces.clear();
+    }
+
+    /// Stream and sequence of the first line that comes again because what the sink has may not be on its disk.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    pub(in crate::audit) fn doubtful(&mut self) -> io::Result<Option<(Box<str>, u64)>> {
+        if !self.spool.is_unsynced(&self.name) {
+            return Ok(None);
+        }
+        let taken = self.take(1, true);
+        self.take_from(self.delivered);
+        let Taken::Lines(lines, _) = taken? else { return Ok(None) };
+        let line = lines.split(|byte| *byte == b'\n').next().and_then(SealedLine::parse);
+        Ok(line.map(|line| (line.stream.into(), line.sequence)))
     }
 
     /// Goes on after the lines that the sink has, up to this one of a stream.

@@ -145,7 +145,7 @@ impl Spool {
                 }
                 None => (state.end, None),
             };
-            let cursor = Cursor { sink: sink.name.clone(), kind: sink.kind.clone(), position };
+            let cursor = Cursor { sink: sink.name.clone(), kind: sink.kind.clone(), position, unsynced: false };
             changed.push((name.clone(), cursor.clone()));
             state.cursors.insert(name.clone(), Entry { former, ..Entry::new(cursor) });
         }
@@ -251,14 +251,31 @@ impl Spool {
         if entry.cursor.position == position || entry.cursor.kind.is_empty() {
             return Ok(());
         }
-        let cursor = Cursor { position, ..entry.cursor.clone() };
+        let cursor = Cursor { position, unsynced: false, ..entry.cursor.clone() };
         drop(state);
         cursor.write(&self.folder, name)?;
         if let Some(entry) = self.lock().cursors.get_mut(name) {
-            entry.cursor.position = position;
+            (entry.cursor.position, entry.cursor.unsynced) = (position, false);
         }
         self.forget();
         Ok(())
+    }
+
+    /// What a sink has may not be on its disk: it goes back to where its cursor on disk is.
+    pub(super) fn go_back(&self, name: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        let Some(entry) = state.cursors.get_mut(name) else { return Ok(()) };
+        let position = entry.cursor.position;
+        (entry.delivered, entry.sent, entry.cursor.unsynced) = (position, position, true);
+        let cursor = entry.cursor.clone();
+        drop(state);
+        // That of a sink that another goes on for is not there any more.
+        if cursor.kind.is_empty() { Ok(()) } else { cursor.write(&self.folder, name) }
+    }
+
+    /// Whether what a sink has may not be on its disk.
+    pub(super) fn is_unsynced(&self, name: &str) -> bool {
+        self.lock().cursors.get(name).is_some_and(|entry| entry.cursor.unsynced)
     }
 
     pub(super) fn let_go(&self, name: &str) {
