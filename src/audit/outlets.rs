@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) deadline: Mutex<Option<Instant>>,
     /// Where lines go from now on, until the sealer has seen it.
     pub(super) next: Mutex<Option<Arc<Outlets>>>,
+    /// Sinks that are not in the policy any more, and have not ended.
+    pub(super) retired: Mutex<Vec<Arc<Sink>>>,
     /// What lines pass through.
     pub(super) buffers: Arc<Buffers>,
     /// Lines as they are passed on, for those who follow the record.
@@ -82,6 +84,18 @@ impl Shared {
     /// The outlets that are to come, if there are any.
     pub(super) fn next(&self) -> Option<Arc<Outlets>> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sinks that are not in the policy any more, and have not ended.
+    pub(super) fn retired(&self) -> Vec<Arc<Sink>> {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|sink| !sink.has_ended());
+        retired.clone()
+    }
+
+    /// This sink is not in the policy any more.
+    pub(super) fn retire(&self, sink: &Arc<Sink>) {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(sink));
     }
 
     /// The time after which nobody waits any longer.

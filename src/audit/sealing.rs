@@ -400,9 +400,9 @@ impl Sealing {
     fn replace(&mut self, outlets: Arc<Outlets>) {
         self.cover(Timestamp::now());
         self.pass_on();
-        let former = std::mem::replace(&mut self.outlets, outlets);
-        for sink in &former.sinks {
-            if !self.outlets.sinks.iter().any(|kept| Arc::ptr_eq(kept, sink)) {
+        self.outlets = outlets;
+        for sink in self.shared.retired() {
+            if !self.outlets.sinks.iter().any(|used| Arc::ptr_eq(used, &sink)) {
                 // Nothing more comes for it. Idle workers still hold it, and a sink in its place waits for its end.
                 sink.close(Instant::now() + GRACE);
             }

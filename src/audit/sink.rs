@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -136,6 +136,11 @@ impl Sink {
     /// Whether a fault ended its thread.
     pub(super) fn has_died(&self) -> bool {
         self.state.died.load(Relaxed)
+    }
+
+    /// Whether its thread has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state.ended.load(Acquire)
     }
 
     /// Whether records are lost because a fault ended its thread; a spool would keep them.

@@ -88,7 +88,10 @@ impl Source {
     ) -> io::Result<bool> {
         match self {
             Self::Queue(Queued { former, .. }) => {
-                while former.as_ref().is_some_and(|former| !former.ended.load(Acquire)) && is_wanted() {
+                while former.as_ref().is_some_and(|former| !former.ended.load(Acquire)) {
+                    if !is_wanted() {
+                        return Ok(false);
+                    }
                     std::thread::park_timeout(LOOK);
                 }
                 *former = None;

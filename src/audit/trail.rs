@@ -86,6 +86,7 @@ impl Trail {
     pub(crate) fn open(config: &AuditConfig, previous: Option<&Self>) -> Result<Self, OpenError> {
         let node = previous.map_or_else(|| host_name().into(), |trail| Arc::clone(&trail.node));
         let earlier = previous.map(|trail| Arc::clone(&trail.outlets)).unwrap_or_default();
+        let retired = previous.map(Self::retired).unwrap_or_default();
         let sealer = previous.and_then(|trail| trail.sealer.clone());
         let sinks = &config.sinks;
         if sinks.is_empty() && config.spool.is_none() {
@@ -112,7 +113,8 @@ impl Trail {
                 Some(sink) => Arc::clone(sink),
                 None => {
                     let place = config.to_string();
-                    let former = earlier.sinks.iter().find(|sink| sink.config.to_string() == place);
+                    let former =
+                        earlier.sinks.iter().chain(retired.iter().rev()).find(|sink| sink.config.to_string() == place);
                     let sink = Sink::open(config, spool.as_ref(), former.map(|former| &**former), &node);
                     Arc::new(sink.map_err(|error| OpenError::of(config, error))?)
                 }
@@ -163,28 +165,33 @@ impl Trail {
     }
 
     /// Makes all further lines go to the sinks of this trail, whichever trail they were recorded for. Sinks that only
-    /// `previous` has get a limited time to write what is queued: one that was replaced because it cannot be written must not
-    /// hold up the records for its successor.
+    /// `previous` has get a limited time to write what is queued.
     pub(crate) fn install(&self, previous: &Self) {
-        let now = Instant::now();
-        for sink in &previous.outlets.sinks {
-            let kept = |other: &Arc<Sink>| Arc::ptr_eq(sink, other);
-            if self.outlets.sinks.iter().any(kept) {
-                continue;
-            }
-            // One that goes on in its place, or from its place in the spool, waits until it has ended.
-            let (place, kind) = (sink.config.to_string(), sink.config.kind());
-            let heir = |other: &Arc<Sink>| {
-                let is_new = !previous.outlets.sinks.iter().any(|known| Arc::ptr_eq(known, other));
-                is_new && (other.config.to_string() == place || other.config.kind() == kind)
-            };
-            let replaced = self.outlets.sinks.iter().any(heir);
-            sink.retire(if replaced { now } else { now + GRACE });
-        }
-        if let Some(sealer) = self.sealer.as_ref().filter(|_| !self.silent) {
+        let is_in = |sink: &Arc<Sink>, trail: &Self| trail.outlets.sinks.iter().any(|other| Arc::ptr_eq(sink, other));
+        let retired: Vec<_> = previous.outlets.sinks.iter().filter(|sink| !is_in(sink, self)).collect();
+        let sealer = self.sealer.as_ref().filter(|_| !self.silent);
+        if let Some(sealer) = sealer {
+            retired.iter().for_each(|sink| sealer.shared.retire(sink));
             sealer.replace(Arc::clone(&self.outlets));
         }
         self.expect(self.outlets.sinks.iter().map(|sink| &sink.config));
+        let (now, spool) = (Instant::now(), sealer.and_then(|sealer| sealer.spool.as_ref()));
+        for sink in retired {
+            let place = sink.config.to_string();
+            let new = || self.outlets.sinks.iter().filter(|sink| !is_in(sink, previous));
+            let at_once = match spool {
+                // One that goes on from its place in the spool waits until it has ended.
+                Some(spool) => spool.has_heir(&place) || new().any(|sink| sink.config.to_string() == place),
+                // One that was replaced because it cannot be written must not hold up the records for its successor.
+                None => sink.state.error().is_some() && new().any(|other| other.config.kind() == sink.config.kind()),
+            };
+            sink.retire(if at_once { now } else { now + GRACE });
+        }
+    }
+
+    /// Sinks of earlier trails that have not ended.
+    fn retired(&self) -> Vec<Arc<Sink>> {
+        self.sealer.as_ref().map(|sealer| sealer.shared.retired()).unwrap_or_default()
     }
 
     /// Tells the spool, if there is one, which sinks there are: it keeps lines for each of them, whether it is open or not, and
@@ -277,7 +284,7 @@ impl Trail {
         if let Some(sealer) = &self.sealer {
             sealer.give_up_at(instant);
         }
-        for sink in self.outlets.sinks.iter() {
+        for sink in self.outlets.sinks.iter().chain(&self.retired()) {
             sink.give_up_at(instant);
         }
     }
@@ -303,16 +310,18 @@ impl Trail {
         sealer.close(deadline);
         // What is left shows whether each ended in time.
         let _ = tokio::time::timeout_at(deadline.into(), sealer.ended()).await;
-        for sink in &self.outlets.sinks {
+        let retired = self.retired();
+        let sinks = || self.outlets.sinks.iter().chain(&retired);
+        for sink in sinks() {
             sink.close(deadline);
         }
-        for sink in &self.outlets.sinks {
+        for sink in sinks() {
             let _ = tokio::time::timeout_at(deadline.into(), sink.ended()).await;
         }
-        for sink in self.outlets.sinks.iter().filter(|sink| sink.at_risk() == 0 && sink.waiting() > 0) {
+        for sink in sinks().filter(|sink| sink.at_risk() == 0 && sink.waiting() > 0) {
             tracing::info!(sink = %sink.config, lines = sink.waiting(), "the audit spool keeps lines for the next start");
         }
-        self.outlets.sinks.iter().map(|sink| sink.at_risk()).sum::<u64>() + sealer.left()
+        sinks().map(|sink| sink.at_risk()).sum::<u64>() + sealer.left()
     }
 
     /// An empty buffer for about `size` bytes of lines.
@@ -556,7 +565,7 @@ mod tests {
         assert_eq!(read(&moved.join("audit")), ["one", "two"]);
     }
 
-    /// An output that blocks until the sender is dropped, as a pipe does that nobody reads.
+    /// An output that blocks until it is sent something, as a pipe does that nobody reads, and fails once the sender is dropped.
     struct Stuck {
         /// Something is being written.
         writes: std::sync::mpsc::Sender<()>,
@@ -564,10 +573,9 @@ mod tests {
     }
 
     impl io::Write for Stuck {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _ = self.writes.send(());
-            let _ = self.blocked.recv();
-            Err(io::ErrorKind::BrokenPipe.into())
+            self.blocked.recv().map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -721,5 +729,81 @@ mod tests {
         old.send(batch(&["one"])).await;
         assert_eq!(new.close(PATIENCE).await, 0);
         assert_eq!(read(&folder.path().join("b")), ["one"], "all lines go to the sinks that are in force");
+    }
+
+    /// A trail with a file in which a line is stuck: it ends when the sender has sent something.
+    async fn stuck(path: PathBuf) -> (Trail, std::sync::mpsc::Sender<()>) {
+        let ((unblock, blocked), (writes, written)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        let sink = Sink::start(&file(path), Stuck { writes, blocked }, None, None).unwrap();
+        let trail = Trail::over(io::sink());
+        let outlets = Arc::new(Outlets { sinks: vec![Arc::new(sink)], ..Outlets::default() });
+        trail.sealer.as_ref().unwrap().replace(Arc::clone(&outlets));
+        let trail = Trail { outlets, ..trail };
+        trail.send(batch(&["stuck"])).await;
+        written.recv().unwrap();
+        (trail, unblock)
+    }
+
+    impl Output for io::Sink {}
+
+    #[tokio::test]
+    async fn a_stop_waits_for_sinks_that_a_reload_took_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, unblock) = stuck(folder.path().join("old")).await;
+        let former = Arc::clone(&old.sinks()[0]);
+        let new = Trail::open(&config(&[file(folder.path().join("new"))]), Some(&old)).unwrap();
+        new.install(&old);
+        assert_eq!(new.close(Duration::ZERO).await, 1, "what is stuck is counted");
+        unblock.send(()).unwrap();
+        assert_eq!((new.close(PATIENCE).await, former.has_ended()), (0, true));
+    }
+
+    #[tokio::test]
+    async fn only_a_sink_that_fails_is_given_up_for_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        for fails in [false, true] {
+            let (old, unblock) = stuck(folder.path().join("old")).await;
+            let former = Arc::clone(&old.sinks()[0]);
+            former.state.set_error(fails.then(|| "it fails".to_owned()));
+            let new = Trail::open(&config(&[file(folder.path().join("new"))]), Some(&old)).unwrap();
+            new.install(&old);
+            assert_eq!(former.state.is_given_up(), fails);
+            assert!(former.state.deadline().is_some());
+            drop(unblock);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_place_that_comes_back_waits_for_who_writes_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, other) = (folder.path().join("place"), folder.path().join("other"));
+        let (first, _unblock) = stuck(place.clone()).await;
+        let second = Trail::open(&config(&[file(other)]), Some(&first)).unwrap();
+        second.install(&first);
+        let third = Trail::open(&config(&[file(place.clone())]), Some(&second)).unwrap();
+        third.install(&second);
+        third.send(batch(&["next"])).await;
+        assert_eq!(third.close(Duration::ZERO).await, 2);
+        assert_eq!(read(&place), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn with_a_spool_only_the_sink_that_another_goes_on_for_ends_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| file(folder.path().join(name));
+        let spool = SpoolConfig {
+            path: folder.path().join("spool"),
+            size: 16 << 20,
+            fsync: Duration::ZERO,
+            on_full: OnFull::Wait,
+        };
+        let spooled = |sinks: &[SinkConfig]| AuditConfig { spool: Some(spool.clone()), ..config(sinks) };
+        let old = Trail::open(&spooled(&[at("a"), at("c")]), None).unwrap();
+        old.expect(old.sinks().iter().map(|sink| &sink.config));
+        let new = Trail::open(&spooled(&[at("new")]), Some(&old)).unwrap();
+        new.install(&old);
+        let at_once = old.sinks().iter().filter(|sink| sink.state.is_given_up()).count();
+        assert_eq!((at_once, old.sinks().iter().all(|sink| sink.state.deadline().is_some())), (1, true));
+        assert_eq!(new.close(PATIENCE).await, 0);
     }
 }

@@ -101,10 +101,18 @@ impl<O: Output> Writer<O> {
     /// Gets ready, trying for as long as it takes. Returns false if the sink is not wanted any more meanwhile.
     fn start(&mut self) -> bool {
         let (state, spooled) = (Arc::clone(&self.state), self.source.is_kept());
+        // The spool keeps lines for the next start; those of a queue are written as long as there is time.
+        let is_wanted = || !(if spooled { state.closing.load(Relaxed) } else { state.is_given_up() });
         loop {
             let output = &mut self.output;
-            match self.source.start(|doubtful| output.begin(spooled, doubtful), || !state.closing.load(Relaxed)) {
-                Ok(ready) => return ready,
+            match self.source.start(|doubtful| output.begin(spooled, doubtful), is_wanted) {
+                Ok(true) => return true,
+                Ok(false) if spooled => return false,
+                Ok(false) => {
+                    let records = state.waiting();
+                    tracing::error!(sink = %self.name, records, "audit records were dropped: who wrote there before has not ended");
+                    return false;
+                }
                 Err(error) => self.failed(&error),
             }
             if state.is_given_up() {

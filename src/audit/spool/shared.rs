@@ -110,6 +110,11 @@ impl Spool {
         state.end.line.saturating_sub(position.line)
     }
 
+    /// Whether another sink goes on where this one is: nothing is lost if it ends at once.
+    pub(in crate::audit) fn has_heir(&self, sink: &str) -> bool {
+        self.lock().cursors.get(&cursor::name(sink)).is_some_and(|entry| entry.removed && entry.cursor.kind.is_empty())
+    }
+
     /// Keeps a cursor for each of these sinks, and for no other. A sink that has none takes over that of a sink of the same kind
     /// that is gone: its settings were changed. It begins where the reader of that one lets go of it, but does not wait for that
     /// after `deadline`. Otherwise it begins with the lines that come from now on. The cursor of a sink that is gone is forgotten as
