@@ -67,6 +67,10 @@ async fn bulk(post: &Post, privileges: &str, part: &[u8]) -> Verdict {
         Ok(answer) => answer,
         // The records were taken. The answer for half of them is shorter, and says that they are there already.
         Err(NoAnswer { is_too_large: true, .. }) if records > 1 => return Verdict::TooLarge,
+        // What is said of one record alone will not be less the next time.
+        Err(NoAnswer { is_too_large: true, why, .. }) => {
+            return Verdict::Again(Trouble { failure: Failure::new(why), patience: Some(PATIENCE) });
+        }
         Err(error) => return Verdict::Again(Failure::new(error.why).into()),
     };
     if answer.status.is_success() {

@@ -137,6 +137,32 @@ async fn a_record_that_fails_for_ever_among_others_is_rejected_in_the_end() {
 }
 
 #[tokio::test]
+async fn a_record_of_which_too_much_is_said_holds_up_the_others_only_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(|asked, _| {
+        let statuses: Vec<u16> = ids(asked).iter().map(|asked| if *asked == id(1) { 400 } else { 201 }).collect();
+        let kind = if statuses.contains(&400) { "e".repeat(100 << 10) } else { String::new() };
+        typed(&kind, &statuses)
+    })
+    .await;
+    let mut sink = sink(&format!("{}/base", recorder.url), folder.path());
+    let (mut delivery, mut rest) = (sink.deliver(batch(0..3)).await, batch(0..3));
+    let mut deliveries = 0;
+    while deliveries < 40 && rejected(folder.path()).is_empty() {
+        rest = match delivery {
+            Delivery::Partly { rest, .. } => rest,
+            Delivery::Failed(_) => rest,
+            Delivery::Done { .. } | Delivery::Sent { .. } => panic!("the record was not taken"),
+        };
+        deliveries += 1;
+        rest = [rest, batch([7])].concat().into();
+        delivery = sink.deliver(rest.clone()).await;
+    }
+    let kept: Vec<u64> = rejected(folder.path()).iter().map(|(number, _)| *number).collect();
+    assert_eq!((kept, deliveries), (vec![1], 5));
+}
+
+#[tokio::test]
 async fn what_the_cluster_says_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start(|asked, _| {
