@@ -6,6 +6,8 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::files::{self, Position, create};
 use crate::audit::chain::Hash;
 use crate::audit::sealed_line::SealedLine;
@@ -24,6 +26,11 @@ pub(super) struct Recovered {
 
 /// Looks at the folder, and cuts what was not written whole off the last segment.
 pub(super) fn recover(folder: &Path) -> io::Result<Recovered> {
+    recover_and(folder, put_aside)
+}
+
+/// As [`recover`]; `put_aside` keeps what a segment has from an offset on.
+fn recover_and(folder: &Path, put_aside: impl Fn(&Path, u64) -> io::Result<PathBuf>) -> io::Result<Recovered> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -51,45 +58,87 @@ pub(super) fn recover(folder: &Path) -> io::Result<Recovered> {
     if segments.is_empty() {
         segments.push_back((0, 0));
     }
-    let mut torn = unmarked(folder, last.as_ref())?;
+    let behind = last.as_ref().map(named);
+    let mut noted = Noted::read(folder, behind.clone())?;
     if let Some((tail, path)) = cut.filter(|(tail, _)| tail.torn > 0) {
-        torn += tail.torn;
-        note(folder, last.as_ref(), torn)?;
-        tail.cut(&path)?;
+        // A start that ended before it had cut has counted it.
+        if noted.is_cut {
+            noted.torn += tail.torn;
+            noted.is_cut = false;
+            noted.write(folder)?;
+        }
+        tail.cut(&path, put_aside)?;
     }
-    Ok(Recovered { segments, end, last, torn })
+    if !noted.is_cut {
+        noted.is_cut = true;
+        noted.write(folder)?;
+    }
+    Ok(Recovered { segments, end, last, torn: noted.torn })
 }
 
-/// The file that says how much was cut behind which line. A process may end between the cut and the mark that says so.
-const CUT: &str = "cut.json";
+/// How much was cut behind a line. A process may end between the cut and the mark that says so.
+#[derive(Debug, Serialize, Deserialize)]
+struct Noted {
+    /// The line; none if nothing comes before the cut.
+    behind: Option<String>,
+    /// Bytes, at all starts since the line was written.
+    torn: u64,
+    /// They are off the segment.
+    is_cut: bool,
+}
 
-/// How much was cut behind this line at earlier starts. If another line is the last one, the mark was written with it.
-fn unmarked(folder: &Path, last: Option<&LastLine>) -> io::Result<u64> {
-    let path = folder.join(CUT);
-    let text = match open_file::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        read => read?,
-    };
-    let noted: Option<(Option<String>, u64)> = serde_json::from_slice(&text).ok();
-    match noted {
-        Some((behind, torn)) if behind == last.map(named) => Ok(torn),
-        _ => fs::remove_file(&path).map(|()| 0),
+impl Noted {
+    /// The file that has it.
+    const FILE: &str = "cut.json";
+
+    /// What earlier starts noted behind this line. If another line is the last one, the mark was written with it.
+    fn read(folder: &Path, behind: Option<String>) -> io::Result<Self> {
+        let path = folder.join(Self::FILE);
+        let nothing = Self { behind, torn: 0, is_cut: true };
+        let text = match open_file::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing),
+            read => read?,
+        };
+        match serde_json::from_slice::<Self>(&text) {
+            Ok(noted) if noted.behind == nothing.behind => Ok(noted),
+            _ => fs::remove_file(&path).map(|()| nothing),
+        }
     }
+
+    /// Writes it, so that there is always a whole one. A full disk does not keep the process from starting.
+    fn write(&self, folder: &Path) -> io::Result<()> {
+        let new = folder.join("cut.new");
+        let write = || {
+            let mut file = create(&new)?;
+            file.set_len(0)?;
+            file.write_all(&serde_json::to_vec(self)?)?;
+            file.sync_all()?;
+            fs::rename(&new, folder.join(Self::FILE))?;
+            sync_folder(folder)
+        };
+        match write() {
+            Err(error) if is_full(&error) => {
+                tracing::warn!(%error, "how much was cut off the audit spool could not be noted for another start");
+                Ok(())
+            }
+            written => written,
+        }
+    }
+}
+
+/// Whether there is no room on a disk.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
 }
 
 /// A line, by its stream, its sequence and its hash.
 fn named((stream, sequence, hash): &LastLine) -> String {
     format!("{stream} {sequence} {}", String::from_utf8_lossy(hash))
-}
-
-fn note(folder: &Path, last: Option<&LastLine>, torn: u64) -> io::Result<()> {
-    let new = folder.join("cut.new");
-    let mut file = create(&new)?;
-    file.set_len(0)?;
-    file.write_all(&serde_json::to_vec(&(last.map(named), torn))?)?;
-    file.sync_all()?;
-    fs::rename(new, folder.join(CUT))?;
-    fs::File::open(folder)?.sync_all()
 }
 
 /// A new file for what is cut off a segment: earlier starts may have cut something, too.
@@ -102,6 +151,23 @@ fn new_beside(segment: &Path) -> io::Result<(PathBuf, fs::File)> {
             Ok(file) => return Ok((path, file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = number.saturating_add(1),
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Copies what a segment has from an offset on, to disk: whatever it is, it is evidence.
+fn put_aside(segment: &Path, from: u64) -> io::Result<PathBuf> {
+    let (aside, mut kept) = new_beside(segment)?;
+    let mut torn = open_file::regular(segment)?;
+    torn.seek(SeekFrom::Start(from))?;
+    let copied = io::copy(&mut torn, &mut kept).and_then(|_| kept.sync_all());
+    let copied = copied.and_then(|()| segment.parent().map_or(Ok(()), sync_folder));
+    match copied {
+        Ok(()) => Ok(aside),
+        Err(error) => {
+            // Half of it would take the room of lines.
+            let _ = fs::remove_file(&aside);
+            Err(error)
         }
     }
 }
@@ -142,18 +208,63 @@ impl Tail {
         Ok(tail)
     }
 
-    fn cut(&self, path: &Path) -> io::Result<()> {
-        // Whatever it is, it is evidence.
-        let (aside, mut kept) = new_beside(path)?;
-        let mut torn = open_file::regular(path)?;
-        torn.seek(SeekFrom::Start(self.whole))?;
-        io::copy(&mut torn, &mut kept)?;
-        tracing::warn!(
-            path = %path.display(), bytes = self.torn, aside = %aside.display(),
-            "the end of the audit spool was not written whole, and is put aside"
-        );
+    fn cut(&self, path: &Path, put_aside: impl Fn(&Path, u64) -> io::Result<PathBuf>) -> io::Result<()> {
+        let bytes = self.torn;
+        match put_aside(path, self.whole) {
+            Ok(aside) => tracing::warn!(
+                path = %path.display(), bytes, aside = %aside.display(),
+                "the end of the audit spool was not written whole, and is put aside"
+            ),
+            Err(error) if is_full(&error) => tracing::error!(
+                path = %path.display(), bytes, %error,
+                "the end of the audit spool was not written whole, and is removed: there is no room to put it aside"
+            ),
+            Err(error) => return Err(error),
+        }
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(self.whole)?;
         file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::chain::Chain;
+    use crate::audit::chain::tests::unsealed;
+
+    /// A folder with a line and what was torn behind it, and the segment.
+    fn torn(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = Vec::new();
+        Chain::new("a/1", None).seal(unsealed("1").as_bytes(), &mut text);
+        text.extend_from_slice(bytes);
+        let segment = files::segment(folder.path(), 0);
+        fs::write(&segment, text).unwrap();
+        (folder, segment)
+    }
+
+    #[test]
+    fn a_start_that_ends_before_it_has_cut_counts_nothing_twice() {
+        let (folder, segment) = torn(b"torn");
+        let before = fs::read(&segment).unwrap();
+        let ends = |_: &Path, _| Err(io::Error::other("the process is killed"));
+        for _ in 0..2 {
+            assert!(recover_and(folder.path(), ends).is_err());
+        }
+        assert_eq!((recover(folder.path()).unwrap().torn, fs::read(&segment).unwrap().len()), (4, before.len() - 4));
+        // More that is torn at the same place is counted.
+        fs::write(&segment, before).unwrap();
+        assert_eq!(recover(folder.path()).unwrap().torn, 8);
+        assert_eq!(recover(folder.path()).unwrap().torn, 8);
+    }
+
+    #[test]
+    fn a_full_disk_does_not_prevent_a_start() {
+        let (folder, segment) = torn(b"torn");
+        let length = fs::metadata(&segment).unwrap().len();
+        let full = |_: &Path, _| Err(io::ErrorKind::StorageFull.into());
+        assert_eq!(recover_and(folder.path(), full).unwrap().torn, 4);
+        assert_eq!(fs::metadata(&segment).unwrap().len(), length - 4);
     }
 }
