@@ -69,6 +69,7 @@ pub(crate) use self::record::{
 };
 pub(crate) use self::recorder::Recorder;
 pub(crate) use self::rotation::record_files;
+pub(crate) use self::sealed_line::LINE_MAX;
 pub(crate) use self::spool::is_spool_file;
 pub(crate) use self::trail::Trail;
 pub(crate) use self::verify::{Break, LineRead, Lines, Terms, Verified, Verifier};

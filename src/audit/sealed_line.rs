@@ -19,7 +19,7 @@ const SIGNATURE: &[u8] = b",\"signature\":\"";
 const STREAM: &[u8] = b",\"stream\":\"";
 
 /// Most bytes of a line; what recorders write is far shorter.
-pub(super) const LINE_MAX: usize = 1024 * 1024;
+pub(crate) const LINE_MAX: usize = 1024 * 1024;
 
 /// Bytes at the end of a file in which there nearly always is a whole line.
 const USUAL_END: u64 = 64 * 1024;

@@ -148,3 +148,32 @@ fn what_is_hidden_in_a_record_stays_escaped_in_json() {
     }
     assert_eq!((exported.lines().count(), shown.len()), (2, 2));
 }
+
+#[test]
+fn a_last_line_without_a_line_break_counts_and_a_compressed_file_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let record = r#"{"@timestamp":"2026-11-27T10:00:00.123Z","event":{"category":["api"],"action":"request"}}"#;
+    let export = |file: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+        let done = command.args(["audit", "export", "--ocsf", &path(file)]).output().unwrap();
+        (
+            done.status.code(),
+            String::from_utf8(done.stdout).unwrap().lines().count(),
+            String::from_utf8(done.stderr).unwrap(),
+        )
+    };
+    std::fs::write(path("whole"), format!("{record}\n{record}")).unwrap();
+    assert_eq!((export("whole"), tail(&[&path("whole")]).len()), ((Some(0), 2, String::new()), 2));
+    std::fs::write(path("torn"), format!("{record}\n{}", &record[..40])).unwrap();
+    let (code, count, said) = export("torn");
+    assert_eq!((code, count), (Some(1), 1));
+    assert!(said.contains("1 line could not be read as records"), "{said}");
+    let zipped = Command::new("gzip").args(["--keep", &path("whole")]).status().unwrap();
+    assert!(zipped.success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bartizan"));
+    let followed = command.args(["audit", "tail", "--follow", &path("whole.gz")]).output().unwrap();
+    let said = String::from_utf8(followed.stderr).unwrap();
+    assert!(said.contains("a compressed file cannot be followed") && followed.stdout.is_empty(), "{said}");
+    assert_eq!(tail(&[&path("whole.gz")]).len(), 2);
+}

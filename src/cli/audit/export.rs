@@ -63,7 +63,8 @@ fn export(files: &[PathBuf], filter: &Filter) -> Result<usize, String> {
     for path in files {
         let failed = |error: &io::Error| format!("{}: {}", path.display(), error_text::system(error));
         let mut lines = Lines::new(input::open(path, &read).map_err(|error| failed(&error))?.text);
-        while let Some(LineRead::Whole(line)) = lines.next().map_err(|error| failed(&error))? {
+        // The last one may have no line break.
+        while let Some(LineRead::Whole(line) | LineRead::Torn(line)) = lines.next().map_err(|error| failed(&error))? {
             seen += 1;
             if seen.is_multiple_of(4096) {
                 progress.at(read.load(Relaxed), &format!("{seen} lines"));

@@ -18,6 +18,8 @@ pub(in crate::cli) struct Input {
     pub(in crate::cli) name: String,
     /// Its text.
     pub(in crate::cli) text: Box<dyn Read>,
+    /// What it is read from is compressed.
+    pub(in crate::cli) is_compressed: bool,
 }
 
 /// The files to read, in order: a folder stands for the `.jsonl` files in it, by name. `-` is standard input.
@@ -77,9 +79,9 @@ pub(in crate::cli) fn open(path: &Path, read: &Arc<AtomicU64>) -> io::Result<Inp
         (path.display().to_string(), Box::new(File::open(path)?))
     };
     let mut source = BufReader::with_capacity(256 * 1024, Counted { source, read: Arc::clone(read) });
-    let compressed = io::BufRead::fill_buf(&mut source)?.starts_with(&GZIP);
-    let text: Box<dyn Read> = if compressed { Box::new(MultiGzDecoder::new(source)) } else { Box::new(source) };
-    Ok(Input { name, text })
+    let is_compressed = io::BufRead::fill_buf(&mut source)?.starts_with(&GZIP);
+    let text: Box<dyn Read> = if is_compressed { Box::new(MultiGzDecoder::new(source)) } else { Box::new(source) };
+    Ok(Input { name, text, is_compressed })
 }
 
 /// Counts what is read.

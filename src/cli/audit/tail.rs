@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::input;
-use crate::audit::{Filter, LineRead, Lines, readable, visible_json};
+use crate::audit::{Filter, LINE_MAX, LineRead, Lines, readable, visible_json};
 use crate::cli::exit_code::{DONE, FAILED, INVALID};
 use crate::cli::operator::DaemonArguments;
 use crate::cli::output::{self, Format};
@@ -113,10 +113,18 @@ fn of_file(arguments: &Arguments, path: &Path, shown: &Shown) -> u8 {
     let mut last = VecDeque::with_capacity(arguments.lines.min(1024));
     let mut read_to_end = || -> std::io::Result<u64> {
         let mut end = 0;
-        let mut lines = Lines::new(input::open(path, &read)?.text);
+        let input = input::open(path, &read)?;
+        if arguments.follow && input.is_compressed {
+            return Err(std::io::Error::other("a compressed file cannot be followed; it is shown without --follow"));
+        }
+        let mut lines = Lines::new(input.text);
         while let Some(line) = lines.next()? {
-            // What is not written whole yet comes again when it is.
-            let LineRead::Whole(line) = line else { break };
+            let line = match line {
+                LineRead::Whole(line) => line,
+                // What is not written whole yet comes again when it is.
+                LineRead::Torn(_) if arguments.follow => break,
+                LineRead::Torn(line) => line,
+            };
             end += line.len() as u64 + 1;
             if shown.filter.wants(line) && arguments.lines > 0 {
                 if last.len() == arguments.lines {
@@ -182,6 +190,9 @@ fn print_new(open: &mut File, rest: &mut Vec<u8>, shown: &Shown) -> std::io::Res
             if shown.filter.wants(line) && !shown.print(line) {
                 return Ok(false);
             }
+        }
+        if rest.len() > LINE_MAX {
+            return Err(std::io::Error::new(ErrorKind::InvalidData, "a line is longer than any record"));
         }
     }
 }
