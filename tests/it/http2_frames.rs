@@ -388,6 +388,40 @@ fn a_websocket_fetches_little_that_its_client_does_not_take() {
     proxy.done();
 }
 
+/// S2: a client that never opens the window of its WebSocket holds it no longer than a response.
+#[test]
+fn a_websocket_that_its_client_does_not_take_ends() {
+    let upstream = upstream().does(|call| {
+        switch(call, &accept(call.head.header("sec-websocket-key").unwrap()))?;
+        call.send(vec![0; 400 << 10])?;
+        call.body().map(drop)
+    });
+    let upstream = upstream.start();
+    let policy = proxy().before(&upstream).route("GET /", "public: true, upgrade: { websocket: { idle: 1h } }");
+    let proxy = policy.with("timeouts: { stall: 100ms, idle: 1h }").start();
+    for (number, window) in [0, 1].into_iter().enumerate() {
+        proxy.owes(1);
+        let mut client = FrameClient::new(&proxy, window);
+        client.until(SETTINGS);
+        client.send(frame(HEADERS, END_HEADERS, 1, CONNECT));
+        // What the window had some room for is queued, and the stream is reset after that.
+        if window == 1 {
+            client.until(DATA);
+        } else {
+            client.until(RST_STREAM);
+        }
+        let records = proxy.recorded(2 * (number + 1));
+        let record = of_requests(&records).nth(number).unwrap();
+        assert_eq!(said(record, "event.reason"), "client_stalled", "{window}");
+        if window == 1 {
+            client.send(frame(WINDOW_UPDATE, 0, 1, &(1_u32 << 20).to_be_bytes()));
+            client.until(RST_STREAM);
+        }
+    }
+    upstream.lost(2);
+    proxy.done();
+}
+
 /// However many small messages arrive at once, none is too many before it could be read.
 #[test]
 fn a_burst_of_small_messages_goes_through() {

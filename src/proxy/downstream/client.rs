@@ -9,12 +9,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::activity::Activity;
+use super::uptake::Uptake;
 use crate::exchange::Peer;
 use crate::policy::Timeouts;
-
-/// How many bytes a client must take within `timeouts.stall` while more is waiting for it. Less is no progress: otherwise
-/// a client that takes a byte a minute would keep its request, and the upstream connection, for days.
-const LEAST_TAKEN: usize = 16 * 1024;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +26,6 @@ pub(crate) enum Phase {
     Busy(u32),
 }
 
-/// The wait for a client that does not take what is written to it.
-#[derive(Debug, Clone, Copy)]
-struct Stalled {
-    since: Instant,
-    /// Bytes taken since then.
-    taken: usize,
-}
-
 /// The shared state of a client connection.
 pub(crate) struct ClientConnection {
     pub(crate) peer: Peer,
@@ -44,7 +33,7 @@ pub(crate) struct ClientConnection {
     phase: Cell<Phase>,
     /// Since when a head is being received in HTTP/2, beside whatever else the connection does.
     head_since: Cell<Option<Instant>>,
-    stalled: Cell<Option<Stalled>>,
+    uptake: Uptake,
     /// The connection was ended because the client stalled.
     ended_stalled: Cell<bool>,
     /// A request lets other tasks run first, and goes on at once.
@@ -56,9 +45,9 @@ pub(crate) struct ClientConnection {
 impl ClientConnection {
     /// Creates the state of a connection that was just accepted.
     pub(crate) fn new(peer: Peer, activity: Arc<Activity>, now: Instant) -> Rc<Self> {
-        let (phase, head_since, stalled) = (Cell::new(Phase::Opened(now)), Cell::new(None), Cell::new(None));
+        let (phase, head_since, uptake) = (Cell::new(Phase::Opened(now)), Cell::new(None), Uptake::default());
         let (ended_stalled, yields, interims) = (Cell::new(false), Cell::new(false), Cell::default());
-        Rc::new(Self { peer, activity, phase, head_since, stalled, ended_stalled, yields, interims })
+        Rc::new(Self { peer, activity, phase, head_since, uptake, ended_stalled, yields, interims })
     }
 
     /// Lets every other ready task of this worker run first. Requests that are sent together wake the upstream once, and
@@ -98,14 +87,14 @@ impl ClientConnection {
 
     /// Returns since when the client has taken too little of what is written to it.
     pub(crate) fn stalled(&self) -> Option<Instant> {
-        self.stalled.get().map(|stalled| stalled.since)
+        self.uptake.stalled()
     }
 
     /// Returns whether it serves requests, or the client has not taken the end of a response yet.
     pub(crate) fn is_busy(&self) -> bool {
         match self.phase.get() {
             Phase::Busy(_) => true,
-            Phase::Idle(_) => self.stalled.get().is_some(),
+            Phase::Idle(_) => self.stalled().is_some(),
             Phase::Opened(_) | Phase::Head(_) => false,
         }
     }
@@ -142,29 +131,12 @@ impl ClientConnection {
 
     /// Records whether a write made progress, and returns its result.
     pub(crate) fn track_write(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match (&written, self.stalled.get()) {
-            (Poll::Pending, None) => self.stalls(),
-            (Poll::Ready(Ok(size)), Some(Stalled { since, taken })) => {
-                let taken = taken + size;
-                self.stalled.set((taken < LEAST_TAKEN).then_some(Stalled { since, taken }));
-            }
-            _ => {}
-        }
-        written
+        self.uptake.track_write(written)
     }
 
     /// Records whether all that was written has gone to the kernel, and returns the result. TLS keeps some until then.
     pub(crate) fn track_flush(&self, flushed: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-        match (&flushed, self.stalled.get()) {
-            (Poll::Pending, None) => self.stalls(),
-            (Poll::Ready(_), Some(_)) => self.stalled.set(None),
-            _ => {}
-        }
-        flushed
-    }
-
-    fn stalls(&self) {
-        self.stalled.set(Some(Stalled { since: Instant::now(), taken: 0 }));
+        self.uptake.track_flush(flushed)
     }
 
     /// Records that the first part of a head, or of the HTTP/2 preface, was received.
@@ -231,35 +203,5 @@ mod tests {
         assert_eq!(client.deadline(&timeouts, now), now + second * 4);
         client.end(now);
         assert_eq!(client.deadline(&timeouts, now), now + second * 2);
-    }
-
-    /// S2: who takes nothing, or next to nothing, stalls; who takes enough, or all there is, does not.
-    #[test]
-    fn a_client_stalls_until_it_has_taken_enough() {
-        let now = Instant::now();
-        let address = SocketAddr::from(([127, 0, 0, 1], 9));
-        let client = || ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
-        let wrote = |size| Poll::Ready(Ok(size));
-        let cases: [(&[Poll<io::Result<usize>>], bool); 5] = [
-            (&[wrote(1)], false),
-            (&[Poll::Pending], true),
-            (&[Poll::Pending, wrote(1), Poll::Pending, wrote(100)], true),
-            (&[Poll::Pending, wrote(LEAST_TAKEN)], false),
-            (&[Poll::Pending, wrote(LEAST_TAKEN / 2), wrote(LEAST_TAKEN / 2)], false),
-        ];
-        for (writes, stalls) in cases {
-            let client = client();
-            for write in writes {
-                let _ = client.track_write(match write {
-                    Poll::Ready(Ok(size)) => wrote(*size),
-                    _ => Poll::Pending,
-                });
-            }
-            assert_eq!(client.stalled().is_some(), stalls, "{writes:?}");
-            let _ = client.track_flush(Poll::Ready(Ok(())));
-            assert_eq!(client.stalled(), None, "all was taken: {writes:?}");
-            let _ = client.track_flush(Poll::Pending);
-            assert!(client.stalled().is_some(), "TLS keeps the rest: {writes:?}");
-        }
     }
 }

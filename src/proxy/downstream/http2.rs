@@ -6,6 +6,7 @@ use std::error::Error;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
@@ -18,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::client::ClientConnection;
 use super::deadlines::{Command, Cut, run_until_deadline};
-use super::extended_connect::{self, Ending, WebSocketStream};
+use super::extended_connect::{self, Ending, Sending, WebSocketStream};
 use super::rewind::{Rewind, Socket};
 use super::stream_counter::{StreamCounter, Unread};
 use super::stream_deadline::{LastTurn, StreamDeadline, Streams, Watched};
@@ -76,7 +77,7 @@ async fn run(
     let socket = Socket::new(stream, Rc::clone(client));
     let stream = Rewind::new(&socket, prefix, Rc::clone(counter));
     let executor = StreamExecutor::default();
-    let opened = Rc::clone(&executor.opened);
+    let (opened, upgraded) = (Rc::clone(&executor.opened), Rc::clone(&executor.upgraded));
     // Cloned for every stream that runs.
     let running = Rc::new(());
     let ending = Rc::new(Ending::default());
@@ -91,7 +92,9 @@ async fn run(
         let source = Source::client(body, strip_trailers);
         let response = handle(worker, Rc::clone(client), parts, source);
         // Boxed, because hyper moves it around many times before it is polled.
-        Box::pin(answer(response, stream, upgrade, (Rc::clone(&ending), Rc::clone(&running))))
+        let (stall, upgraded) = (settings.timeouts.stall, Rc::clone(&upgraded));
+        let websockets = WebSockets { stall, ending: Rc::clone(&ending), upgraded };
+        Box::pin(answer(response, stream, upgrade, websockets, Rc::clone(&running)))
     });
     let mut connection = pin!(protocol(executor, settings).serve_connection(TokioIo::new(stream), service));
     let mut begun_before = u64::MAX;
@@ -119,18 +122,27 @@ async fn run(
     (ended, begun_before)
 }
 
+/// What the WebSockets of a connection have in common.
+struct WebSockets {
+    stall: Duration,
+    ending: Rc<Ending>,
+    upgraded: Rc<Cell<Option<Rc<Sending>>>>,
+}
+
 /// Answers a request on a stream, which becomes a WebSocket if that was asked for and the upstream has switched.
 async fn answer(
     response: impl Future<Output = ClientResponse>,
     stream: Rc<StreamDeadline>,
     upgrade: Option<OnUpgrade>,
-    (ending, running): (Rc<Ending>, Rc<()>),
+    WebSockets { stall, ending, upgraded: next }: WebSockets,
+    running: Rc<()>,
 ) -> Result<Response<Watched>, Infallible> {
     let mut response = response.await;
     match (response.upgraded.take(), upgrade) {
         (Some(upgraded), Some(upgrade)) => {
             let (head, websocket) = WebSocketStream::of(response, upgraded, upgrade, &ending);
-            tokio::task::spawn_local(websocket.serve(Rc::clone(&running)));
+            next.set(Some(websocket.sending()));
+            tokio::task::spawn_local(websocket.serve(stall, Rc::clone(&running)));
             Ok(head.map(|()| stream.watch_none(running)))
         }
         _ => Ok(begun(response).await.map(|body| stream.watch(body, running))),
@@ -276,13 +288,17 @@ impl Body for RequestBody {
 struct StreamExecutor {
     /// The stream whose request was handed over last: its task is spawned right after.
     opened: Rc<Cell<Option<Rc<StreamDeadline>>>>,
+    /// The stream that became a WebSocket last: the task that sends on it is spawned right after, unless it is gone.
+    upgraded: Rc<Cell<Option<Rc<Sending>>>>,
 }
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
         let task = tokio::task::spawn_local(stream);
-        if let Some(opened) = self.opened.take() {
-            opened.runs(task);
+        match (self.opened.take(), self.upgraded.take()) {
+            (Some(opened), _) => opened.runs(task),
+            (None, Some(upgraded)) => upgraded.runs(&task),
+            (None, None) => {}
         }
     }
 }

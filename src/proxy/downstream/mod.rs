@@ -15,5 +15,6 @@ mod rewind;
 mod stream_counter;
 mod stream_deadline;
 mod unfinished_head;
+mod uptake;
 pub(crate) mod worker;
 pub(crate) mod worker_thread;
