@@ -64,6 +64,13 @@ pub(crate) fn declaration(data: &str) -> Result<(), &'static str> {
     if next == 0 { Err(WRONG) } else { Ok(()) }
 }
 
+/// Whether the XML declaration of a document says that nothing outside of it changes what it means (§2.9).
+pub(crate) fn is_standalone(text: &str) -> bool {
+    let declaration = text.strip_prefix("<?xml").and_then(|rest| rest.split_once("?>"));
+    let value = declaration.and_then(|(declaration, _)| declaration.rsplit_once("standalone"));
+    value.is_some_and(|(_, value)| value.contains("yes"))
+}
+
 /// Returns where the `>` of a DOCTYPE is; `None` if it comes later.
 pub(crate) fn doctype_end(text: &str) -> Result<Option<usize>, &'static str> {
     let bytes = text.as_bytes();

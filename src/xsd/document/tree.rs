@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::dtd;
+use super::expand::expand;
 use super::malformed::{Lines, Malformed, position};
 use super::namespaces::{check_declaration, declared_prefix, split};
-use super::references::attribute_value;
+use super::references::{attribute_value, line_ends};
 use super::tokens::{Accepts, RawAttribute, Token, Tokens};
-use crate::xsd::chars::is_xml_char;
+use crate::xsd::chars::{is_space, is_xml_char};
 use crate::xsd::names::{Names, QName, Sym};
 
 /// Most elements within each other.
@@ -71,6 +71,8 @@ pub(crate) struct Tree {
 impl Tree {
     /// Parses a document. The error has its line and column.
     pub(crate) fn parse(text: &str, names: &mut Names) -> Result<Self, (Malformed, (u32, u32))> {
+        // Before all else (XML 1.0 §2.11): the carriage returns that are left are those of character references.
+        let text = &*line_ends(text);
         let placed = |malformed: Malformed| {
             let place = position(text, malformed.offset);
             (malformed, place)
@@ -78,7 +80,7 @@ impl Tree {
         if let Some((offset, _)) = text.char_indices().find(|(_, c)| !is_xml_char(*c)) {
             return Err(placed(Malformed::new(offset, "a character is not allowed in XML")));
         }
-        match dtd::expand(text).map_err(placed)? {
+        match expand(text).map_err(placed)? {
             None => Builder::new(text, text, names, &|offset| offset).run().map_err(placed),
             Some(expanded) => {
                 let original = |offset| expanded.original(offset);
@@ -211,14 +213,19 @@ impl<'a> Builder<'a> {
                     _ => return fail("an end tag does not match its start tag"),
                 },
                 Token::Text(text) if text.is_blank() => {}
-                Token::CData(_) | Token::Character(_) | Token::Text(_) => match self.open.last() {
-                    Some((_, id, _)) => {
-                        if let Some(node) = self.tree.nodes.get_mut(id.index()) {
-                            node.has_text = true;
-                        }
+                token @ (Token::CData(_) | Token::Character(_) | Token::Text(_)) => {
+                    let Some((_, id, _)) = self.open.last() else {
+                        return fail("text outside the root element is not allowed");
+                    };
+                    let blank = match token {
+                        Token::CData(text) => text.trim_start_matches(is_space).is_empty(),
+                        Token::Character(c) => is_space(c),
+                        _ => false,
+                    };
+                    if let Some(node) = self.tree.nodes.get_mut(id.index()).filter(|_| !blank) {
+                        node.has_text = true;
                     }
-                    None => return fail("text outside the root element is not allowed"),
-                },
+                }
                 Token::Doctype(_) if self.open.is_empty() && self.tree.nodes.is_empty() => {}
                 Token::Doctype(_) => return fail("a DOCTYPE is only allowed before the root element"),
                 Token::Skipped | Token::Instruction => {}
