@@ -4,6 +4,7 @@
 //! entities of its own. Places in the expanded text are translated back.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use super::dtd::Dtd;
 use super::entities::{Reference, Work, reference};
@@ -215,15 +216,15 @@ impl<'a> Expander<'a> {
     fn escape(&mut self, text: &str, these: &[char]) -> Result<(), &'static str> {
         // Each becomes `&#99;`.
         self.work.take(text.matches(these).count().saturating_mul(4))?;
-        for part in text.split_inclusive(these) {
-            match part.char_indices().next_back().filter(|(_, c)| these.contains(c)) {
-                Some((at, c)) => {
-                    self.out.push_str(part.get(..at).unwrap_or(""));
-                    self.out.push_str(&format!("&#{};", u32::from(c)));
-                }
-                None => self.out.push_str(part),
-            }
+        let mut rest = text;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| these.contains(c)) {
+            let (before, after) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            self.out.push_str(before);
+            // Nothing fails that is written to a text.
+            let _ = write!(self.out, "&#{};", u32::from(c));
+            rest = after.get(1..).unwrap_or("");
         }
+        self.out.push_str(rest);
         Ok(())
     }
 }
