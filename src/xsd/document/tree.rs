@@ -14,6 +14,8 @@ use crate::xsd::names::{Names, QName, Sym};
 
 /// Most elements within each other.
 const MAX_DEPTH: usize = 256;
+/// Most namespace declarations in scope: names are looked for among all of them.
+const MAX_SCOPES: usize = 512;
 
 /// The number of an element in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +59,8 @@ struct Scope {
     prefix: Box<str>,
     uri: Sym,
     outer: Option<u32>,
+    /// How many are in scope with it.
+    depth: usize,
 }
 
 /// A document.
@@ -66,6 +70,8 @@ pub(crate) struct Tree {
     attributes: Vec<Attribute>,
     /// Shared by a document and those within it.
     scopes: Rc<Vec<Scope>>,
+    /// How many bytes its DTD adds to it.
+    added: usize,
 }
 
 impl Tree {
@@ -83,12 +89,19 @@ impl Tree {
         match expand(text).map_err(placed)? {
             None => Builder::new(text, text, names, &|offset| offset).run().map_err(placed),
             Some(expanded) => {
+                let added = expanded.text.len().saturating_sub(text.len());
                 let original = |offset| expanded.original(offset);
                 Builder::new(&expanded.text, text, names, &original)
                     .run()
+                    .map(|tree| Self { added, ..tree })
                     .map_err(|malformed| placed(Malformed { offset: original(malformed.offset), ..malformed }))
             }
         }
+    }
+
+    /// How many bytes the entities and defaults of its DTD add to it.
+    pub(crate) fn added(&self) -> usize {
+        self.added
     }
 
     /// Returns an element.
@@ -133,7 +146,7 @@ impl Tree {
             root.next = None;
         }
         let attributes = self.attributes.get(first as usize..last as usize).unwrap_or_default().to_vec();
-        Self { nodes, attributes, scopes: Rc::clone(&self.scopes) }
+        Self { nodes, attributes, scopes: Rc::clone(&self.scopes), added: 0 }
     }
 
     /// The attributes of an element, without namespace declarations.
@@ -281,8 +294,13 @@ impl<'a> Builder<'a> {
             check_declaration(prefix, &uri)?;
             let uri = self.names.intern(&uri);
             let index = number(self.tree.scopes.len())?;
+            let outer = scope.and_then(|outer| self.tree.scopes.get(outer as usize));
+            let depth = outer.map_or(0, |outer| outer.depth).saturating_add(1);
+            if depth > MAX_SCOPES {
+                return Err("more than 512 namespaces are declared at once");
+            }
             // Nothing else holds the scopes yet.
-            Rc::make_mut(&mut self.tree.scopes).push(Scope { prefix: prefix.into(), uri, outer: scope });
+            Rc::make_mut(&mut self.tree.scopes).push(Scope { prefix: prefix.into(), uri, outer: scope, depth });
             scope = Some(index);
         }
         Ok(scope)
@@ -351,6 +369,19 @@ mod tests {
         assert_eq!(c.attribute(NodeId::ROOT, names.find("z")), Some("2"));
         assert_eq!((c.after(NodeId::ROOT), c.after(children[0])), (None, Some(children[1])));
         assert_eq!(c.namespace(children[1], "p"), Some(names.find("urn:p")));
+    }
+
+    #[test]
+    fn namespaces_in_scope_are_bounded() {
+        let declared = |from: usize, to: usize| (from..to).map(|n| format!(" xmlns:p{n}='urn:n'")).collect::<String>();
+        let most = MAX_SCOPES / 2;
+        let text = |more: &str| {
+            let child = format!("<b{}/>", declared(most, MAX_SCOPES));
+            format!("<a{}>{child}{child}<c{}{more}/></a>", declared(0, most), declared(most, MAX_SCOPES))
+        };
+        assert!(Tree::parse(&text(""), &mut Names::new()).is_ok());
+        let (malformed, _) = Tree::parse(&text(" xmlns='urn:n'"), &mut Names::new()).unwrap_err();
+        assert!(malformed.message.contains("more than 512 namespaces"), "{}", malformed.message);
     }
 
     #[test]
