@@ -1,6 +1,6 @@
 //! What all parts of the work on components share: documents, names, problems, and how references are resolved.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +18,9 @@ use crate::xsd::names::{FastMap, Names, QName, Sym, TextMap};
 use crate::xsd::pattern::Pattern;
 use crate::xsd::problem::{Place, Problems};
 use crate::xsd::wsdl::Description;
+
+/// Steps to find a namespace by its prefix.
+const LOOKUP: u64 = 16;
 
 /// The work on components.
 pub(crate) struct Builder {
@@ -232,20 +235,26 @@ impl Builder {
         }
     }
 
-    /// What the prefixes in a text mean, in pairs of prefix and namespace. The empty prefix is always there.
-    pub(crate) fn prefixes(&self, at: At, text: &str) -> Vec<(Box<str>, Sym)> {
-        let Some(document) = self.documents.get(at.document as usize) else { return Vec::new() };
-        let mut found: Vec<(Box<str>, Sym)> = Vec::new();
-        for prefix in words(text).map(|word| word.split_once(':').map_or("", |(prefix, _)| prefix)).take(64) {
-            if found.iter().any(|(known, _)| &**known == prefix) {
-                continue;
-            }
-            if let Some(ns) = document.tree.namespace(at.node, prefix) {
-                let ns = if ns == Sym::NONE && document.chameleon { document.target } else { ns };
-                found.push((prefix.into(), ns));
-            }
+    /// What the prefixes in a text mean, in pairs of prefix and namespace, in the order of the prefixes.
+    pub(crate) fn prefixes(&mut self, at: At, text: &str) -> Vec<(Box<str>, Sym)> {
+        let Some(document) = self.document(at) else { return Vec::new() };
+        let prefixes = words(text).map(|word| word.split_once(':').map_or("", |(prefix, _)| prefix));
+        let (mut count, mut distinct) = (0_u64, BTreeSet::new());
+        for prefix in prefixes {
+            count = count.saturating_add(1);
+            distinct.insert(prefix);
         }
-        found
+        // Each is looked for among all declarations in scope.
+        if self.steps.take(count.saturating_add(LOOKUP.saturating_mul(distinct.len() as u64))).is_err() {
+            self.problem(at, "src-resolve", "the values in the schema have too many prefixes, all together");
+            return Vec::new();
+        }
+        let found = distinct.into_iter().filter_map(|prefix| {
+            let ns = document.tree.namespace(at.node, prefix)?;
+            let ns = if ns == Sym::NONE && document.chameleon { document.target } else { ns };
+            Some((prefix.into(), ns))
+        });
+        found.collect()
     }
 
     pub(crate) fn add_particle(&mut self, particle: Particle) -> ParticleId {

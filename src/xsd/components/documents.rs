@@ -15,7 +15,7 @@ use crate::xsd::problem::Place;
 
 /// Most documents of a schema.
 const MAX_DOCUMENTS: usize = 4096;
-/// Most bytes of all of them.
+/// Most bytes of all of them, with their entities.
 const MAX_SIZE: usize = 64 << 20;
 
 /// A document that another one refers to.
@@ -91,7 +91,7 @@ impl Builder {
                     format!("a schema can have at most {MAX_DOCUMENTS} files, of {} MiB together", MAX_SIZE >> 20);
                 return self.problems.add(place, "schema_reference", message);
             }
-            let Some(document) = self.read(&pending) else { continue };
+            let Some(document) = self.read(&pending, &mut size) else { continue };
             let mut referred = Vec::new();
             self.references(document, resolve, &mut referred, &mut xml_needed);
             for inner in self.schemas_within(document) {
@@ -101,8 +101,9 @@ impl Builder {
         }
     }
 
-    /// Parses a document, unless it has been read with the same target namespace. Returns its number if it is new.
-    fn read(&mut self, pending: &Pending) -> Option<u32> {
+    /// Parses a document, unless it has been read with the same target namespace. Returns its number if it is new, and adds
+    /// what its DTD adds to the size.
+    fn read(&mut self, pending: &Pending, size: &mut usize) -> Option<u32> {
         let Found { file, bytes } = &pending.found;
         let number = u32::try_from(self.documents.len()).ok()?;
         self.files.push(Arc::clone(file));
@@ -122,6 +123,7 @@ impl Builder {
                 Tree::default()
             }
         };
+        *size = size.saturating_add(tree.added());
         let declared = tree.attribute(NodeId::ROOT, self.names.find("targetNamespace")).map(str::to_owned);
         let own = declared.as_deref().map_or(Sym::NONE, |target| self.names.intern(target.trim()));
         let includer = pending.from.map_or(Sym::NONE, |at| self.target(at));
@@ -276,5 +278,21 @@ impl Builder {
             let message = "a document without a target namespace cannot import components without a namespace";
             self.problem(at, "src-import.1.2", message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Steps;
+
+    #[test]
+    fn the_size_of_a_document_is_that_with_its_entities() {
+        let xs = r#"xmlns:xs="http://www.w3.org/2001/XMLSchema""#;
+        let text = format!(r#"<!DOCTYPE a [<!ENTITY e "{}">]><xs:schema {xs}>&e;&e;&e;</xs:schema>"#, " ".repeat(1000));
+        let found = Found { file: "main.xsd".into(), bytes: text.into_bytes().into() };
+        let (mut builder, mut size) = (Builder::new(Steps::new(1000)), 0);
+        assert_eq!(builder.read(&Pending { found, from: None, kind: Kind::First }, &mut size), Some(0));
+        assert!((2900..3100).contains(&size), "{size}");
     }
 }

@@ -128,7 +128,9 @@ impl Builder {
             (Some(text), None) => (text, false),
             (None, None) => return None,
         };
-        let value = ValueConstraint { fixed, text: text.into(), prefixes: self.prefixes(at, text) };
+        let text: Arc<str> = text.into();
+        let prefixes = self.prefixes(at, &text);
+        let value = ValueConstraint { fixed, text, prefixes };
         if both {
             self.problem(at, constraint, "there are both `default` and `fixed`");
         }

@@ -90,7 +90,7 @@ impl Derivations {
 pub(crate) struct ValueConstraint {
     pub(crate) fixed: bool,
     pub(crate) text: Arc<str>,
-    /// What the prefixes in the text mean, if its type needs them: pairs of prefix and namespace.
+    /// What the prefixes in the text mean, if its type needs them: pairs of prefix and namespace, in the order of the prefixes.
     pub(crate) prefixes: Vec<(Box<str>, Sym)>,
 }
 
@@ -225,7 +225,7 @@ pub(crate) struct RawFacet {
     pub(crate) value: Box<str>,
     pub(crate) fixed: bool,
     pub(crate) place: Place,
-    /// What the prefixes in the value mean, if its type needs them.
+    /// What the prefixes in the value mean, if its type needs them, in the order of the prefixes.
     pub(crate) prefixes: Vec<(Box<str>, Sym)>,
 }
 

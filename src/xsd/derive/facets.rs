@@ -18,6 +18,7 @@ use crate::xsd::problem::{Place, Problems};
 
 /// What values in a schema document need from around them.
 pub(crate) struct InSchema<'a> {
+    /// In the order of the prefixes.
     pub(crate) prefixes: &'a [(Box<str>, Sym)],
     pub(crate) names: &'a Names,
     pub(crate) notations: &'a crate::xsd::names::FastMap<QName, Place>,
@@ -25,7 +26,8 @@ pub(crate) struct InSchema<'a> {
 
 impl Surroundings for InSchema<'_> {
     fn namespace(&self, prefix: &str) -> Option<&str> {
-        self.prefixes.iter().find(|(known, _)| &**known == prefix).map(|(_, ns)| self.names.text(*ns))
+        let found = self.prefixes.binary_search_by(|(known, _)| (**known).cmp(prefix)).ok()?;
+        self.prefixes.get(found).map(|(_, ns)| self.names.text(*ns))
     }
 
     fn has_notation(&self, namespace: &str, local: &str) -> bool {

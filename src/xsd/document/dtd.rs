@@ -1,413 +1,231 @@
-//! The internal subset of a DTD: its entities, and the text with them put in. Nothing outside the document is ever read.
-//!
-//! Entities are expanded before the text is parsed, with a bound on what comes out, so that all that follows sees a document
-//! without entities of its own. Places in the expanded text are translated back.
+//! What the internal subset of a DTD declares (XML 1.0 §2.8). Nothing outside the document is ever read.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::rc::Rc;
 
+use super::attributes::{Attributes, attribute_type};
+use super::cursor::Cursor;
+use super::entities::{Entities, Entity, MAX_NESTING, Work, reference, replacement};
 use super::malformed::Malformed;
-use super::markup::name_end;
-use super::references::resolve;
-use super::tokens::{Accepts, Token, Tokens};
-use crate::xsd::chars::is_space;
-
-/// Bytes that a document with its entities expanded may have beyond twice its own.
-const MORE: usize = 1 << 20;
-/// Most entities within each other.
-const MAX_NESTING: usize = 64;
-/// Most bytes of the name of an entity.
-const MAX_NAME: usize = 1024;
-/// Most references that are expanded.
-const MAX_REFERENCES: usize = 1_000_000;
-
-/// Most bytes of a document with its entities expanded: what is checked is not much larger than what is written.
-fn most(text: &str) -> usize {
-    text.len().saturating_mul(2).saturating_add(MORE)
-}
+use super::tokens::{Accepts, Tokens};
 
 /// What a DTD declares.
 #[derive(Debug, Default)]
 pub(crate) struct Dtd {
-    /// Replacement texts by name; `None` for entities that are not in the document.
-    entities: HashMap<String, Option<String>>,
-    parameters: HashMap<String, String>,
-    /// Bytes that replacement texts may still take.
-    left: usize,
-    /// Names of unparsed entities.
-    pub(crate) unparsed: HashSet<Box<str>>,
+    pub(super) entities: Entities,
+    pub(super) attributes: Attributes,
+    /// Replacement texts of parameter entities; `None` for those that are not in the document.
+    parameters: HashMap<Box<str>, Option<Rc<str>>>,
+    /// Whether the document says that it needs nothing else.
+    standalone: bool,
+    /// Whether a parameter entity was not read: it may declare otherwise what comes after it (§5.1).
+    unread: bool,
 }
 
-/// A document with its entities expanded.
-#[derive(Debug)]
-pub(crate) struct Expanded {
-    pub(crate) text: String,
-    #[cfg_attr(not(test), expect(dead_code, reason = "bodies have no DTD, but documents of the W3C's suite do"))]
-    pub(crate) dtd: Dtd,
-    /// Offsets in the text, and what they were in the document; between them both grow alike, or the document's not at all.
-    places: Vec<(usize, usize)>,
-}
-
-impl Expanded {
-    /// The offset in the document of an offset in the expanded text.
-    pub(crate) fn original(&self, offset: usize) -> usize {
-        let after = self.places.partition_point(|(expanded, _)| *expanded <= offset);
-        let Some((expanded, original)) = after.checked_sub(1).and_then(|index| self.places.get(index)) else {
-            return offset;
-        };
-        let limit = self.places.get(after).map_or(usize::MAX, |(_, original)| *original);
-        original.saturating_add(offset.saturating_sub(*expanded)).min(limit)
-    }
-}
-
-/// Expands the entities of a document; `None` if it has no DTD.
-pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Malformed> {
-    if memchr::memmem::find(text.as_bytes(), b"<!DOCTYPE").is_none() {
-        return Ok(None);
-    }
-    let mut tokens = Tokens::new(text, Accepts::SCHEMA);
-    loop {
-        let start = tokens.offset();
-        match tokens.next()? {
-            Token::Skipped | Token::Instruction => {}
-            Token::Text(text) if text.is_blank() => {}
-            Token::Doctype(content) => {
-                let mut dtd = Dtd { left: most(text), ..Dtd::default() };
-                let inner = start.saturating_add(9);
-                dtd.read(content).map_err(|message| Malformed::new(inner, message))?;
-                return Expander::new(text, &dtd)
-                    .run(tokens.offset())
-                    .map(|(text, places)| Some(Expanded { text, dtd, places }));
-            }
-            _ => return Ok(None),
-        }
-    }
-}
+type Message = Cow<'static, str>;
 
 impl Dtd {
-    fn read(&mut self, content: &str) -> Result<(), &'static str> {
-        const WRONG: &str = "the DOCTYPE is not well-formed";
-        let content = content.strip_prefix(is_space).ok_or(WRONG)?.trim_start_matches(is_space);
-        if name_end(content) == 0 {
-            return Err(WRONG);
+    /// Reads a DOCTYPE, which is between `<!DOCTYPE` and `>`, at this offset.
+    pub(super) fn read(content: &str, offset: usize, standalone: bool, work: &mut Work) -> Result<Self, Malformed> {
+        const WRONG: &str = "the DOCTYPE is not written `<!DOCTYPE name SYSTEM \"file\" [declarations]>`";
+        let mut dtd = Self { standalone, ..Self::default() };
+        let mut cursor = Cursor::new(content);
+        let placed = |at: usize, message: Message| Malformed::new(offset.saturating_add(at), message);
+        let wrong = |cursor: &Cursor<'_>| placed(cursor.at(), WRONG.into());
+        if !cursor.space() || cursor.name().is_none() {
+            return Err(wrong(&cursor));
         }
-        let Some(start) = content.find('[') else { return Ok(()) };
-        let end = content.rfind(']').ok_or(WRONG)?;
-        let mut rest = content.get(start.saturating_add(1)..end).ok_or(WRONG)?;
+        if cursor.space() && !cursor.rest().is_empty() && !cursor.rest().starts_with('[') {
+            cursor.external_id(false).ok_or_else(|| wrong(&cursor))?;
+            cursor.space();
+        }
+        if cursor.take("[") {
+            dtd.declarations(&mut cursor, &mut Vec::new(), work).map_err(|(at, message)| placed(at, message))?;
+            if !cursor.take("]") {
+                return Err(wrong(&cursor));
+            }
+            cursor.space();
+        }
+        if cursor.rest().is_empty() { Ok(dtd) } else { Err(wrong(&cursor)) }
+    }
+
+    /// The names of unparsed entities.
+    #[cfg(test)]
+    pub(crate) fn unparsed(&self) -> impl Iterator<Item = &str> {
+        self.entities.unparsed()
+    }
+
+    /// Reads declarations up to a `]` or the end; `open` are the parameter entities that they are in. The error has an
+    /// offset in the text.
+    fn declarations(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        open: &mut Vec<Rc<str>>,
+        work: &mut Work,
+    ) -> Result<(), (usize, Message)> {
         loop {
-            rest = rest.trim_start_matches(is_space);
-            rest = match rest.as_bytes() {
-                [] => return Ok(()),
-                // What a parameter entity declares is not read.
-                [b'%', ..] => rest.split_once(';').ok_or(WRONG)?.1,
-                [b'<', b'!', b'-', b'-', ..] => rest.split_once("-->").ok_or(WRONG)?.1,
-                [b'<', b'?', ..] => rest.split_once("?>").ok_or(WRONG)?.1,
-                [b'<', b'!', ..] => self.declaration(rest).ok_or(WRONG)?,
-                _ => return Err(WRONG),
-            };
+            cursor.space();
+            if matches!(cursor.rest().as_bytes(), [] | [b']', ..]) {
+                return Ok(());
+            }
+            let at = cursor.at();
+            self.declaration(cursor, open, work).map_err(|message| (at, message))?;
         }
     }
 
-    /// Reads one declaration, and returns what comes after it.
-    fn declaration<'t>(&mut self, text: &'t str) -> Option<&'t str> {
-        if let Some(entity) = text.strip_prefix("<!ENTITY") {
-            return self.entity(entity);
+    fn declaration(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        open: &mut Vec<Rc<str>>,
+        work: &mut Work,
+    ) -> Result<(), Message> {
+        if cursor.take("%") {
+            return self.parameter(cursor, open, work);
         }
-        if !["<!ELEMENT", "<!ATTLIST", "<!NOTATION"].iter().any(|start| text.starts_with(start)) {
-            return None;
+        if cursor.rest().starts_with("<!--") || cursor.rest().starts_with("<?") {
+            // Not at the beginning, where there could be an XML declaration.
+            let mut tokens = Tokens::part(cursor.rest(), 1, true, Accepts::SCHEMA);
+            tokens.next().map_err(|malformed| malformed.message)?;
+            cursor.skip(tokens.offset().saturating_sub(1));
+            return Ok(());
         }
-        let (mut at, bytes) = (0, text.as_bytes());
-        loop {
-            match bytes.get(at)? {
-                b'>' => return text.get(at.saturating_add(1)..),
-                quote @ (b'"' | b'\'') => {
-                    at = at.saturating_add(1);
-                    at = at.saturating_add(memchr::memchr(*quote, bytes.get(at..)?)?).saturating_add(1);
-                }
-                _ => at = at.saturating_add(1),
-            }
+        if cursor.take("<!ENTITY") {
+            return Ok(self.entity(cursor, !open.is_empty())?);
         }
+        if cursor.take("<!ATTLIST") {
+            return Ok(self.attribute_list(cursor, work)?);
+        }
+        if cursor.take("<!ELEMENT") {
+            return Ok(element(cursor).ok_or("the declaration of an element is not well-formed")?);
+        }
+        if cursor.take("<!NOTATION") {
+            return Ok(notation(cursor).ok_or("the declaration of a notation is not well-formed")?);
+        }
+        Err("a DTD in a document has only declarations, comments and references to parameter entities".into())
+    }
+
+    /// Reads what a parameter entity declares, which is referred to.
+    fn parameter(&mut self, cursor: &mut Cursor<'_>, open: &mut Vec<Rc<str>>, work: &mut Work) -> Result<(), Message> {
+        let name = cursor.name().filter(|_| cursor.take(";")).ok_or("a `%` begins no reference")?;
+        let Some(Some(text)) = self.parameters.get(name) else {
+            self.unread = true;
+            return Ok(());
+        };
+        let text = Rc::clone(text);
+        if open.iter().any(|open| Rc::ptr_eq(open, &text)) {
+            return Err("a parameter entity refers to itself".into());
+        }
+        if open.len() >= MAX_NESTING {
+            return Err("parameter entities are nested deeper than 64".into());
+        }
+        work.take_entity(&text)?;
+        open.push(Rc::clone(&text));
+        let mut inner = Cursor::new(&text);
+        self.declarations(&mut inner, open, work).map_err(|(_, message)| message)?;
+        open.pop();
+        if inner.rest().is_empty() { Ok(()) } else { Err("a parameter entity is more than declarations".into()) }
+    }
+
+    /// Whether what is declared here counts.
+    fn counts(&self) -> bool {
+        self.standalone || !self.unread
     }
 
     /// `name "value">`, `% name "value">`, `name SYSTEM "…" NDATA n>`
-    fn entity<'t>(&mut self, text: &'t str) -> Option<&'t str> {
-        let text = text.strip_prefix(is_space)?.trim_start_matches(is_space);
-        let (parameter, text) = match text.strip_prefix('%') {
-            Some(rest) => (true, rest.strip_prefix(is_space)?.trim_start_matches(is_space)),
-            None => (false, text),
-        };
-        let (name, rest) = text.split_at_checked(name_end(text)).filter(|(name, _)| !name.is_empty())?;
-        let rest = rest.strip_prefix(is_space)?.trim_start_matches(is_space);
-        let literal = |text: &'t str| {
-            let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-            text.get(1..)?.split_once(quote)
-        };
-        if let Some((value, rest)) = literal(rest) {
-            let value = self.replacement(value)?;
-            // The first declaration counts (XML 1.0 §4.2).
-            if parameter {
-                self.parameters.entry(name.to_owned()).or_insert(value);
+    fn entity(&mut self, cursor: &mut Cursor<'_>, inner: bool) -> Result<(), &'static str> {
+        const WRONG: &str = "the declaration of an entity is not well-formed";
+        let spaced = |cursor: &mut Cursor<'_>| cursor.space().then_some(()).ok_or(WRONG);
+        spaced(cursor)?;
+        let parameter = cursor.take("%");
+        if parameter {
+            spaced(cursor)?;
+        }
+        let name = cursor.nc_name().ok_or(WRONG)?;
+        spaced(cursor)?;
+        let entity = if let Some(value) = cursor.literal() {
+            Entity::Internal(replacement(value)?)
+        } else {
+            cursor.external_id(false).ok_or(WRONG)?;
+            let after = cursor.space();
+            if !parameter && after && cursor.take("NDATA") {
+                spaced(cursor)?;
+                cursor.nc_name().ok_or(WRONG)?;
+                Entity::Unparsed
             } else {
-                self.entities.entry(name.to_owned()).or_insert(Some(value));
+                Entity::External
             }
-            return rest.trim_start_matches(is_space).strip_prefix('>');
-        }
-        let mut rest = match rest.strip_prefix("SYSTEM") {
-            Some(rest) => rest,
-            None => literal(rest.strip_prefix("PUBLIC")?.trim_start_matches(is_space))?.1,
         };
-        rest = literal(rest.trim_start_matches(is_space))?.1.trim_start_matches(is_space);
-        if let Some(notation) = rest.strip_prefix("NDATA") {
-            rest = notation.trim_start_matches(is_space);
-            rest = rest.get(name_end(rest)..)?.trim_start_matches(is_space);
-            self.unparsed.insert(name.into());
-        } else if !parameter {
-            self.entities.entry(name.to_owned()).or_insert(None);
+        cursor.end().ok_or(WRONG)?;
+        match entity {
+            _ if !self.counts() => {}
+            Entity::Internal(text) if parameter => {
+                self.parameters.entry(name.into()).or_insert_with(|| Some(text.into()));
+            }
+            _ if parameter => {
+                self.parameters.entry(name.into()).or_insert(None);
+            }
+            _ if inner && self.standalone => self.entities.declare(name, Entity::Hidden),
+            entity => self.entities.declare(name, entity),
         }
-        rest.strip_prefix('>')
+        Ok(())
     }
 
-    /// The replacement text of an entity's literal: characters and parameter entities are put in (XML 1.0 §4.5).
-    fn replacement(&mut self, literal: &str) -> Option<String> {
-        let mut text = String::new();
-        let mut rest = literal;
-        while let Some(at) = rest.find(['&', '%']) {
-            let (before, after) = rest.split_at_checked(at)?;
-            text.push_str(before);
-            let (reference, tail) = after.get(1..)?.split_once(';')?;
-            if after.starts_with('%') {
-                text.push_str(self.parameters.get(reference).map_or("", |value| value));
-            } else if reference.starts_with('#') {
-                text.push(resolve(reference, 0).ok()?);
+    /// `element name type default …>`
+    fn attribute_list(&mut self, cursor: &mut Cursor<'_>, work: &mut Work) -> Result<(), &'static str> {
+        const WRONG: &str = "the declaration of attributes is not well-formed";
+        let spaced = |cursor: &mut Cursor<'_>| cursor.space().then_some(()).ok_or(WRONG);
+        spaced(cursor)?;
+        let element = cursor.name().ok_or(WRONG)?;
+        loop {
+            let spaced_before = cursor.space();
+            if cursor.take(">") {
+                return Ok(());
+            }
+            let name = cursor.name().filter(|_| spaced_before).ok_or(WRONG)?;
+            spaced(cursor)?;
+            let tokenized = attribute_type(cursor).ok_or(WRONG)?;
+            spaced(cursor)?;
+            let default = if cursor.take("#REQUIRED") || cursor.take("#IMPLIED") {
+                None
             } else {
-                text.extend(["&", reference, ";"]);
-            }
-            if text.len() > self.left {
-                return None;
-            }
-            rest = tail;
-        }
-        text.push_str(rest);
-        self.left = self.left.checked_sub(text.len())?;
-        Some(text)
-    }
-}
-
-/// Puts entities into a text.
-struct Expander<'a> {
-    dtd: &'a Dtd,
-    document: &'a str,
-    out: String,
-    places: Vec<(usize, usize)>,
-    references: usize,
-    /// Of the reference in the document that is being expanded.
-    offset: usize,
-}
-
-/// A text that is being copied, and how far.
-struct Source<'a> {
-    name: &'a str,
-    text: &'a str,
-    at: usize,
-    /// Where the reference to it is.
-    begun: Markup,
-}
-
-/// Where in the markup a text is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Markup {
-    tag: bool,
-    /// The quote of the value that it is within, and how many entities it is in.
-    quote: Option<(u8, usize)>,
-}
-
-impl Markup {
-    /// Whether a text in so many entities is in a value that begins outside of the innermost.
-    fn in_value_of_outer(self, depth: usize) -> bool {
-        self.quote.is_some_and(|(_, open)| open < depth)
-    }
-
-    /// Takes the next part of a text, and returns how long it is: a comment and its kind as a whole, or one byte.
-    fn step(&mut self, rest: &str, depth: usize) -> usize {
-        // What begins it is no part of what ends it: `<!-->` goes on.
-        let until = |begins: &str, end: &[u8]| {
-            let found = rest.as_bytes().get(begins.len()..).and_then(|rest| memchr::memmem::find(rest, end));
-            found.map_or(rest.len(), |at| at.saturating_add(begins.len()))
-        };
-        match rest.as_bytes() {
-            [b'<', b'!', b'-', b'-', ..] if !self.tag => return until("<!--", b"-->"),
-            [b'<', b'!', b'[', ..] if !self.tag => return until("<![", b"]]>"),
-            [b'<', b'?', ..] if !self.tag => return until("<?", b"?>"),
-            [byte, ..] => match (*byte, self.quote) {
-                (b'<', None) => self.tag = true,
-                (b'>', None) => self.tag = false,
-                (b'"' | b'\'', None) if self.tag => self.quote = Some((*byte, depth)),
-                (byte, Some(open)) if open == (byte, depth) => self.quote = None,
-                _ => {}
-            },
-            [] => {}
-        }
-        1
-    }
-}
-
-impl<'a> Expander<'a> {
-    fn new(document: &'a str, dtd: &'a Dtd) -> Self {
-        Self { dtd, document, out: String::new(), places: Vec::new(), references: 0, offset: 0 }
-    }
-
-    fn fail<T>(&self, message: &'static str) -> Result<T, Malformed> {
-        Err(Malformed::new(self.offset, message))
-    }
-
-    fn run(mut self, start: usize) -> Result<(String, Vec<(usize, usize)>), Malformed> {
-        self.out.push_str(self.document.get(..start).unwrap_or(""));
-        let mut open = vec![Source { name: "", text: self.document, at: start, begun: Markup::default() }];
-        let mut markup = Markup::default();
-        while let Some(depth) = open.len().checked_sub(1) {
-            let Some(source) = open.last_mut() else { break };
-            let rest = source.text.get(source.at..).unwrap_or("");
-            let interesting = |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'');
-            let at = rest.find(interesting).unwrap_or(rest.len());
-            self.copy(rest.get(..at).unwrap_or(""), markup.in_value_of_outer(depth));
-            source.at = source.at.saturating_add(at);
-            let rest = rest.get(at..).unwrap_or("");
-            if depth == 0 {
-                self.offset = source.at;
-            }
-            if self.out.len() > most(self.document) {
-                return self.fail("the document with its entities is more than 1 MiB larger than twice the document");
-            }
-            if let Some(entity) = self.entity(rest) {
-                let (name, value) = entity?;
-                if markup.tag && markup.quote.is_none() {
-                    return self.fail("an entity is referred to within a tag, and not in a value");
+                if cursor.take("#FIXED") {
+                    spaced(cursor)?;
                 }
-                source.at = source.at.saturating_add(name.len()).saturating_add(2);
-                if depth == 0 {
-                    self.places.push((self.out.len(), self.offset));
-                }
-                if open.len() > MAX_NESTING || open.iter().any(|source| source.name == name) {
-                    return self.fail("an entity refers to itself");
-                }
-                open.push(Source { name, text: value, at: 0, begun: markup });
-                continue;
+                self.default_value(cursor.literal().ok_or(WRONG)?, work)?
+            };
+            if self.counts() {
+                self.attributes.declare(element, name, tokenized, default);
             }
-            if rest.is_empty() {
-                if open.pop().is_some_and(|source| depth > 0 && source.begun != markup) {
-                    return self.fail("an entity ends within a tag or a value that begins in it");
-                }
-                if let (1, Some(source)) = (open.len(), open.last()) {
-                    self.places.push((self.out.len(), source.at));
-                }
-                continue;
-            }
-            let length = markup.step(rest, depth);
-            if depth > 0 && length > 1 && length == rest.len() {
-                return self.fail("an entity ends within a comment or another part that begins in it");
-            }
-            self.copy(rest.get(..length).unwrap_or(""), markup.in_value_of_outer(depth));
-            source.at = source.at.saturating_add(length.max(1));
-        }
-        Ok((self.out, self.places))
-    }
-
-    /// The entity that a text begins with a reference to, unless it is one of XML's own.
-    fn entity(&mut self, text: &'a str) -> Option<Result<(&'a str, &'a str), Malformed>> {
-        let text = text.strip_prefix('&')?;
-        // Not looked for in all that follows, of which there may be much, as often as there is an `&`.
-        let ends = |byte: &u8| matches!(byte, b';' | b'&' | b'<' | b'>' | b'"' | b'\'' | b' ' | b'\t' | b'\r' | b'\n');
-        let end = text.as_bytes().iter().take(MAX_NAME).position(ends)?;
-        let name = text.get(..end).filter(|_| text.as_bytes().get(end) == Some(&b';'))?;
-        if name.starts_with('#') || matches!(name, "lt" | "gt" | "amp" | "apos" | "quot") {
-            return None;
-        }
-        self.references = self.references.saturating_add(1);
-        if self.references > MAX_REFERENCES {
-            return Some(self.fail("the document has too many references to entities"));
-        }
-        match self.dtd.entities.get(name) {
-            Some(Some(value)) => Some(Ok((name, value))),
-            Some(None) => Some(self.fail("an external entity is not read")),
-            None => Some(self.fail("an entity is not declared in the document")),
         }
     }
 
-    /// Copies text. Within a value it comes from an entity, so its quotes and line ends do not count as such.
-    fn copy(&mut self, text: &str, in_value: bool) {
-        if !in_value {
-            return self.out.push_str(text);
+    /// The value of a default that is written like this; `None` if it does not count.
+    fn default_value(&self, written: &str, work: &mut Work) -> Result<Option<String>, &'static str> {
+        if self.counts() {
+            return self.entities.value(written, work).map(Some);
         }
-        for c in text.chars() {
-            match c {
-                '"' => self.out.push_str("&quot;"),
-                '\'' => self.out.push_str("&apos;"),
-                c => self.out.push(c),
-            }
+        for (at, _) in written.match_indices('&') {
+            reference(written.get(at..).unwrap_or(""))?;
         }
+        if written.contains('<') { Err("the default of an attribute contains `<`; write `&lt;`") } else { Ok(None) }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// `name content>`
+fn element(cursor: &mut Cursor<'_>) -> Option<()> {
+    cursor.space().then_some(())?;
+    cursor.name()?;
+    cursor.space().then_some(())?;
+    cursor.content()?;
+    cursor.end()
+}
 
-    #[test]
-    fn entities_are_put_in() {
-        let text = "<!DOCTYPE a [<!ENTITY b \"x<c/>'&d;'\"><!ENTITY d 'y&#38;amp;'><!ENTITY % e 'z'><!ENTITY f '%e;\"'>\
-            <!ENTITY g SYSTEM 'h'><!ENTITY i SYSTEM 'h' NDATA j><!-- ' -->]>";
-        let expanded = expand(&format!("{text}<a v='&f;&d;'>&b;&lt;<![CDATA[&b;]]></a>")).unwrap().unwrap();
-        assert_eq!(&expanded.text[text.len()..], "<a v='z&quot;y&amp;'>x<c/>'y&amp;'&lt;<![CDATA[&b;]]></a>");
-        assert!(expanded.dtd.unparsed.contains("i"));
-        let at = expanded.text.find("</a>").unwrap();
-        assert!(format!("{text}<a v='&f;&d;'>&b;&lt;<![CDATA[&b;]]></a>")[expanded.original(at)..].starts_with("</a>"));
-        assert!(expand("<a/>").unwrap().is_none());
-    }
-
-    #[test]
-    fn values_in_entities_keep_their_quotes() {
-        let text = "<!DOCTYPE a [<!ENTITY b \"<c d='1' e='&f;'/>\"><!ENTITY f '\"2&#39;'>]>";
-        let expanded = expand(&format!("{text}<a g='&f;'>&b;</a>")).unwrap().unwrap();
-        assert_eq!(&expanded.text[text.len()..], "<a g='&quot;2&apos;'><c d='1' e='&quot;2&apos;'/></a>");
-    }
-
-    #[test]
-    fn what_begins_a_comment_does_not_end_it() {
-        let text = "<!DOCTYPE a [<!ENTITY b '--><c/><!--'>]>";
-        let expanded = expand(&format!("{text}<a><!--> &b; --></a>")).unwrap().unwrap();
-        assert_eq!(&expanded.text[text.len()..], "<a><!--> &b; --></a>");
-    }
-
-    #[test]
-    fn documents_grow_no_more_than_twofold_and_a_mebibyte() {
-        let value = "x".repeat(100_000);
-        let with = |references: &str| expand(&format!("<!DOCTYPE a [<!ENTITY b '{value}'>]><a>{references}</a>"));
-        assert!(with(&"&b;".repeat(8)).is_ok());
-        assert!(with(&"&b;".repeat(20)).is_err());
-        let entity = |n: u32| format!("<!ENTITY b{n} '%p;'>");
-        let with = |count: u32| {
-            let entities: String = (0..count).map(entity).collect();
-            expand(&format!("<!DOCTYPE a [<!ENTITY % p '{value}'>{entities}]><a/>"))
-        };
-        assert!(with(8).is_ok());
-        assert!(with(20).is_err());
-    }
-
-    #[test]
-    fn what_is_refused() {
-        let bomb: String = (1..40).map(|n| format!("<!ENTITY e{n} '&e{};&e{};'>", n - 1, n - 1)).collect();
-        for text in [
-            "<!DOCTYPE a [<!ENTITY b '&b;'>]><a>&b;</a>".to_owned(),
-            "<!DOCTYPE a><a>&b;</a>".to_owned(),
-            "<!DOCTYPE a [<!ENTITY b SYSTEM 'x'>]><a>&b;</a>".to_owned(),
-            "<!DOCTYPE a [<!ENTITY]><a/>".to_owned(),
-            // What an entity begins ends in it.
-            "<!DOCTYPE a [<!ENTITY b \"<c d='\">]><a>&b;e'/></a>".to_owned(),
-            "<!DOCTYPE a [<!ENTITY b '<c'>]><a>&b;/></a>".to_owned(),
-            "<!DOCTYPE a [<!ENTITY b '/><c '>]><a d='' &b;/>".to_owned(),
-            "<!DOCTYPE a [<!ENTITY b '<!-- '>]><a>&b; --></a>".to_owned(),
-            format!("<!DOCTYPE a [<!ENTITY e0 'aaaaaaaaaa'>{bomb}]><a>&e39;</a>"),
-        ] {
-            assert!(expand(&text).is_err(), "{}", &text[..40]);
-        }
-    }
+/// `name PUBLIC "…">`
+fn notation(cursor: &mut Cursor<'_>) -> Option<()> {
+    cursor.space().then_some(())?;
+    cursor.nc_name()?;
+    cursor.space().then_some(())?;
+    cursor.external_id(true)?;
+    cursor.end()
 }

@@ -64,6 +64,15 @@ pub(crate) fn declaration(data: &str) -> Result<(), &'static str> {
     if next == 0 { Err(WRONG) } else { Ok(()) }
 }
 
+/// Whether the XML declaration of a document says that nothing outside of it changes what it means (§2.9).
+pub(crate) fn is_standalone(text: &str) -> bool {
+    // `<?xml-stylesheet` is another instruction.
+    let rest = text.strip_prefix("<?xml").filter(|rest| rest.starts_with(is_space));
+    let declaration = rest.and_then(|rest| rest.split_once("?>"));
+    let value = declaration.and_then(|(declaration, _)| declaration.rsplit_once("standalone"));
+    value.is_some_and(|(_, value)| value.contains("yes"))
+}
+
 /// Returns where the `>` of a DOCTYPE is; `None` if it comes later.
 pub(crate) fn doctype_end(text: &str) -> Result<Option<usize>, &'static str> {
     let bytes = text.as_bytes();
@@ -123,6 +132,14 @@ mod tests {
             (" version='1.0' version='1.0'", false),
         ] {
             assert_eq!(declaration(data).is_ok(), sound, "{data}");
+        }
+        for (text, alone) in [
+            ("<?xml version='1.0' standalone = \"yes\" ?>", true),
+            ("<?xml version='1.0' standalone='no'?><?p standalone='yes'?>", false),
+            ("<?xml-p standalone='yes'?>", false),
+            ("<?xml version='1.0'?><?p standalone='yes'?>", false),
+        ] {
+            assert_eq!(is_standalone(text), alone, "{text}");
         }
         for (text, end) in [(" a>", Some(2)), (" a [<!ENTITY x '>'> <!-- ' > -->]>", Some(33)), (" a [", None)] {
             assert_eq!(doctype_end(text), Ok(end), "{text}");

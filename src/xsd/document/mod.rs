@@ -1,7 +1,11 @@
 //! XML documents: bytes to text, text to tokens, tokens to a tree.
 
+mod attributes;
+mod cursor;
 pub(crate) mod decode;
 pub(crate) mod dtd;
+mod entities;
+pub(crate) mod expand;
 pub(crate) mod malformed;
 pub(crate) mod markup;
 pub(crate) mod namespaces;

@@ -281,6 +281,9 @@ impl<'a> Tokens<'a> {
         if target.is_empty() || !data.is_empty() && !data.starts_with([' ', '\t', '\r', '\n']) {
             return Err(Malformed::new(offset, "a processing instruction has no name").into());
         }
+        if target.contains(':') {
+            return Err(Malformed::new(offset, "the name of a processing instruction has a colon").into());
+        }
         if target.eq_ignore_ascii_case("xml") {
             if offset > 0 || target != "xml" {
                 return Err(Malformed::new(offset, "an XML declaration is only allowed at the very start").into());
@@ -476,6 +479,7 @@ mod tests {
             "<!-- -- -->",
             "<!a>",
             "<?xml?>",
+            "<?p:q?>",
             " <?xml version='1.0'?>",
             "<?XML version='1.0'?>",
             "<a/ >",

@@ -4,16 +4,18 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::dtd;
+use super::expand::expand;
 use super::malformed::{Lines, Malformed, position};
 use super::namespaces::{check_declaration, declared_prefix, split};
-use super::references::attribute_value;
+use super::references::{attribute_value, line_ends};
 use super::tokens::{Accepts, RawAttribute, Token, Tokens};
-use crate::xsd::chars::is_xml_char;
+use crate::xsd::chars::{is_space, is_xml_char};
 use crate::xsd::names::{Names, QName, Sym};
 
 /// Most elements within each other.
 const MAX_DEPTH: usize = 256;
+/// Most namespace declarations in scope: names are looked for among all of them.
+const MAX_SCOPES: usize = 512;
 
 /// The number of an element in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +59,8 @@ struct Scope {
     prefix: Box<str>,
     uri: Sym,
     outer: Option<u32>,
+    /// How many are in scope with it.
+    depth: usize,
 }
 
 /// A document.
@@ -66,11 +70,15 @@ pub(crate) struct Tree {
     attributes: Vec<Attribute>,
     /// Shared by a document and those within it.
     scopes: Rc<Vec<Scope>>,
+    /// How many bytes its DTD adds to it.
+    added: usize,
 }
 
 impl Tree {
     /// Parses a document. The error has its line and column.
     pub(crate) fn parse(text: &str, names: &mut Names) -> Result<Self, (Malformed, (u32, u32))> {
+        // Before all else (XML 1.0 §2.11): the carriage returns that are left are those of character references.
+        let text = &*line_ends(text);
         let placed = |malformed: Malformed| {
             let place = position(text, malformed.offset);
             (malformed, place)
@@ -78,15 +86,22 @@ impl Tree {
         if let Some((offset, _)) = text.char_indices().find(|(_, c)| !is_xml_char(*c)) {
             return Err(placed(Malformed::new(offset, "a character is not allowed in XML")));
         }
-        match dtd::expand(text).map_err(placed)? {
+        match expand(text).map_err(placed)? {
             None => Builder::new(text, text, names, &|offset| offset).run().map_err(placed),
             Some(expanded) => {
+                let added = expanded.text.len().saturating_sub(text.len());
                 let original = |offset| expanded.original(offset);
                 Builder::new(&expanded.text, text, names, &original)
                     .run()
+                    .map(|tree| Self { added, ..tree })
                     .map_err(|malformed| placed(Malformed { offset: original(malformed.offset), ..malformed }))
             }
         }
+    }
+
+    /// How many bytes the entities and defaults of its DTD add to it.
+    pub(crate) fn added(&self) -> usize {
+        self.added
     }
 
     /// Returns an element.
@@ -131,7 +146,7 @@ impl Tree {
             root.next = None;
         }
         let attributes = self.attributes.get(first as usize..last as usize).unwrap_or_default().to_vec();
-        Self { nodes, attributes, scopes: Rc::clone(&self.scopes) }
+        Self { nodes, attributes, scopes: Rc::clone(&self.scopes), added: 0 }
     }
 
     /// The attributes of an element, without namespace declarations.
@@ -211,14 +226,19 @@ impl<'a> Builder<'a> {
                     _ => return fail("an end tag does not match its start tag"),
                 },
                 Token::Text(text) if text.is_blank() => {}
-                Token::CData(_) | Token::Character(_) | Token::Text(_) => match self.open.last() {
-                    Some((_, id, _)) => {
-                        if let Some(node) = self.tree.nodes.get_mut(id.index()) {
-                            node.has_text = true;
-                        }
+                token @ (Token::CData(_) | Token::Character(_) | Token::Text(_)) => {
+                    let Some((_, id, _)) = self.open.last() else {
+                        return fail("text outside the root element is not allowed");
+                    };
+                    let blank = match token {
+                        Token::CData(text) => text.trim_start_matches(is_space).is_empty(),
+                        Token::Character(c) => is_space(c),
+                        _ => false,
+                    };
+                    if let Some(node) = self.tree.nodes.get_mut(id.index()).filter(|_| !blank) {
+                        node.has_text = true;
                     }
-                    None => return fail("text outside the root element is not allowed"),
-                },
+                }
                 Token::Doctype(_) if self.open.is_empty() && self.tree.nodes.is_empty() => {}
                 Token::Doctype(_) => return fail("a DOCTYPE is only allowed before the root element"),
                 Token::Skipped | Token::Instruction => {}
@@ -274,8 +294,13 @@ impl<'a> Builder<'a> {
             check_declaration(prefix, &uri)?;
             let uri = self.names.intern(&uri);
             let index = number(self.tree.scopes.len())?;
+            let outer = scope.and_then(|outer| self.tree.scopes.get(outer as usize));
+            let depth = outer.map_or(0, |outer| outer.depth).saturating_add(1);
+            if depth > MAX_SCOPES {
+                return Err("more than 512 namespaces are declared at once");
+            }
             // Nothing else holds the scopes yet.
-            Rc::make_mut(&mut self.tree.scopes).push(Scope { prefix: prefix.into(), uri, outer: scope });
+            Rc::make_mut(&mut self.tree.scopes).push(Scope { prefix: prefix.into(), uri, outer: scope, depth });
             scope = Some(index);
         }
         Ok(scope)
@@ -344,6 +369,19 @@ mod tests {
         assert_eq!(c.attribute(NodeId::ROOT, names.find("z")), Some("2"));
         assert_eq!((c.after(NodeId::ROOT), c.after(children[0])), (None, Some(children[1])));
         assert_eq!(c.namespace(children[1], "p"), Some(names.find("urn:p")));
+    }
+
+    #[test]
+    fn namespaces_in_scope_are_bounded() {
+        let declared = |from: usize, to: usize| (from..to).map(|n| format!(" xmlns:p{n}='urn:n'")).collect::<String>();
+        let most = MAX_SCOPES / 2;
+        let text = |more: &str| {
+            let child = format!("<b{}/>", declared(most, MAX_SCOPES));
+            format!("<a{}>{child}{child}<c{}{more}/></a>", declared(0, most), declared(most, MAX_SCOPES))
+        };
+        assert!(Tree::parse(&text(""), &mut Names::new()).is_ok());
+        let (malformed, _) = Tree::parse(&text(" xmlns='urn:n'"), &mut Names::new()).unwrap_err();
+        assert!(malformed.message.contains("more than 512 namespaces"), "{}", malformed.message);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::collections::HashSet;
 use super::compile::{compile, compile_within};
 use super::components::documents::{Found, Resolver};
 use super::document::decode::decode;
-use super::document::dtd;
+use super::document::expand::expand;
+use super::document::references::line_ends;
 use super::document::tokens::Accepts;
 use super::instance::{Bounds, Outer, Rejection, Surroundings, Verdict, judge};
 use super::pointer::pointers;
@@ -44,9 +45,9 @@ pub(super) fn violations(schema: &Schema, text: &str) -> Vec<Violation> {
 fn judge_bytes(schema: &Schema, bytes: &[u8]) -> Result<(), String> {
     let text = decode(bytes).map_err(|malformed| malformed.message.into_owned())?;
     let limits = limits(100_000_000);
-    let expanded = dtd::expand(&text).map_err(|malformed| malformed.message.into_owned())?;
+    let expanded = expand(&line_ends(&text)).map_err(|malformed| malformed.message.into_owned())?;
     let (text, entities) = match &expanded {
-        Some(expanded) => (&*expanded.text, expanded.dtd.unparsed.clone()),
+        Some(expanded) => (&*expanded.text, expanded.dtd.unparsed().map(Box::from).collect()),
         None => (&*text, HashSet::new()),
     };
     let places = (0..text.len()).step_by(1 + text.len() / 64);
@@ -55,6 +56,28 @@ fn judge_bytes(schema: &Schema, bytes: &[u8]) -> Result<(), String> {
     assert_eq!(format!("{in_parts:?}"), format!("{whole:?}"), "{text}");
     whole.map_err(|rejection| format!("{rejection:?}"))
 }
+
+#[test]
+fn what_the_dtd_of_a_schema_declares_counts() {
+    let of = |subset: &str, root: &str, content: &str| {
+        let text = format!("<!DOCTYPE {root} [{subset}]><{root}>{content}</{root}>").replace("<x:schema>", XS_SCHEMA);
+        compile(vec![Found { file: "main.xsd".into(), bytes: text.into_bytes().into() }], &mut |_| Ok(None)).unwrap()
+    };
+    let local = r#"<x:element name="r"><x:complexType><x:sequence><x:element name="e"/></x:sequence></x:complexType></x:element>"#;
+    for (subset, valid) in [("", "<r xmlns='urn:a'><e xmlns=''/></r>"), (QUALIFIED, "<r xmlns='urn:a'><e/></r>")] {
+        assert!(violations(&of(subset, "x:schema", local), valid).is_empty(), "{subset}");
+    }
+    // As in the schema of XML signatures.
+    let subset = r#"<!ATTLIST schema xmlns:ds CDATA #FIXED "urn:ds" xmlns CDATA "http://www.w3.org/2001/XMLSchema"
+        targetNamespace CDATA "urn:ds">"#;
+    let content = r#"&#32;<![CDATA[ ]]><element name="r" type="ds:t"/><simpleType name="t"><restriction base="int"/></simpleType>"#;
+    let schema = of(subset, "schema", content);
+    assert!(violations(&schema, "<r xmlns='urn:ds'>1</r>").is_empty());
+    assert_eq!(violations(&schema, "<r xmlns='urn:ds'>x</r>").len(), 1);
+}
+
+const XS_SCHEMA: &str = r#"<x:schema xmlns:x="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:a">"#;
+const QUALIFIED: &str = r#"<!ATTLIST x:schema elementFormDefault (qualified|unqualified) "qualified">"#;
 
 #[test]
 fn an_item_that_is_wrong_is_reported_though_the_text_of_its_list_is_not() {

@@ -154,6 +154,23 @@ fn defaults_of_a_document_are_read_once() {
 }
 
 #[test]
+fn all_prefixes_of_a_value_count_and_are_paid_for() {
+    let declared: String = (0..100).map(|n| format!(r#" xmlns:p{n}="urn:{n}""#)).collect();
+    let value: String = (0..100).map(|n| format!("p{n}:a ")).collect();
+    let list = r#"<xs:simpleType name="l"><xs:list itemType="xs:QName"/></xs:simpleType>"#;
+    for content in [
+        format!(r#"<xs:element name="r" type="l" default="{value}"{declared}/>"#),
+        format!(
+            r#"<xs:simpleType name="t"><xs:restriction base="l"><xs:enumeration value="{value}"{declared}/></xs:restriction></xs:simpleType>"#
+        ),
+    ] {
+        assert_eq!(problems(&format!("{list}{content}"), 10_000), "");
+        let said = problems(&format!("{list}{content}"), 1000);
+        assert!(said.contains("too many prefixes"), "{said}");
+    }
+}
+
+#[test]
 fn problems_are_short_whatever_the_schema_says() {
     let long = "é".repeat(5000);
     let said = problems(&format!(r#"<xs:element name="r" type="{long}"/>"#), 1000);
