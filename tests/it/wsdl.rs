@@ -200,6 +200,8 @@ fn responses_are_those_of_the_operation_or_faults() {
             } else {
                 drop(answer.refused(502, "invalid_upstream_response"));
             }
+            // A stop gives a connection that is open two seconds.
+            drop(client);
             proxy.done();
         }
     }
