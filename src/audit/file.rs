@@ -1,7 +1,8 @@
 //! The file sink: appends to a path, which may be rotated while it is open.
 
-use std::fs::{File, Metadata, rename};
+use std::fs::{File, OpenOptions, rename};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -9,11 +10,12 @@ use jiff::Timestamp;
 
 use super::config::Rotate;
 use super::file_lock::{Access, FileLock};
-use super::rotation::{self, Rotation};
-use super::sealed_line::{self, FileEnd};
+use super::file_tail::FileTail;
+use super::rotation::Rotation;
 use super::sink_state;
-use super::source::LineId;
-use super::writer::Output;
+use super::source::Present;
+use super::spool::Reader;
+use super::writer::{Output, Reopened};
 use crate::open_file::{self, appending};
 
 /// How much of a line has its time.
@@ -60,12 +62,11 @@ impl FileOutput {
         Ok(())
     }
 
-    /// Puts the file aside, and goes on with a new one. On error, the old one stays in its place.
+    /// Puts the file, which was synced, aside, and goes on with a new one. On error, the old one stays in its place.
     fn rotate(&mut self, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
         if !self.lock.as_ref().is_some_and(|lock| lock.is_in_place()) {
             self.lock = FileLock::take(&self.path, &self.file, Access::Rotates)?;
         }
-        self.sync()?;
         let rotated = rotation.put_aside(&self.path, now)?;
         match appending(&self.path) {
             Ok(new) => self.file = new,
@@ -79,6 +80,29 @@ impl FileOutput {
         (self.size, self.start) = (0, None);
         rotation.tidy(&self.path);
         Ok(())
+    }
+
+    /// Which of the next lines it has. What was not written whole comes again. If a sync failed, what it has is written again in its
+    /// place; others may have written between.
+    fn present(&mut self, next: &mut Reader) -> io::Result<Present> {
+        let is_doubtful = next.is_doubtful();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        // The open file, wherever it was moved to, and not for appending. Without the rights for that, lines come twice.
+        let opened = open_file::regular_with(OpenOptions::new().read(true).write(is_doubtful), &path);
+        let Ok(file) = opened else { return Ok(Present::default()) };
+        let mut tail = FileTail::read(&file, next.first()?.as_ref())?;
+        let spooled = next.hashes(tail.bytes())?;
+        if let Some(unwritten) = tail.unwritten(&spooled)
+            // Others may write behind it, or go on with a line.
+            && let Ok(Some(_alone)) = FileLock::take(&self.path, &self.file, Access::Rotates)
+        {
+            self.file.set_len(unwritten)?;
+            tail.cut(unwritten);
+        }
+        if is_doubtful {
+            tail.write_again(&file)?;
+        }
+        Ok(tail.present(spooled))
     }
 
     /// Completes a last line that has no line break, as after a crash during a write. A file that cannot be read is assumed
@@ -108,45 +132,33 @@ impl Write for FileOutput {
 }
 
 impl Output for FileOutput {
-    fn begin(&mut self, spooled: bool, doubtful: Option<LineId>) -> io::Result<Option<LineId>> {
-        if let Some(first) = &doubtful
-            && !self.take_back(first)?
-        {
-            self.end_torn_line()?;
-            return self.measure().map(|()| None);
-        }
-        let mut end = FileEnd::of(&self.path);
-        if spooled && end.torn > 0 {
-            // What is after the last line break comes again, whole. Torn lines that were ended are left as they are.
-            let (length, ended) = (self.file.metadata()?.len(), end.ended);
-            self.file.set_len(length.saturating_sub(end.torn - ended))?;
-            end.torn = 0;
-        }
+    fn begin(&mut self, next: Option<&mut Reader>) -> io::Result<Present> {
+        let present = match next {
+            Some(next) if self.file.metadata()?.is_file() => self.present(next)?,
+            _ => Present::default(),
+        };
         self.end_torn_line()?;
         self.measure()?;
-        if end.last.is_none() {
-            end = rotation::end_of(&self.path, self.rotation.is_some());
-        }
-        Ok(end.last.map(|(stream, sequence, _)| (stream, sequence)))
+        Ok(present)
     }
 
-    fn take_back(&mut self, first: &LineId) -> io::Result<bool> {
-        // Others may have written behind it.
-        let Ok(Some(_alone)) = FileLock::take(&self.path, &self.file, Access::Rotates) else { return Ok(false) };
-        let (readable, metadata) = (open_file::regular(&self.path)?, self.file.metadata()?);
-        let is_same = file_id(&readable.metadata()?) == file_id(&metadata);
-        if is_same && let Some(start) = sealed_line::find_last(&readable, metadata.len(), first)? {
-            self.file.set_len(start)?;
-            self.measure()?;
-        }
-        Ok(true)
-    }
-
-    fn prepare(&mut self) {
+    fn prepare(&mut self, synced: Option<&mut dyn FnMut()>) -> io::Result<()> {
         let now = Timestamp::now();
-        let Some(rotation) = self.rotation.take() else { return };
+        let Some(rotation) = self.rotation.take() else { return Ok(()) };
+        let mut prepared = Ok(());
         if rotation.is_due(self.size, self.start, now) {
-            match self.rotate(&rotation, now) {
+            let rotated = match (self.sync(), synced) {
+                (Ok(()), Some(synced)) => {
+                    synced();
+                    self.rotate(&rotation, now)
+                }
+                (Err(error), Some(_)) => {
+                    prepared = Err(error);
+                    Ok(())
+                }
+                (synced, None) => synced.and_then(|()| self.rotate(&rotation, now)),
+            };
+            match rotated {
                 Ok(()) => self.unrotated = false,
                 // It is tried again with every write.
                 Err(_) if self.unrotated => {}
@@ -157,31 +169,25 @@ impl Output for FileOutput {
             }
         }
         self.rotation = Some(rotation);
+        prepared
     }
 
-    fn reopen(&mut self) -> io::Result<bool> {
+    fn reopen(&mut self) -> io::Result<Reopened> {
         let (old, new) = (self.file.metadata()?, appending(&self.path)?);
         let metadata = new.metadata()?;
-        if file_id(&old) == file_id(&metadata) {
-            return Ok(false);
+        if (old.dev(), old.ino()) == (metadata.dev(), metadata.ino()) {
+            return Ok(Reopened::Same);
         }
         // The old file is complete. Failing to sync it must not prevent opening the new one.
-        if let Err(error) = self.sync() {
-            tracing::error!(path = %self.path.display(), %error, "the rotated audit file could not be synced");
-        }
+        let synced = self.sync();
         self.file = new;
         self.end_torn_line()?;
         self.measure()?;
-        Ok(true)
+        Ok(Reopened::Other(synced))
     }
 
     fn sync(&mut self) -> io::Result<()> {
         // Pipes and devices cannot be synced.
         if self.file.metadata()?.is_file() { self.file.sync_data() } else { Ok(()) }
     }
-}
-
-/// Device and number.
-fn file_id(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }

@@ -4,9 +4,9 @@
 //! It is one of an open file (`F_OFD_SETLK`): becoming exclusive or shared again is one step, and what is held is kept if that fails.
 
 use std::ffi::OsString;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -56,7 +56,7 @@ pub(crate) fn lock_of(path: &Path) -> PathBuf {
 
 impl FileLock {
     /// Takes the lock of a file, or shares it if this process has it. One that only writes does without where none can be made.
-    /// A new lock belongs to the owner of the file: a command that another user runs must not keep them from it.
+    /// A new lock has the owner and the mode of the file: a command that another user runs must keep nobody from it.
     ///
     /// # Errors
     /// Another process has it, or the system refuses.
@@ -151,10 +151,12 @@ fn held() -> MutexGuard<'static, Vec<Held>> {
 /// Opens the lock's file of `of`, and makes it if it is not there.
 fn open(path: &Path, of: &File) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o640);
+    options.read(true).write(true).mode(0o600);
     match options.clone().create_new(true).open(path) {
         Ok(new) => {
             let (owner, own) = (of.metadata()?, new.metadata()?);
+            // Whoever may write to the file may take its lock.
+            let _ = new.set_permissions(Permissions::from_mode(owner.mode() & 0o666));
             if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) {
                 // Only some users may give files away; others run as the owner.
                 let _ = fchown(&new, Some(owner.uid()), Some(owner.gid()));
@@ -232,12 +234,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
         let file = open_file::appending(&path).unwrap();
+        file.set_permissions(Permissions::from_mode(0o660)).unwrap();
         let owned = |path: &Path| std::fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
         // Root gives it away; others run as the owner, and have it.
         let is_given = fchown(&file, Some(12_345), Some(12_346)).is_ok();
         drop(FileLock::take(&path, &file, Access::Writes).unwrap());
         assert_eq!(owned(&lock_of(&path)), owned(&path));
         assert_eq!(owned(&path) == (12_345, 12_346), is_given);
+        assert_eq!(std::fs::metadata(lock_of(&path)).unwrap().mode() & 0o777, 0o660);
         // What was there before stays as it is, whatever a link leads to.
         let (lock, outside) = (lock_of(&path), folder.path().join("outside"));
         std::fs::remove_file(&lock).unwrap();

@@ -30,6 +30,7 @@ mod checkpoint_key;
 mod config;
 mod file;
 mod file_lock;
+mod file_tail;
 mod filter;
 mod ocsf;
 mod outlets;

@@ -53,6 +53,8 @@ pub(super) struct Shared {
     pub(super) next: Mutex<Option<Arc<Outlets>>>,
     /// Sinks that are not in the policy any more, and have not ended.
     pub(super) retired: Mutex<Vec<Arc<Sink>>>,
+    /// Records that such sinks had when they ended, and had not written.
+    pub(super) unwritten: AtomicU64,
     /// What lines pass through.
     pub(super) buffers: Arc<Buffers>,
     /// Lines as they are passed on, for those who follow the record.
@@ -89,7 +91,9 @@ impl Shared {
     /// Sinks that are not in the policy any more, and have not ended.
     pub(super) fn retired(&self) -> Vec<Arc<Sink>> {
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        retired.retain(|sink| !sink.has_ended());
+        for ended in retired.extract_if(.., |sink| sink.has_ended()) {
+            self.unwritten.fetch_add(ended.at_risk(), Relaxed);
+        }
         retired.clone()
     }
 

@@ -3,12 +3,12 @@
 //! `audit.jsonl` becomes `audit-20261127T103000.123Z.jsonl`, then perhaps `….jsonl.gz`. In the order of their names, rotated files
 //! are in the order of their lines, and the hash chain goes on from one to the next.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use flate2::Compression;
@@ -26,16 +26,22 @@ const GZ: &str = ".gz";
 /// Ends the name of a file that is being compressed.
 const PART: &str = ".gz.part";
 
+/// The files whose rotated ones are being compressed and removed in this process, with the settings that were given last and how often
+/// that was asked for: two threads would take away each other's files, also after a reload.
+static TIDYING: Mutex<BTreeMap<PathBuf, (Rotate, u64)>> = Mutex::new(BTreeMap::new());
+
+fn tidying() -> MutexGuard<'static, BTreeMap<PathBuf, (Rotate, u64)>> {
+    TIDYING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The rotation of one file.
 pub(super) struct Rotation {
     settings: Rotate,
-    /// Rotations that the thread which compresses and removes rotated files has not seen; it runs while there are any.
-    untidy: Arc<AtomicUsize>,
 }
 
 impl Rotation {
     pub(super) fn new(settings: Rotate) -> Self {
-        Self { settings, untidy: Arc::default() }
+        Self { settings }
     }
 
     /// Whether a file of this size, whose first line is of `start`, is put aside.
@@ -63,27 +69,33 @@ impl Rotation {
 
     /// Compresses and removes rotated files, on another thread.
     pub(super) fn tidy(&self, path: &Path) {
-        let names = Names::of(path);
-        if self.untidy.fetch_add(1, AcqRel) > 0 {
+        let mut all = tidying();
+        let is_running = all.contains_key(path);
+        let (settings, asked) = all.entry(path.to_owned()).or_insert((self.settings, 0));
+        (*settings, *asked) = (self.settings, asked.wrapping_add(1));
+        drop(all);
+        if is_running {
             return;
         }
-        let (settings, untidy) = (self.settings, Arc::clone(&self.untidy));
-        let again = Arc::clone(&untidy);
+        let (names, work, after_fault) = (Names::of(path), path.to_owned(), path.to_owned());
         let tidy = move || {
-            let mut seen = untidy.load(Acquire);
             loop {
+                let Some((settings, seen)) = tidying().get(&work).copied() else { return };
                 if let Err(error) = names.tidy(&settings) {
                     tracing::error!(%error, "rotated audit files could not be compressed or removed");
                 }
-                match untidy.compare_exchange(seen, 0, AcqRel, Acquire) {
-                    Ok(_) => return,
-                    Err(more) => seen = more,
+                let mut all = tidying();
+                if all.get(&work).is_some_and(|(_, asked)| *asked == seen) {
+                    all.remove(&work);
                 }
             }
         };
         // After a fault, the next rotation starts another thread.
-        if let Err(error) = thread::spawn("audit-rotate", tidy, move || again.store(0, Release)) {
-            self.untidy.store(0, Release);
+        let died = move || {
+            tidying().remove(&after_fault);
+        };
+        if let Err(error) = thread::spawn("audit-rotate", tidy, died) {
+            tidying().remove(path);
             tracing::error!(%error, "rotated audit files are compressed and removed at the next rotation");
         }
     }
@@ -291,6 +303,23 @@ mod tests {
             assert!(compressed.is_file() && !path.exists() && !part.exists() && !outside.exists(), "{kind}");
             fs::remove_file(compressed).unwrap();
         }
+    }
+
+    #[test]
+    fn one_thread_tidies_a_path_whatever_policy_it_is_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (running, new) = (settings(Some(1), None), settings(Some(2), None));
+        tidying().insert(path.clone(), (running, 0));
+        Rotation::new(new).tidy(&path);
+        assert_eq!(tidying().get(&path), Some(&(new, 1)), "the thread that runs does it, with the new settings");
+        tidying().remove(&path);
+        fs::write(folder.path().join("audit-20260101T000000.000Z.jsonl.gz.part"), "half").unwrap();
+        Rotation::new(new).tidy(&path);
+        while tidying().contains_key(&path) {
+            std::thread::yield_now();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Reads the place in the chain of a line that was sealed.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -8,7 +7,6 @@ use std::path::Path;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::chain::{AFTER_HASH, BEFORE_HASH, END, HASH_LENGTH, Hash, hex};
-use super::source::LineId;
 use crate::open_file;
 
 /// What `bartizan` ends with and `event` begins with. It cannot be in a string, where quotes are escaped.
@@ -23,9 +21,6 @@ pub(crate) const LINE_MAX: usize = 1024 * 1024;
 
 /// Bytes at the end of a file in which there nearly always is a whole line.
 const USUAL_END: u64 = 64 * 1024;
-
-/// How far before the end of a file a line is looked for: a sync covers less.
-const SEARCHED: u64 = 256 << 20;
 
 /// A line of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,37 +147,6 @@ impl FileEnd {
     }
 }
 
-/// Where the last line with this stream and sequence starts, in a file of this length. What comes before others of the stream is
-/// not looked at.
-pub(super) fn find_last(file: &File, length: u64, (stream, sequence): &LineId) -> io::Result<Option<u64>> {
-    const PIECE: u64 = 1 << 20;
-    let (mut end, least) = (length, length.saturating_sub(SEARCHED));
-    // What is read of a line that starts before.
-    let mut rest = Vec::new();
-    while end > least && rest.len() <= LINE_MAX {
-        let start = end.saturating_sub(PIECE);
-        let mut bytes = vec![0; usize::try_from(end - start).unwrap_or_default()];
-        file.read_exact_at(&mut bytes, start)?;
-        bytes.append(&mut rest);
-        let whole = if start == 0 { 0 } else { memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |at| at + 1) };
-        let (mut place, mut found, mut is_before) = (start + whole as u64, None, false);
-        for line in bytes.get(whole..).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
-            let sealed = line.strip_suffix(b"\n").and_then(SealedLine::parse);
-            if let Some(sealed) = sealed.filter(|sealed| *sealed.stream == **stream) {
-                found = if sealed.sequence == *sequence { Some(place) } else { found };
-                is_before |= sealed.sequence < *sequence;
-            }
-            place += line.len() as u64;
-        }
-        if found.is_some() || is_before {
-            return Ok(found);
-        }
-        bytes.truncate(whole);
-        (rest, end) = (bytes, start);
-    }
-    Ok(None)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::chain::Chain;
@@ -207,33 +171,6 @@ mod tests {
         ] {
             let end = FileEnd::in_text(text.as_bytes());
             assert_eq!((end.last.map(|(_, sequence, _)| sequence), end.torn), (sequence, torn), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_line_is_found_from_the_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit");
-        let sealed = |stream: &str, count: u32, long: usize| {
-            let mut out = Vec::new();
-            let lines: String = (0..count).map(|n| unsealed(&format!("{n}{}", "x".repeat(long)))).collect();
-            Chain::new(stream, None).seal(lines.as_bytes(), &mut out);
-            String::from_utf8(out).unwrap()
-        };
-        // More than one piece, and a line that is torn.
-        let (first, second) = (sealed("a/1", 30, 100_000), sealed("b/2", 5, 10));
-        std::fs::write(&path, format!("{first}{second}{{\"@ti")).unwrap();
-        let (file, length) = (File::open(&path).unwrap(), (first.len() + second.len() + 5) as u64);
-        for (stream, sequence, before) in [
-            ("b/2", 1, Some(first.len())),
-            ("b/2", 5, Some(first.len() + second[..second.len() - 1].rfind('\n').unwrap() + 1)),
-            ("b/2", 6, None),
-            ("a/1", 1, Some(0)),
-            ("a/1", 2, Some(first.find('\n').unwrap() + 1)),
-            ("c/3", 1, None),
-        ] {
-            let found = find_last(&file, length, &(stream.into(), sequence)).unwrap();
-            assert_eq!(found, before.map(|before| before as u64), "{stream} {sequence}");
         }
     }
 }

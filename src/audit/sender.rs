@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::sink_state::State;
 use super::sinks::{Delivery, Destination, Failure, Rejections};
-use super::source::Source;
+use super::source::{Present, Source};
 use super::spool::Taken;
 use crate::egress::Backoff;
 
@@ -36,8 +36,8 @@ impl Sender {
     /// Delivers until the sink is closed, and everything that it has is delivered or an attempt fails.
     pub(super) fn run(mut self) {
         let state = Arc::clone(&self.state);
-        let ready = self.source.start(|_| Ok(None), || !state.closing.load(Relaxed));
-        if ready.is_ok_and(|ready| ready) {
+        let ready = self.source.start(|_| Ok(Present::default()), || state.is_wanted());
+        if ready.is_ok_and(|ready| ready.is_some()) {
             self.deliver_all();
         }
         let Self { runtime, destination, source, .. } = &mut self;

@@ -20,6 +20,8 @@ pub(super) struct State {
     pub(super) bytes_written: AtomicU64,
     /// The sink is to be reopened before the next write.
     pub(super) reopen: AtomicBool,
+    /// A policy with this sink is or was in force.
+    pub(super) in_force: AtomicBool,
     /// The sink takes no more lines; those that it has are still written.
     pub(super) closing: AtomicBool,
     /// `@timestamp` of the oldest line that was taken and not delivered, in milliseconds since 1970; zero if there is none.
@@ -59,6 +61,11 @@ impl State {
     /// The instant at which failing writes are given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is somebody who waits for what the sink has. Nobody does for one that is closed before it was in force.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.closing.load(Relaxed) || (self.in_force.load(Relaxed) && !self.is_given_up())
     }
 
     /// Whether that instant has come.

@@ -1,6 +1,6 @@
 //! Where a sink's writer takes lines from: its queue, or the spool.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::batch::Batch;
+use super::chain::Hash;
 use super::queue::{Queue, Received};
 use super::sink_state::State;
 use super::spool::{Reader, Spool, Taken};
@@ -16,8 +17,14 @@ use super::spool::{Reader, Spool, Taken};
 /// Stream and sequence of a line.
 pub(super) type LineId = (Box<str>, u64);
 
+/// Hashes of the next lines that a sink has already.
+pub(super) type Present = HashSet<Hash>;
+
 /// How often it is looked whether a former sink has ended.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long a former sink has to end after it was given up.
+const LATE: Duration = Duration::from_secs(1);
 
 /// How a sink reads the spool.
 #[derive(Clone, Copy)]
@@ -78,42 +85,41 @@ impl Source {
     }
 
     /// Gets ready. Waits until a former writer of the same sink has ended, and with a spool until the sink is in force. `begin`
-    /// then prepares the sink, and returns the last line that it has, if that is known. What it has from the line on that it is
-    /// given may not be on its disk, and comes again. Returns false if the sink is not wanted any more meanwhile. After an error it
-    /// can be tried again.
+    /// then prepares the sink, and returns which of the next lines it has. Absent if the sink is not wanted any more meanwhile. After
+    /// an error it can be tried again.
     pub(super) fn start(
         &mut self,
-        begin: impl FnOnce(Option<LineId>) -> io::Result<Option<LineId>>,
+        begin: impl FnOnce(Option<&mut Reader>) -> io::Result<Present>,
         is_wanted: impl Fn() -> bool,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Option<Present>> {
         match self {
             Self::Queue(Queued { former, .. }) => {
-                while former.as_ref().is_some_and(|former| !former.ended.load(Acquire)) {
+                while let Some(before) = former.as_ref().filter(|former| !former.ended.load(Acquire)) {
                     if !is_wanted() {
-                        return Ok(false);
+                        return Ok(None);
+                    }
+                    if before.deadline().is_some_and(|deadline| Instant::now() >= deadline + LATE) {
+                        tracing::warn!(
+                            "an audit sink did not end in time; the one in its place may write between its lines"
+                        );
+                        break;
                     }
                     std::thread::park_timeout(LOOK);
                 }
                 *former = None;
-                begin(None)?;
+                begin(None).map(Some)
             }
             Self::Spool(spooled) => {
-                let mut reader = match spooled.reader.take() {
+                let reader = match &mut spooled.reader {
                     Some(reader) => reader,
-                    None => match Reader::new(&spooled.spool, &spooled.sink, spooled.pace.linger, is_wanted) {
-                        Some(reader) => Box::new(reader),
-                        None => return Ok(false),
+                    none => match Reader::new(&spooled.spool, &spooled.sink, spooled.pace.linger, is_wanted) {
+                        Some(reader) => none.insert(Box::new(reader)),
+                        None => return Ok(None),
                     },
                 };
-                let begun = reader.doubtful().and_then(begin).and_then(|last| match last {
-                    Some((stream, sequence)) => reader.skip_past(&stream, sequence),
-                    None => Ok(()),
-                });
-                spooled.reader = Some(reader);
-                begun?;
+                begin(Some(reader)).map(Some)
             }
         }
-        Ok(true)
     }
 
     /// Waits for lines, and takes at least one, but not many more than `most` bytes. With `ends`, it does not wait.
@@ -130,18 +136,32 @@ impl Source {
     /// What was taken is delivered. `sync` makes it durable, before the place in the spool is written; if it fails, all lines
     /// since the sync before come again.
     pub(super) fn delivered(&mut self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if let Self::Spool(Spooled { reader: Some(reader), kept, pace, .. }) = self {
-            reader.delivered();
-            if kept.elapsed() >= pace.keep || reader.is_past_segment() {
-                if let Err(error) = sync() {
-                    self.go_back();
-                    return Err(error);
-                }
-                reader.keep();
-                *kept = Instant::now();
-            }
+        let Self::Spool(Spooled { reader: Some(reader), kept, pace, .. }) = self else { return Ok(()) };
+        reader.delivered();
+        if kept.elapsed() >= pace.keep || reader.is_past_segment() { self.settle(sync) } else { Ok(()) }
+    }
+
+    /// Makes what was delivered durable by `sync`, and writes the place in the spool; if it fails, all lines since the sync before come
+    /// again.
+    pub(super) fn settle(&mut self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let Self::Spool(Spooled { reader: Some(reader), .. }) = self else { return Ok(()) };
+        if !reader.is_ahead() {
+            return Ok(());
         }
-        Ok(())
+        let synced = sync();
+        match synced {
+            Ok(()) => self.keep(),
+            Err(_) => self.go_back(),
+        }
+        synced
+    }
+
+    /// What was delivered is durable: writes the place in the spool.
+    pub(super) fn keep(&mut self) {
+        if let Self::Spool(Spooled { reader: Some(reader), kept, .. }) = self {
+            reader.keep();
+            *kept = Instant::now();
+        }
     }
 
     /// What was delivered since the last sync that succeeded may not be on disk, and comes again.
@@ -153,14 +173,17 @@ impl Source {
         }
     }
 
-    /// The first line that comes again because what the sink has may not be on its disk.
+    /// Prepares the sink for lines that come again by `begin`, which returns which of them it has.
     ///
     /// # Errors
-    /// The spool cannot be read.
-    pub(super) fn doubtful(&mut self) -> io::Result<Option<LineId>> {
+    /// Those of `begin`.
+    pub(super) fn begin_again(
+        &mut self,
+        begin: impl FnOnce(Option<&mut Reader>) -> io::Result<Present>,
+    ) -> io::Result<Present> {
         match self {
-            Self::Spool(Spooled { reader: Some(reader), .. }) => reader.doubtful(),
-            _ => Ok(None),
+            Self::Spool(Spooled { reader: Some(reader), .. }) => begin(Some(reader)),
+            _ => Ok(Present::default()),
         }
     }
 

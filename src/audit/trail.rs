@@ -183,7 +183,9 @@ impl Trail {
                 // One that goes on from its place in the spool waits until it has ended.
                 Some(spool) => spool.has_heir(&place) || new().any(|sink| sink.config.to_string() == place),
                 // One that was replaced because it cannot be written must not hold up the records for its successor.
-                None => sink.state.error().is_some() && new().any(|other| other.config.kind() == sink.config.kind()),
+                None => {
+                    sink.state.error().is_some() && self.outlets.sinks.iter().any(|other| other.state.error().is_none())
+                }
             };
             sink.retire(if at_once { now } else { now + GRACE });
         }
@@ -197,6 +199,7 @@ impl Trail {
     /// Tells the spool, if there is one, which sinks there are: it keeps lines for each of them, whether it is open or not, and
     /// for no other.
     pub(crate) fn expect<'a>(&self, sinks: impl Iterator<Item = &'a SinkConfig>) {
+        self.outlets.sinks.iter().for_each(|sink| sink.state.in_force.store(true, Relaxed));
         let Some(spool) = self.sealer.as_ref().filter(|_| !self.silent).and_then(|sealer| sealer.spool.as_ref()) else {
             return;
         };
@@ -321,7 +324,10 @@ impl Trail {
         for sink in sinks().filter(|sink| sink.at_risk() == 0 && sink.waiting() > 0) {
             tracing::info!(sink = %sink.config, lines = sink.waiting(), "the audit spool keeps lines for the next start");
         }
-        sinks().map(|sink| sink.at_risk()).sum::<u64>() + sealer.left()
+        let left = |sinks: &[Arc<Sink>]| sinks.iter().map(|sink| sink.at_risk()).sum::<u64>();
+        // Of those of earlier trails, this counts the ones that have ended.
+        let retired = left(&self.retired());
+        left(&self.outlets.sinks) + retired + sealer.shared.unwritten.load(Relaxed) + sealer.left()
     }
 
     /// An empty buffer for about `size` bytes of lines.
@@ -644,7 +650,7 @@ mod tests {
         new.install(&old);
         assert!(!new.refuses() && new.failing().is_none());
         new.send(batch(&["b"])).await;
-        assert_eq!(new.close(PATIENCE).await, 0);
+        assert_eq!(new.close(PATIENCE).await, 1, "the first line is lost");
         assert_eq!(read(&folder.path().join("audit")), ["b"]);
     }
 
@@ -759,18 +765,70 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_sink_that_fails_is_given_up_for_another_one() {
+    async fn what_a_sink_that_a_reload_took_away_could_not_write_is_counted_after_its_end() {
         let folder = tempfile::tempdir().unwrap();
-        for fails in [false, true] {
-            let (old, unblock) = stuck(folder.path().join("old")).await;
+        let (old, unblock) = stuck(folder.path().join("old")).await;
+        let former = Arc::clone(&old.sinks()[0]);
+        former.state.set_error(Some("it fails".to_owned()));
+        let new = Trail::open(&config(&[file(folder.path().join("new"))]), Some(&old)).unwrap();
+        new.install(&old);
+        drop(unblock);
+        former.ended().await;
+        assert_eq!((new.close(PATIENCE).await, new.close(PATIENCE).await), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn only_a_sink_that_fails_is_given_up_for_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = file(folder.path().join("other"));
+        for (fails, stays) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (mut old, unblock) = stuck(folder.path().join("old")).await;
             let former = Arc::clone(&old.sinks()[0]);
+            if stays {
+                // It was there before, beside the one that fails.
+                let with = Trail::open(&config(&[file(folder.path().join("old")), other.clone()]), Some(&old)).unwrap();
+                with.install(&old);
+                old = with;
+            }
             former.state.set_error(fails.then(|| "it fails".to_owned()));
-            let new = Trail::open(&config(&[file(folder.path().join("new"))]), Some(&old)).unwrap();
+            let new = Trail::open(&config(std::slice::from_ref(&other)), Some(&old)).unwrap();
             new.install(&old);
-            assert_eq!(former.state.is_given_up(), fails);
-            assert!(former.state.deadline().is_some());
+            assert_eq!((former.state.is_given_up(), former.state.deadline().is_some()), (fails, true), "{stays}");
             drop(unblock);
         }
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_was_never_in_force_waits_for_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("place");
+        let (old, _unblock) = stuck(place.clone()).await;
+        let rotate = Rotate { size: Some(1 << 20), every: None, keep: 1, compress: false };
+        let sink = SinkConfig::File { path: place, rotate: Some(rotate) };
+        // A reload that fails for another reason.
+        let new = Trail::open(&config(&[sink]), Some(&old)).unwrap();
+        let (mut done, state) = (new.sinks()[0].done.clone(), Arc::clone(&new.sinks()[0].state));
+        drop(new);
+        done.changed().await.unwrap_err();
+        assert!(!state.is_given_up() && !old.sinks()[0].has_ended());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_who_was_there_before_much_longer_than_that_is_given_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("place");
+        let (old, unblock) = stuck(place.clone()).await;
+        let rotate = Rotate { size: Some(1 << 20), every: None, keep: 1, compress: false };
+        let new = Trail::open(&config(&[SinkConfig::File { path: place.clone(), rotate: Some(rotate) }]), Some(&old));
+        let new = new.unwrap();
+        new.install(&old);
+        old.sinks()[0].give_up_at(Instant::now().checked_sub(Duration::from_secs(2)).unwrap());
+        new.send(batch(&["next"])).await;
+        while read(&place).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        unblock.send(()).unwrap();
+        assert_eq!(new.close(PATIENCE).await, 0);
     }
 
     #[tokio::test]

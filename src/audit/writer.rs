@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::sealed_line::SealedLine;
 use super::sink_state::State;
-use super::source::{LineId, Source};
-use super::spool::Taken;
+use super::source::{Present, Source};
+use super::spool::{Reader, Taken};
 
 /// Queued batches are gathered into one write up to this many bytes.
 pub(super) const WRITE_MAX: usize = 256 * 1024;
@@ -30,29 +31,38 @@ pub(super) trait Output: io::Write + Send + 'static {
         lines
     }
 
-    /// Reopens the sink after a rotation; returns whether it is a different file now. On error the old one stays open.
-    fn reopen(&mut self) -> io::Result<bool> {
-        Ok(false)
+    /// Reopens the sink after a rotation. On error the old one stays open.
+    fn reopen(&mut self) -> io::Result<Reopened> {
+        Ok(Reopened::Same)
     }
 
-    /// Called before the first write, once nobody else writes to the sink. Makes sure that it ends with a whole line, and returns
-    /// that line, if it is known. With a spool, a line that is torn comes again, and so do all from the `doubtful` one on.
-    fn begin(&mut self, _spooled: bool, _doubtful: Option<LineId>) -> io::Result<Option<LineId>> {
-        Ok(None)
+    /// Called once nobody else writes in its place. Makes sure that it ends with a whole line, and returns which of the next lines it has.
+    /// With a spool, `next` are those; it is called again after a sync that failed.
+    fn begin(&mut self, _next: Option<&mut Reader>) -> io::Result<Present> {
+        Ok(Present::default())
     }
 
-    /// Removes this line and all after it, which may not be on disk and come again. Returns whether it has none of them now.
-    fn take_back(&mut self, _first: &LineId) -> io::Result<bool> {
-        Ok(false)
+    /// Called before each write of whole lines. With a spool, `synced` is called where all that was written is on disk, before it is put
+    /// aside.
+    ///
+    /// # Errors
+    /// With a spool: what was written may not be on disk.
+    fn prepare(&mut self, _synced: Option<&mut dyn FnMut()>) -> io::Result<()> {
+        Ok(())
     }
-
-    /// Called before each write of whole lines.
-    fn prepare(&mut self) {}
 
     /// Syncs what was written, before the sink is closed.
     fn sync(&mut self) -> io::Result<()> {
         self.flush()
     }
+}
+
+/// What became of a sink that was reopened.
+pub(super) enum Reopened {
+    /// It is the same.
+    Same,
+    /// It is another one. What was written to the old one is on disk, or may not be.
+    Other(io::Result<()>),
 }
 
 /// One sink's writer; runs on a thread of its own.
@@ -70,12 +80,24 @@ pub(super) struct Writer<O> {
     records: u64,
     /// What was written may not be on disk: a sync failed, and it was not written again.
     unsynced: bool,
+    /// Which of the lines that come it has already.
+    present: Present,
 }
 
 impl<O: Output> Writer<O> {
     pub(super) fn new(name: &str, output: O, source: Source, state: &Arc<State>) -> Self {
         let (name, state) = (name.to_owned(), Arc::clone(state));
-        Self { name, output, source, state, pending: Bytes::new(), written: 0, records: 0, unsynced: false }
+        Self {
+            name,
+            output,
+            source,
+            state,
+            pending: Bytes::new(),
+            written: 0,
+            records: 0,
+            unsynced: false,
+            present: Present::default(),
+        }
     }
 
     /// Writes until the sink is closed, and everything it has is written or given up.
@@ -101,16 +123,18 @@ impl<O: Output> Writer<O> {
     /// Gets ready, trying for as long as it takes. Returns false if the sink is not wanted any more meanwhile.
     fn start(&mut self) -> bool {
         let (state, spooled) = (Arc::clone(&self.state), self.source.is_kept());
-        // The spool keeps lines for the next start; those of a queue are written as long as there is time.
-        let is_wanted = || !(if spooled { state.closing.load(Relaxed) } else { state.is_given_up() });
         loop {
             let output = &mut self.output;
-            match self.source.start(|doubtful| output.begin(spooled, doubtful), is_wanted) {
-                Ok(true) => return true,
-                Ok(false) if spooled => return false,
-                Ok(false) => {
+            match self.source.start(|next| output.begin(next), || state.is_wanted()) {
+                Ok(Some(present)) => {
+                    self.present = present;
+                    return true;
+                }
+                Ok(None) => {
                     let records = state.waiting();
-                    tracing::error!(sink = %self.name, records, "audit records were dropped: who wrote there before has not ended");
+                    if !spooled && records > 0 {
+                        tracing::error!(sink = %self.name, records, "audit records were dropped: who wrote there before has not ended");
+                    }
                     return false;
                 }
                 Err(error) => self.failed(&error),
@@ -125,7 +149,7 @@ impl<O: Output> Writer<O> {
     /// Writes lines until the sink is closed.
     fn deliver(&mut self) {
         loop {
-            if self.unsynced && !self.take_back() {
+            if self.unsynced && !self.begin_again() {
                 return;
             }
             let taken = self.source.take(WRITE_MAX, self.state.closing.load(Relaxed));
@@ -140,7 +164,11 @@ impl<O: Output> Writer<O> {
                         return;
                     }
                 }
-                Ok(Taken::Nothing) => {}
+                // Somebody may want to know that it has them all.
+                Ok(Taken::Nothing) => {
+                    let settled = self.source.settle(|| self.output.sync());
+                    settled.unwrap_or_else(|error| self.not_synced(&error));
+                }
                 Ok(Taken::Ended) => return,
                 Err(error) => {
                     self.failed(&error);
@@ -156,35 +184,61 @@ impl<O: Output> Writer<O> {
     /// Writes lines. Returns false if it gave up because the sink is being closed.
     fn write(&mut self, lines: &Bytes, records: u64) -> bool {
         self.state.takes(lines);
-        self.output.prepare();
-        self.pending = self.output.render(lines.clone());
+        let prepared = if self.source.is_kept() {
+            self.output.prepare(Some(&mut || self.source.keep()))
+        } else {
+            self.output.prepare(None)
+        };
+        if let Err(error) = prepared {
+            // These lines come again, too.
+            self.source.go_back();
+            self.not_synced(&error);
+            return true;
+        }
+        let (lines, records) = self.missing(lines, records);
+        self.pending = self.output.render(lines);
         self.records = records;
         if !self.write_pending() {
             return false;
         }
-        if let Err(error) = self.source.delivered(|| self.output.sync()) {
-            self.unsynced = true;
-            self.failed(&error);
+        match self.source.delivered(|| self.output.sync()) {
+            Ok(()) => self.state.has_delivered(),
+            Err(error) => self.not_synced(&error),
         }
-        self.state.has_delivered();
         true
+    }
+
+    /// The lines that it does not have.
+    fn missing(&mut self, lines: &Bytes, mut records: u64) -> (Bytes, u64) {
+        if self.present.is_empty() {
+            return (lines.clone(), records);
+        }
+        let mut missing = Vec::with_capacity(lines.len());
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let sealed = line.strip_suffix(b"\n").and_then(SealedLine::parse);
+            if sealed.is_some_and(|sealed| self.present.remove(&sealed.hash)) {
+                records = records.saturating_sub(1);
+            } else {
+                missing.extend_from_slice(line);
+            }
+        }
+        (missing.into(), records)
+    }
+
+    fn not_synced(&mut self, error: &io::Error) {
+        self.unsynced = true;
+        self.failed(error);
     }
 
     /// After a sync that failed, waits until one succeeds, and then for the lines again: Linux takes pages that it could not write
     /// for written (<https://lwn.net/Articles/752063/>). Returns false if it gave up because the sink is being closed.
-    fn take_back(&mut self) -> bool {
+    fn begin_again(&mut self) -> bool {
         loop {
             let output = &mut self.output;
-            let taken_back = output.sync().and_then(|()| match self.source.doubtful()? {
-                Some(first) => output.take_back(&first),
-                None => Ok(true),
-            });
-            match taken_back {
-                Ok(is_gone) => {
-                    self.unsynced = false;
-                    if !is_gone {
-                        tracing::warn!(sink = %self.name, "the audit sink gets lines again, which others than this process may have seen");
-                    }
+            let begun = output.sync().and_then(|()| self.source.begin_again(|next| output.begin(next)));
+            match begun {
+                Ok(present) => {
+                    (self.present, self.unsynced) = (present, false);
                     self.works();
                     return true;
                 }
@@ -284,11 +338,21 @@ impl<O: Output> Writer<O> {
     fn reopen(&mut self) {
         match self.output.reopen() {
             // A line that was partly written to the old file is written again, whole, to the new one.
-            Ok(true) => {
+            Ok(Reopened::Other(synced)) => {
                 let done = self.pending.get(..self.written).unwrap_or_default();
                 self.written = memchr::memrchr(b'\n', done).map_or(0, |end| end + 1);
+                match synced {
+                    Ok(()) => self.source.keep(),
+                    Err(error) => {
+                        tracing::error!(sink = %self.name, %error, "the rotated audit file could not be synced");
+                        if self.source.is_kept() {
+                            self.source.go_back();
+                            self.not_synced(&error);
+                        }
+                    }
+                }
             }
-            Ok(false) => {}
+            Ok(Reopened::Same) => {}
             Err(error) => {
                 tracing::error!(sink = %self.name, %error, "the audit sink could not be reopened; the old one is kept");
             }
@@ -356,11 +420,11 @@ mod tests {
     }
 
     impl Output for Scripted {
-        fn reopen(&mut self) -> io::Result<bool> {
-            let Some(act) = self.reopened.take() else { return Ok(false) };
+        fn reopen(&mut self) -> io::Result<Reopened> {
+            let Some(act) = self.reopened.take() else { return Ok(Reopened::Same) };
             (self.acts, self.rest) = (VecDeque::new(), act);
             self.files.lock().unwrap().push(Vec::new());
-            Ok(true)
+            Ok(Reopened::Other(Ok(())))
         }
     }
 
@@ -438,12 +502,8 @@ mod tests {
     }
 
     impl Output for Unsynced {
-        fn begin(&mut self, spooled: bool, doubtful: Option<LineId>) -> io::Result<Option<LineId>> {
-            self.file.begin(spooled, doubtful)
-        }
-
-        fn take_back(&mut self, first: &LineId) -> io::Result<bool> {
-            self.file.take_back(first)
+        fn begin(&mut self, next: Option<&mut Reader>) -> io::Result<Present> {
+            self.file.begin(next)
         }
 
         fn sync(&mut self) -> io::Result<()> {
@@ -458,6 +518,7 @@ mod tests {
     struct SpooledFile {
         folder: tempfile::TempDir,
         appender: spool::Appender,
+        lines: Vec<u8>,
     }
 
     impl SpooledFile {
@@ -472,7 +533,7 @@ mod tests {
             for line in sealed.split_inclusive(|byte| *byte == b'\n') {
                 appender.append(&Bytes::copy_from_slice(line), 1, 1 << 20).unwrap();
             }
-            Self { folder, appender }
+            Self { folder, appender, lines: sealed }
         }
 
         /// Writes all lines, and whether there was an error at each sync.
@@ -497,6 +558,36 @@ mod tests {
 
         fn written(&self) -> Vec<String> {
             names(&std::fs::read(self.path()).unwrap())
+        }
+    }
+
+    #[test]
+    fn a_file_gets_the_lines_that_it_lacks_whatever_it_has() {
+        let spooled = SpooledFile::new(5);
+        let lines: Vec<Vec<u8>> = spooled.lines.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        let mut others = Vec::new();
+        Chain::new("b/2", None).seal((unsealed("x") + &unsealed("y")).as_bytes(), &mut others);
+        let (zeros, half) = (vec![0; lines[1].len()], lines[3][..40].to_vec());
+        for (has, expected) in [
+            (vec![], "0 1 2 3 4"),
+            (vec![&lines[0], &lines[1], &lines[2]], "0 1 2 3 4"),
+            (vec![&lines[0], &lines[1], &lines[2], &half], "0 1 2 3 4"),
+            (vec![&lines[0], &zeros, &lines[2]], "0 1 2 3 4"),
+            // Another process writes to it, too: nothing is cut.
+            (vec![&lines[0], &others], "0 x y 1 2 3 4"),
+            (vec![&lines[0], &others, &lines[1]], "0 x y 1 2 3 4"),
+            (vec![&others, &lines[0], &lines[1], &lines[2], &lines[3], &lines[4]], "x y 0 1 2 3 4"),
+        ] {
+            // With a failed sync before, and without one.
+            for doubtful in [false, true] {
+                let spooled = SpooledFile::new(5);
+                std::fs::write(spooled.path(), has.iter().copied().flatten().copied().collect::<Vec<u8>>()).unwrap();
+                if doubtful {
+                    spooled.appender.spool().doubt("sink");
+                }
+                spooled.write(0);
+                assert_eq!(spooled.written().join(" "), expected);
+            }
         }
     }
 

@@ -117,8 +117,16 @@ impl Appender {
         if next.segment == self.end.segment {
             return false;
         }
-        let Ok(file) = create(&self.spool.segment(next.segment)) else { return false };
+        if !self.spool.is_delivered() {
+            // A sink that has them may not have written how far it is.
+            self.spool.wake();
+            return false;
+        }
+        let path = self.spool.segment(next.segment);
+        let Ok(file) = create(&path) else { return false };
         if file.set_len(0).is_err() || !self.spool.start_over(next) {
+            // The next start would take it for the end of all lines.
+            let _ = std::fs::remove_file(path);
             return false;
         }
         (self.file, self.end, self.unsynced) = (file, next, false);

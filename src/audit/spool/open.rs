@@ -39,7 +39,16 @@ pub(in crate::audit) fn open(folder: &Path) -> io::Result<Opened> {
     let Recovered { segments, end, last, torn } = recovery::recover(folder)?;
     let cursors = Cursor::all(folder, segments.front().map_or(0, |(first, _)| *first), end)?;
     let entries = cursors.into_iter().map(|(name, cursor)| (name, Entry::new(cursor))).collect();
-    let state = State { recent: VecDeque::new(), segments, end, synced: end, cursors: entries, waiting: 0, wakes: 0 };
+    let state = State {
+        recent: VecDeque::new(),
+        segments,
+        end,
+        synced: end,
+        cursors: entries,
+        wanted: Vec::new(),
+        waiting: 0,
+        wakes: 0,
+    };
     let spool = Arc::new(Spool {
         folder: folder.to_owned(),
         state: Mutex::new(state),

@@ -1,6 +1,6 @@
 //! Reads the lines that a sink does not have yet.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -12,7 +12,9 @@ use bytes::Bytes;
 use super::cursor;
 use super::files::Position;
 use super::shared::{Recent, Spool, State};
+use crate::audit::chain::Hash;
 use crate::audit::sealed_line::{LINE_MAX, SealedLine};
+use crate::audit::source::LineId;
 use crate::open_file;
 
 /// A sink's end of the spool.
@@ -236,42 +238,58 @@ impl Reader {
         self.pieces.clear();
     }
 
-    /// Stream and sequence of the first line that comes again because what the sink has may not be on its disk.
-    ///
-    /// # Errors
-    /// The spool cannot be read.
-    pub(in crate::audit) fn doubtful(&mut self) -> io::Result<Option<(Box<str>, u64)>> {
-        if !self.spool.is_unsynced(&self.name) {
-            return Ok(None);
-        }
-        let taken = self.take(1, true);
-        self.take_from(self.delivered);
-        let Taken::Lines(lines, _) = taken? else { return Ok(None) };
-        let line = lines.split(|byte| *byte == b'\n').next().and_then(SealedLine::parse);
-        Ok(line.map(|line| (line.stream.into(), line.sequence)))
+    /// Whether what the sink has since its cursor was written may not be on its disk.
+    pub(in crate::audit) fn is_doubtful(&self) -> bool {
+        self.spool.is_unsynced(&self.name)
     }
 
-    /// Goes on after the lines that the sink has, up to this one of a stream.
+    /// Whether the sink has more than its cursor on disk says.
+    pub(in crate::audit) fn is_ahead(&self) -> bool {
+        self.spool.lock().cursors.get(&self.name).is_some_and(|entry| entry.cursor.position != self.delivered)
+    }
+
+    /// Stream and sequence of the next line.
     ///
     /// # Errors
     /// The spool cannot be read.
-    pub(in crate::audit) fn skip_past(&mut self, stream: &str, sequence: u64) -> io::Result<()> {
+    pub(in crate::audit) fn first(&mut self) -> io::Result<Option<LineId>> {
+        let mut first = None;
+        self.look_ahead(1, |line| first = first.take().or_else(|| Some((line.stream.into(), line.sequence))))?;
+        Ok(first)
+    }
+
+    /// Hashes of the next lines, which have at least so many bytes if there are as many.
+    ///
+    /// # Errors
+    /// The spool cannot be read.
+    pub(in crate::audit) fn hashes(&mut self, bytes: u64) -> io::Result<HashSet<Hash>> {
+        let mut hashes = HashSet::new();
+        self.look_ahead(bytes, |line| {
+            hashes.insert(line.hash);
+        })?;
+        Ok(hashes)
+    }
+
+    /// Shows the next lines, which come all the same.
+    fn look_ahead(&mut self, bytes: u64, mut see: impl FnMut(&SealedLine<'_>)) -> io::Result<()> {
         const PIECE: usize = 1 << 20;
-        let (start, mut found) = (self.taken, None);
-        while let Taken::Lines(bytes, _) = self.take(PIECE, true)? {
-            let mut place = self.piece;
-            for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-                place.offset += line.len() as u64;
-                place.line += 1;
-                let sealed = line.strip_suffix(b"\n").and_then(SealedLine::parse);
-                if sealed.is_some_and(|sealed| sealed.stream == stream && sealed.sequence <= sequence) {
-                    found = Some(place);
+        let (start, mut seen, mut looked) = (self.delivered, 0, Ok(()));
+        while seen < bytes {
+            match self.take(PIECE.min(usize::try_from(bytes).unwrap_or(PIECE)), true) {
+                Ok(Taken::Lines(lines, _)) => {
+                    seen += lines.len() as u64;
+                    let lines = lines.split(|byte| *byte == b'\n');
+                    lines.filter_map(SealedLine::parse).for_each(|line| see(&line));
+                }
+                Ok(Taken::Nothing | Taken::Ended) => break,
+                Err(error) => {
+                    looked = Err(error);
+                    break;
                 }
             }
         }
-        self.taken = found.unwrap_or(start);
-        self.delivered();
-        Ok(())
+        self.take_from(start);
+        looked
     }
 }
 

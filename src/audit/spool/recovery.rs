@@ -38,6 +38,7 @@ fn recover_and(folder: &Path, put_aside: impl Fn(&Path, u64) -> io::Result<PathB
         numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
     }
     numbers.sort_unstable();
+    remove_empty(folder, &mut numbers)?;
     let mut segments = VecDeque::with_capacity(numbers.len() + 1);
     let (mut last, mut cut, mut end) = (None, None, Position::default());
     for (index, number) in numbers.iter().enumerate() {
@@ -74,6 +75,21 @@ fn recover_and(folder: &Path, put_aside: impl Fn(&Path, u64) -> io::Result<PathB
         noted.write(folder)?;
     }
     Ok(Recovered { segments, end, last, torn: noted.torn })
+}
+
+/// Removes segments without lines, but for one that is alone. They were made for lines that did not come, perhaps before others came to
+/// the one before: the last of them is not the end of all lines.
+fn remove_empty(folder: &Path, numbers: &mut Vec<u64>) -> io::Result<()> {
+    let mut last = numbers.len();
+    while let Some(index) = last.checked_sub(1) {
+        last = index;
+        let Some(path) = numbers.get(index).map(|number| files::segment(folder, *number)) else { continue };
+        if numbers.len() > 1 && fs::metadata(&path)?.len() == 0 {
+            fs::remove_file(path)?;
+            numbers.remove(index);
+        }
+    }
+    Ok(())
 }
 
 /// How much was cut behind a line. A process may end between the cut and the mark that says so.
@@ -257,6 +273,19 @@ mod tests {
         fs::write(&segment, before).unwrap();
         assert_eq!(recover(folder.path()).unwrap().torn, 8);
         assert_eq!(recover(folder.path()).unwrap().torn, 8);
+    }
+
+    #[test]
+    fn a_segment_without_lines_is_not_the_end() {
+        let (folder, _) = torn(b"");
+        // What a full disk left that was not started over, before and after more lines came.
+        for number in [0, 1, 5] {
+            let path = files::segment(folder.path(), number);
+            fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        }
+        let Recovered { segments, end, last, .. } = recover(folder.path()).unwrap();
+        assert_eq!((segments.len(), end.line, end.segment), (1, 1, 0));
+        assert_eq!(last.map(|(_, sequence, _)| sequence), Some(1));
     }
 
     #[test]

@@ -34,10 +34,23 @@ pub(super) struct State {
     pub(super) synced: Position,
     /// How far each sink has got, by the name of its cursor.
     pub(super) cursors: BTreeMap<String, Entry>,
+    /// Names of cursors that readers wait for.
+    pub(super) wanted: Vec<String>,
     /// Readers that wait for lines.
     pub(super) waiting: usize,
     /// How often readers were asked to look up.
     pub(super) wakes: u64,
+}
+
+impl State {
+    fn is_delivered(&self) -> bool {
+        // A sink that confirms nothing will not have more of what is on its way than it has now.
+        let has_all = |entry: &Entry| {
+            let is_unconfirmed = entry.sent != entry.delivered;
+            entry.sent == self.end && (entry.cursor.position == self.end || is_unconfirmed)
+        };
+        self.cursors.values().all(has_all)
+    }
 }
 
 /// Lines that were appended in one write.
@@ -163,10 +176,11 @@ impl Spool {
 
     /// Forgets cursors that nobody needs any more, and removes the segments that every sink is past.
     fn forget(&self) {
-        let mut state = self.lock();
+        let mut locked = self.lock();
+        let state = &mut *locked;
         let (end, mut files) = (state.end.line, Vec::new());
         state.cursors.retain(|name, entry| {
-            if entry.held || !entry.removed {
+            if entry.held || !entry.removed || state.wanted.contains(name) {
                 return true;
             }
             let lines = end.saturating_sub(entry.delivered.line);
@@ -184,7 +198,7 @@ impl Spool {
             state.segments.pop_front();
             files.push(self.segment(first));
         }
-        drop(state);
+        drop(locked);
         // Outside the lock: a disk that hangs must not stop those who only want to know how much there is.
         for file in &files {
             self.remove(file);
@@ -218,6 +232,21 @@ impl Spool {
     /// Takes the cursor of a sink, waiting until it is in force, and former readers have let go: that of the sink, and that of
     /// the one in whose place it goes on. Absent if the reader is not wanted any more meanwhile.
     pub(super) fn take_cursor(&self, name: &str, is_wanted: impl Fn() -> bool) -> Option<Position> {
+        // Until then, nobody forgets it.
+        self.lock().wanted.push(name.to_owned());
+        let taken = self.wait_for_cursor(name, is_wanted);
+        let mut state = self.lock();
+        if let Some(index) = state.wanted.iter().position(|wanted| wanted == name) {
+            state.wanted.swap_remove(index);
+        }
+        drop(state);
+        if taken.is_none() {
+            self.forget();
+        }
+        taken
+    }
+
+    fn wait_for_cursor(&self, name: &str, is_wanted: impl Fn() -> bool) -> Option<Position> {
         let mut state = self.lock();
         while is_wanted() {
             let Some(entry) = state.cursors.get_mut(name).filter(|entry| !entry.held) else {
@@ -283,6 +312,12 @@ impl Spool {
         self.lock().cursors.get(name).is_some_and(|entry| entry.cursor.unsynced)
     }
 
+    /// A sync of this sink failed.
+    #[cfg(test)]
+    pub(in crate::audit) fn doubt(&self, sink: &str) {
+        self.go_back(&cursor::name(sink)).unwrap();
+    }
+
     pub(super) fn let_go(&self, name: &str) {
         let mut state = self.lock();
         if let Some(entry) = state.cursors.get_mut(name) {
@@ -299,12 +334,16 @@ impl Spool {
         self.freed.notify_all();
     }
 
-    /// Goes on with an empty segment that exists, if every sink has all lines or they are on their way. Returns whether that is so; the others are removed,
-    /// which makes room on a full disk.
+    /// Whether every sink has all lines for good.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.lock().is_delivered()
+    }
+
+    /// Goes on with an empty segment that exists, if every sink has all lines for good. Returns whether that is so. The other segments
+    /// are removed then, which makes room on a full disk.
     pub(super) fn start_over(&self, next: Position) -> bool {
         let mut state = self.lock();
-        let end = state.end;
-        if state.cursors.values().any(|entry| entry.sent != end) {
+        if !state.is_delivered() {
             return false;
         }
         for entry in state.cursors.values_mut() {

@@ -361,26 +361,53 @@ fn segments_are_removed_once_every_sink_has_them() {
 }
 
 #[test]
-fn a_sink_that_is_taken_up_again_goes_on_after_its_last_line() {
+fn what_comes_next_can_be_looked_at() {
     let folder = tempfile::tempdir().unwrap();
     let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
     let mut sink = reader(sealed.spool(), "sink");
-    sealed.append(&["1", "2", "3", "4"]).unwrap();
-    let Taken::Lines(lines, _) = sink.take(1 << 20, true).unwrap() else { panic!() };
-    assert_eq!(names(&lines).len(), 4);
-    // Nothing was delivered, as far as the cursor knows; but the sink has the third line.
+    assert_eq!((sink.first().unwrap(), sink.hashes(1).unwrap().len()), (None, 0));
+    sealed.append(&["1", "2", "3"]).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["1", "2", "3"]);
+    sink.delivered();
+    sink.keep();
+    sealed.append(&["4"]).unwrap();
+    sealed.append(&["5"]).unwrap();
+    assert_eq!(sink.first().unwrap(), Some(("a/1".into(), 4)));
+    assert_eq!((sink.hashes(1 << 20).unwrap().len(), sink.hashes(0).unwrap().len()), (2, 0));
+    assert_eq!(taken(&mut sink, 1 << 20), ["4", "5"], "they come all the same");
+    // What it has may not be on its disk.
+    sink.delivered();
+    assert!(sink.is_ahead() && !sink.is_doubtful());
+    sink.go_back().unwrap();
+    assert!(!sink.is_ahead() && sink.is_doubtful());
+    assert_eq!(sink.first().unwrap(), Some(("a/1".into(), 4)));
     drop(sink);
-    for (stream, sequence, left) in [
-        ("a/0", 9, vec!["1", "2", "3", "4"]),
-        ("a/1", 3, vec!["4"]),
-        ("a/1", 2, vec!["4"]),
-        // The sink has lines that the spool lost when the machine stopped.
-        ("a/1", 7, vec![]),
-    ] {
-        let mut sink = reader(sealed.spool(), "sink");
-        sink.skip_past(stream, sequence).unwrap();
-        assert_eq!(taken(&mut sink, 1 << 20), left);
+    let mut next = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+    assert!(next.is_doubtful());
+    assert_eq!(taken(&mut next, 1 << 20), ["4", "5"]);
+    next.delivered();
+    next.keep();
+    assert!(!next.is_doubtful());
+}
+
+#[test]
+fn a_reader_that_waits_for_its_predecessor_gets_its_place_although_the_sink_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let former = reader(sealed.spool(), "sink");
+    sealed.append(&["1"]).unwrap();
+    let spool = Arc::clone(sealed.spool());
+    let next = std::thread::spawn(move || {
+        let mut next = Reader::new(&spool, "sink", Duration::ZERO, || true).unwrap();
+        taken(&mut next, 1 << 20)
+    });
+    while sealed.spool().lock().wanted.is_empty() {
+        std::thread::yield_now();
     }
+    sealed.spool().settle(&[], later()).unwrap();
+    drop(former);
+    assert_eq!(next.join().unwrap(), ["1"]);
+    assert!(sealed.spool().lock().cursors.is_empty(), "it is forgotten after that");
 }
 
 #[test]
@@ -439,6 +466,9 @@ fn a_full_disk_has_room_again_once_every_sink_has_all_lines() {
     assert_eq!(taken(&mut sink, 1 << 20), ["1", "2"]);
     sink.delivered();
     // The appender does this when the system refuses a write.
+    assert!(!sealed.appender.start_over(), "what the sink has may not be on its disk");
+    assert!(!sealed.spool().segment(2).exists());
+    sink.keep();
     assert!(sealed.appender.start_over());
     assert_eq!((sealed.spool().bytes(), sealed.spool().end()), (0, 2));
     assert_eq!(sink.take(1 << 20, true).unwrap(), Taken::Ended, "an empty segment is no error");
@@ -461,6 +491,7 @@ fn a_reader_lets_go_of_the_segment_that_is_removed_for_room() {
     // Less than was appended at once: it is read from the disk.
     assert_eq!(taken(&mut sink, 1), ["1", "2"]);
     sink.delivered();
+    sink.keep();
     assert!(sink.file.is_some());
     let (spool, (says, hears)) = (Arc::clone(sealed.spool()), std::sync::mpsc::channel());
     let waiting = std::thread::spawn(move || says.send((sink.take(1, false).unwrap(), sink.file.is_none())).unwrap());
