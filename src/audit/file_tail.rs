@@ -6,8 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::chain::Hash;
-use super::sealed_line::{LINE_MAX, SealedLine};
-use super::source::LineId;
+use super::sealed_line::{LINE_MAX, LineId, SealedLine};
 
 /// How much of a file is looked at: a sync covers less.
 const SEARCHED: u64 = 256 << 20;

@@ -22,6 +22,9 @@ pub(crate) const LINE_MAX: usize = 1024 * 1024;
 /// Bytes at the end of a file in which there nearly always is a whole line.
 const USUAL_END: u64 = 64 * 1024;
 
+/// Stream and sequence of a line.
+pub(super) type LineId = (Box<str>, u64);
+
 /// A line of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SealedLine<'a> {

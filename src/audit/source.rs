@@ -14,9 +14,6 @@ use super::queue::{Queue, Received};
 use super::sink_state::State;
 use super::spool::{Reader, Spool, Taken};
 
-/// Stream and sequence of a line.
-pub(super) type LineId = (Box<str>, u64);
-
 /// Hashes of the next lines that a sink has already.
 pub(super) type Present = HashSet<Hash>;
 

@@ -13,8 +13,7 @@ use super::cursor;
 use super::files::Position;
 use super::shared::{Recent, Spool, State};
 use crate::audit::chain::Hash;
-use crate::audit::sealed_line::{LINE_MAX, SealedLine};
-use crate::audit::source::LineId;
+use crate::audit::sealed_line::{LINE_MAX, LineId, SealedLine};
 use crate::open_file;
 
 /// A sink's end of the spool.
