@@ -1,23 +1,29 @@
 //! The file sink: appends to a path, which may be rotated while it is open.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions, rename};
-use std::io::{self, Write};
+use std::io::{self, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
 
+use super::chain::Hash;
 use super::config::Rotate;
 use super::file_lock::{Access, FileLock};
-use super::file_tail::FileTail;
-use super::rotation::Rotation;
+use super::file_tail::{FileTail, hashes_in};
+use super::rotation::{self, Rotation};
+use super::sealed_line::LineId;
 use super::sink_state;
 use super::source::Present;
 use super::spool::Reader;
 use super::writer::{Output, Reopened};
 use crate::open_file::{self, appending};
 
+/// How many files that were put aside may have lines that the spool still has.
+const PUT_ASIDE: usize = 4;
 /// How much of a line has its time.
 const TIMED: usize = 64;
 
@@ -90,19 +96,55 @@ impl FileOutput {
         // The open file, wherever it was moved to, and not for appending. Without the rights for that, lines come twice.
         let opened = open_file::regular_with(OpenOptions::new().read(true).write(is_doubtful), &path);
         let Ok(file) = opened else { return Ok(Present::default()) };
-        let mut tail = FileTail::read(&file, next.first()?.as_ref())?;
-        let spooled = next.hashes(tail.bytes())?;
-        if let Some(unwritten) = tail.unwritten(&spooled)
+        let first = next.first()?;
+        let mut tail = FileTail::read(&file, first.as_ref())?;
+        let mut here: HashSet<Hash> = tail.hashes().collect();
+        if let Some(first) = first.filter(|_| !tail.is_whole()) {
+            here.extend(self.put_aside(&first, is_doubtful));
+        }
+        let mut present = next.among(&here)?;
+        if let Some(unwritten) = tail.unwritten(&present)
             // Others may write behind it, or go on with a line.
             && let Ok(Some(_alone)) = FileLock::take(&self.path, &self.file, Access::Rotates)
+            // Not where a file can only be appended to.
+            && self.file.set_len(unwritten).is_ok()
         {
-            self.file.set_len(unwritten)?;
-            tail.cut(unwritten);
+            let bytes = tail.cut(unwritten, &mut present);
+            tracing::warn!(path = %self.path.display(), bytes, "the end of the audit file was not written whole, and comes again");
+        }
+        for unreadable in tail.unreadable() {
+            present.remove(&unreadable);
         }
         if is_doubtful {
             tail.write_again(&file)?;
         }
-        Ok(tail.present(spooled))
+        Ok(present)
+    }
+
+    /// Lines of the spool that may be in files that were put aside. What cannot be read comes again.
+    fn put_aside(&self, first: &LineId, is_doubtful: bool) -> HashSet<Hash> {
+        let mut here = HashSet::new();
+        for path in rotation::put_aside(&self.path, PUT_ASIDE) {
+            let found = if rotation::is_compressed(&path) {
+                open_file::regular(&path).and_then(|file| hashes_in(MultiGzDecoder::new(BufReader::new(file)), first))
+            } else {
+                let opened = open_file::regular_with(OpenOptions::new().read(true).write(is_doubtful), &path);
+                opened.and_then(|file| {
+                    let tail = FileTail::read(&file, Some(first))?;
+                    if is_doubtful {
+                        tail.write_again(&file)?;
+                        file.sync_data()?;
+                    }
+                    Ok((tail.hashes().collect(), tail.is_whole()))
+                })
+            };
+            let Ok((hashes, is_whole)) = found else { continue };
+            here.extend(hashes);
+            if is_whole {
+                break;
+            }
+        }
+        here
     }
 
     /// Completes a last line that has no line break, as after a crash during a write. A file that cannot be read is assumed

@@ -2,14 +2,17 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 use super::chain::Hash;
 use super::sealed_line::{LINE_MAX, LineId, SealedLine};
+use super::verify::{LineRead, Lines};
 
 /// How much of a file is looked at: a sync covers less.
 const SEARCHED: u64 = 256 << 20;
+/// How every line begins.
+const BEGINNING: &[u8] = b"{\"";
 /// Bytes that are read or written at once.
 const PIECE: u64 = 1 << 20;
 
@@ -33,6 +36,8 @@ pub(super) struct FileTail {
     end: u64,
     /// Where each line starts, and what it is.
     lines: Vec<(u64, Kind)>,
+    /// What is before these lines comes before those of the spool.
+    is_whole: bool,
 }
 
 impl FileTail {
@@ -47,7 +52,7 @@ impl FileTail {
         // Of each piece, from the end; and what is read of a line that starts before.
         let (mut pieces, mut rest) = (Vec::new(), Vec::new());
         let mut is_found = false;
-        while from > least && rest.len() <= LINE_MAX && !is_found {
+        while from > least && !is_found {
             let start = from.saturating_sub(PIECE);
             let mut bytes = vec![0; usize::try_from(from - start).unwrap_or_default()];
             file.read_exact_at(&mut bytes, start)?;
@@ -70,16 +75,24 @@ impl FileTail {
             }
             pieces.push(lines);
             bytes.truncate(whole);
-            (rest, from) = (bytes, start);
+            (rest, from) = (end_of(bytes), start);
         }
         let lines: Vec<_> = pieces.into_iter().rev().flatten().collect();
         let start = lines.first().map_or(end, |(start, _)| *start);
-        Ok(Self { start, end, lines })
+        Ok(Self { start, end, lines, is_whole: is_found })
     }
 
-    /// Bytes of these lines.
-    pub(super) fn bytes(&self) -> u64 {
-        self.end - self.start
+    /// Whether what is before these lines comes before those of the spool: no other file has any of them.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// Hashes of the lines that were sealed.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = Hash> {
+        self.lines.iter().filter_map(|(_, kind)| match kind {
+            Kind::Sealed(hash) | Kind::Behind(hash) => Some(*hash),
+            Kind::Unwritten | Kind::Other => None,
+        })
     }
 
     /// Where the first line is that was not written, if nothing is behind it but what the spool has.
@@ -94,10 +107,16 @@ impl FileTail {
         ours.iter().find(|(_, kind)| *kind == Kind::Unwritten).map(|(place, _)| *place)
     }
 
-    /// Ends it here, where the file was cut.
-    pub(super) fn cut(&mut self, end: u64) {
-        self.lines.retain(|(place, _)| *place < end);
-        (self.start, self.end) = (self.start.min(end), end);
+    /// Ends it here, where the file was cut, and takes the lines behind from `present`. Returns how many bytes are gone.
+    pub(super) fn cut(&mut self, end: u64, present: &mut HashSet<Hash>) -> u64 {
+        let cut = self.lines.partition_point(|(place, _)| *place < end);
+        for (_, kind) in self.lines.drain(cut..) {
+            if let Kind::Sealed(hash) | Kind::Behind(hash) = kind {
+                present.remove(&hash);
+            }
+        }
+        self.start = self.start.min(end);
+        std::mem::replace(&mut self.end, end) - end
     }
 
     /// Writes the same bytes again, in their place: the system may take them for written although they are not on the disk. `file` was
@@ -116,16 +135,40 @@ impl FileTail {
         Ok(())
     }
 
-    /// Hashes of the lines that the spool has, too.
-    pub(super) fn present(&self, mut spooled: HashSet<Hash>) -> HashSet<Hash> {
-        let hash = |(_, kind): &(u64, Kind)| match kind {
-            Kind::Sealed(hash) => Some(*hash),
-            Kind::Unwritten | Kind::Behind(_) | Kind::Other => None,
-        };
-        let here: HashSet<Hash> = self.lines.iter().filter_map(hash).collect();
-        spooled.retain(|hash| here.contains(hash));
-        spooled
+    /// Hashes of lines that nobody can read, because what is before them was not written.
+    pub(super) fn unreadable(&self) -> impl Iterator<Item = Hash> {
+        self.lines.iter().filter_map(|(_, kind)| match kind {
+            Kind::Behind(hash) => Some(*hash),
+            Kind::Sealed(_) | Kind::Unwritten | Kind::Other => None,
+        })
     }
+}
+
+/// The end of a long line, which tells whether a part of it was not written.
+fn end_of(mut line: Vec<u8>) -> Vec<u8> {
+    let Some(excess) = line.len().checked_sub(LINE_MAX).filter(|excess| *excess > 0) else { return line };
+    let is_unwritten = line.drain(..excess).any(|byte| byte == 0);
+    if is_unwritten {
+        line.insert(0, 0);
+    }
+    line
+}
+
+/// Hashes of the lines in a text that was put aside, and whether one of them comes before `first`.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn hashes_in(text: impl Read, first: &LineId) -> io::Result<(HashSet<Hash>, bool)> {
+    let (mut lines, mut hashes, mut is_found) = (Lines::new(text.take(SEARCHED)), HashSet::new(), false);
+    while let Some(LineRead::Whole(line)) = lines.next()? {
+        let Some(sealed) = SealedLine::parse(line).filter(SealedLine::holds) else { continue };
+        if *sealed.stream == *first.0 && sealed.sequence < first.1 {
+            (hashes, is_found) = (HashSet::new(), true);
+        } else {
+            hashes.insert(sealed.hash);
+        }
+    }
+    Ok((hashes, is_found))
 }
 
 /// The sealed line that begins in this one, behind blocks that were not written.
@@ -138,7 +181,9 @@ fn behind(line: &[u8]) -> Option<Hash> {
 fn kind_of(line: &[u8], sealed: Option<&SealedLine<'_>>) -> Kind {
     match sealed {
         Some(sealed) => Kind::Sealed(sealed.hash),
-        None if line.last() != Some(&b'\n') || line.contains(&0) => Kind::Unwritten,
+        None if line.contains(&0) => Kind::Unwritten,
+        // The beginning of a line of ours, and no note of somebody.
+        None if line.last() != Some(&b'\n') && line.iter().zip(BEGINNING).all(|(is, of)| is == of) => Kind::Unwritten,
         None => Kind::Other,
     }
 }
@@ -171,14 +216,23 @@ mod tests {
         let ((ours, hashes), (others, _)) = (sealed("a/1", 40, 100_000), sealed("b/2", 5, 10));
         let text = [&ours[..20], &others[..2], &ours[20..], &others[2..]].concat().concat();
         for (first, expected) in [(1, 40), (2, 39), (21, 20), (40, 1), (41, 0)] {
-            let tail = FileTail::read(&file(text.as_bytes()), Some(&("a/1".into(), first))).unwrap();
+            let id = ("a/1".into(), first);
+            let tail = FileTail::read(&file(text.as_bytes()), Some(&id)).unwrap();
             let spooled: HashSet<Hash> = hashes[usize::try_from(first).unwrap() - 1..].iter().copied().collect();
-            assert_eq!(tail.present(spooled.clone()), spooled, "{first}");
-            assert_eq!(spooled.len(), expected);
+            let found: HashSet<Hash> = tail.hashes().filter(|hash| spooled.contains(hash)).collect();
+            assert_eq!((found.len(), tail.is_whole()), (expected, first > 1), "{first}");
+            assert_eq!(hashes_in(text.as_bytes(), &id).unwrap(), (tail.hashes().collect(), first > 1));
         }
-        // The spool has lines of this stream only; the file has none of them.
-        let tail = FileTail::read(&file(others.concat().as_bytes()), Some(&("a/1".into(), 1))).unwrap();
-        assert!(tail.present(hashes.into_iter().collect()).is_empty());
+    }
+
+    #[test]
+    fn what_was_not_written_may_be_long() {
+        let (ours, hashes) = sealed("a/1", 2, 10);
+        let zeros = "\0".repeat(3 << 20);
+        let text = format!("{}{zeros}{}", ours[0], ours[1]);
+        let tail = FileTail::read(&file(text.as_bytes()), Some(&("a/1".into(), 2))).unwrap();
+        assert_eq!(tail.unwritten(&hashes.iter().copied().collect()), Some(ours[0].len() as u64));
+        assert_eq!(tail.unreadable().collect::<Vec<_>>(), [hashes[1]]);
     }
 
     #[test]
@@ -197,6 +251,7 @@ mod tests {
             (vec![&ours[0], &zeros, &others[0]], None),
             (vec![&ours[0], &zeros, &"\na note\n".to_owned(), &ours[2]], None),
             (vec![&"a note\n".to_owned()], None),
+            (vec![&ours[0], &"a note".to_owned()], None),
         ] {
             let text = lines.into_iter().map(String::as_str).collect::<String>();
             let tail = FileTail::read(&file(text.as_bytes()), Some(&("a/1".into(), 2))).unwrap();

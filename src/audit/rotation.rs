@@ -87,6 +87,7 @@ impl Rotation {
                 let mut all = tidying();
                 if all.get(&work).is_some_and(|(_, asked)| *asked == seen) {
                     all.remove(&work);
+                    return;
                 }
             }
         };
@@ -119,6 +120,24 @@ pub(crate) fn record_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     all.sort();
     all.extend(Some(path.to_owned()).filter(|path| path.is_file()));
     Ok(all)
+}
+
+/// Files in which lines may be that were in this one before it was put aside, here or by others, the newest first; at most `most`.
+pub(super) fn put_aside(path: &Path, most: usize) -> Vec<PathBuf> {
+    let names = Names::of(path);
+    let rotated = [names.rotated(""), names.rotated(GZ)].into_iter().flatten().flatten();
+    // `audit.jsonl.1`, `audit.jsonl-20261129`
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_beside = |entry: &fs::DirEntry| {
+        let other = entry.file_name().to_string_lossy().into_owned();
+        other.strip_prefix(&name).is_some_and(|rest| rest.starts_with(['.', '-']))
+    };
+    let beside =
+        fs::read_dir(&names.folder).into_iter().flatten().flatten().filter(is_beside).map(|entry| entry.path());
+    let modified = |path: PathBuf| Some((fs::metadata(&path).ok()?.modified().ok()?, path));
+    let mut all: Vec<_> = rotated.chain(beside).filter_map(modified).collect();
+    all.sort_unstable();
+    all.into_iter().rev().map(|(_, path)| path).take(most).collect()
 }
 
 /// The names of a file and the rotated ones.
@@ -195,12 +214,17 @@ impl Names {
             fs::remove_file(rotated)?;
         }
         if settings.compress {
-            for path in all.iter().filter(|path| !path.as_os_str().as_encoded_bytes().ends_with(GZ.as_bytes())) {
+            for path in all.iter().filter(|path| !is_compressed(path)) {
                 compress(path)?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether a file is compressed, by its name.
+pub(super) fn is_compressed(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(GZ.as_bytes())
 }
 
 /// Replaces a file by a compressed one; there is always one of them whole.

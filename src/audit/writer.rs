@@ -65,6 +65,16 @@ pub(super) enum Reopened {
     Other(io::Result<()>),
 }
 
+/// What became of lines that were to be written.
+enum Wrote {
+    /// All are written.
+    All,
+    /// Those since the last sync come again.
+    Part,
+    /// It gave up because the sink is being closed.
+    GaveUp,
+}
+
 /// One sink's writer; runs on a thread of its own.
 pub(super) struct Writer<O> {
     /// The sink, as it is named in messages.
@@ -139,7 +149,7 @@ impl<O: Output> Writer<O> {
                 }
                 Err(error) => self.failed(&error),
             }
-            if state.is_given_up() {
+            if state.is_given_up() || (spooled && state.closing.load(Relaxed)) {
                 return false;
             }
             std::thread::park_timeout(RETRY.1);
@@ -153,8 +163,9 @@ impl<O: Output> Writer<O> {
                 return;
             }
             let taken = self.source.take(WRITE_MAX, self.state.closing.load(Relaxed));
-            if self.state.reopen.swap(false, Relaxed) {
-                self.reopen();
+            if self.state.reopen.swap(false, Relaxed) && self.reopen() {
+                // These lines come again, too.
+                continue;
             }
             match taken {
                 Ok(Taken::Lines(lines, records)) => {
@@ -184,10 +195,11 @@ impl<O: Output> Writer<O> {
     /// Writes lines. Returns false if it gave up because the sink is being closed.
     fn write(&mut self, lines: &Bytes, records: u64) -> bool {
         self.state.takes(lines);
-        let prepared = if self.source.is_kept() {
-            self.output.prepare(Some(&mut || self.source.keep()))
-        } else {
-            self.output.prepare(None)
+        let prepared = match () {
+            // What is recognised in the file has to be there.
+            () if !self.present.is_empty() => Ok(()),
+            () if self.source.is_kept() => self.output.prepare(Some(&mut || self.source.keep())),
+            () => self.output.prepare(None),
         };
         if let Err(error) = prepared {
             // These lines come again, too.
@@ -198,8 +210,10 @@ impl<O: Output> Writer<O> {
         let (lines, records) = self.missing(lines, records);
         self.pending = self.output.render(lines);
         self.records = records;
-        if !self.write_pending() {
-            return false;
+        match self.write_pending() {
+            Wrote::All => {}
+            Wrote::Part => return true,
+            Wrote::GaveUp => return false,
         }
         match self.source.delivered(|| self.output.sync()) {
             Ok(()) => self.state.has_delivered(),
@@ -256,9 +270,8 @@ impl<O: Output> Writer<O> {
         }
     }
 
-    /// Writes all of `pending`, retrying for as long as it takes. Returns false if it gave up because the sink is being
-    /// closed.
-    fn write_pending(&mut self) -> bool {
+    /// Writes all of `pending`, retrying for as long as it takes.
+    fn write_pending(&mut self) -> Wrote {
         let mut wait = RETRY.0;
         while let Some(rest) = self.pending.get(self.written..).filter(|rest| !rest.is_empty()) {
             match self.output.write(rest) {
@@ -284,18 +297,18 @@ impl<O: Output> Writer<O> {
                         tracing::error!(sink = %self.name, records, "audit records were dropped: the sink cannot be written");
                     }
                 }
-                return false;
+                return Wrote::GaveUp;
             }
             std::thread::park_timeout(wait);
             wait = (wait * 2).min(RETRY.1);
             // Reopening is also the way out when the old file can never be written again.
-            if self.state.reopen.swap(false, Relaxed) {
-                self.reopen();
+            if self.state.reopen.swap(false, Relaxed) && self.reopen() {
+                (self.pending, self.written) = (Bytes::new(), 0);
+                return Wrote::Part;
             }
         }
-        self.pending = Bytes::new();
-        self.written = 0;
-        true
+        (self.pending, self.written) = (Bytes::new(), 0);
+        Wrote::All
     }
 
     /// Accounts for `count` more bytes written.
@@ -335,21 +348,33 @@ impl<O: Output> Writer<O> {
         }
     }
 
-    fn reopen(&mut self) {
+    /// Reopens the sink. Returns whether lines since the last sync come again, also those that were taken and not written.
+    fn reopen(&mut self) -> bool {
+        let mut goes_back = false;
+        if self.source.is_kept() && self.source.settle(|| self.output.sync()).is_err() {
+            // Once more, while what the file has can be written again.
+            goes_back = true;
+            let output = &mut self.output;
+            let begun = self.source.begin_again(|next| output.begin(next));
+            match begun.and_then(|present| self.output.sync().map(|()| present)) {
+                Ok(present) => (self.present, self.unsynced) = (present, false),
+                Err(error) => self.not_synced(&error),
+            }
+        }
         match self.output.reopen() {
             // A line that was partly written to the old file is written again, whole, to the new one.
             Ok(Reopened::Other(synced)) => {
                 let done = self.pending.get(..self.written).unwrap_or_default();
                 self.written = memchr::memrchr(b'\n', done).map_or(0, |end| end + 1);
-                match synced {
-                    Ok(()) => self.source.keep(),
-                    Err(error) => {
-                        tracing::error!(sink = %self.name, %error, "the rotated audit file could not be synced");
-                        if self.source.is_kept() {
-                            self.source.go_back();
-                            self.not_synced(&error);
-                        }
+                if let Err(error) = synced {
+                    tracing::error!(sink = %self.name, %error, "the rotated audit file could not be synced");
+                    if self.source.is_kept() {
+                        self.source.go_back();
+                        self.not_synced(&error);
+                        goes_back = true;
                     }
+                } else if !goes_back {
+                    self.source.keep();
                 }
             }
             Ok(Reopened::Same) => {}
@@ -357,6 +382,7 @@ impl<O: Output> Writer<O> {
                 tracing::error!(sink = %self.name, %error, "the audit sink could not be reopened; the old one is kept");
             }
         }
+        goes_back
     }
 }
 

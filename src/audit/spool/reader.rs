@@ -16,6 +16,9 @@ use crate::audit::chain::Hash;
 use crate::audit::sealed_line::{LINE_MAX, LineId, SealedLine};
 use crate::open_file;
 
+/// How far it is looked ahead, in bytes: a sink is synced more often.
+const AHEAD: usize = 256 << 20;
+
 /// A sink's end of the spool.
 pub(in crate::audit) struct Reader {
     spool: Arc<Spool>,
@@ -253,32 +256,40 @@ impl Reader {
     /// The spool cannot be read.
     pub(in crate::audit) fn first(&mut self) -> io::Result<Option<LineId>> {
         let mut first = None;
-        self.look_ahead(1, |line| first = first.take().or_else(|| Some((line.stream.into(), line.sequence))))?;
+        self.look_ahead(|line| {
+            first = Some((line.stream.into(), line.sequence));
+            false
+        })?;
         Ok(first)
     }
 
-    /// Hashes of the next lines, which have at least so many bytes if there are as many.
+    /// Which of these lines are among the next ones.
     ///
     /// # Errors
     /// The spool cannot be read.
-    pub(in crate::audit) fn hashes(&mut self, bytes: u64) -> io::Result<HashSet<Hash>> {
-        let mut hashes = HashSet::new();
-        self.look_ahead(bytes, |line| {
-            hashes.insert(line.hash);
-        })?;
-        Ok(hashes)
+    pub(in crate::audit) fn among(&mut self, hashes: &HashSet<Hash>) -> io::Result<HashSet<Hash>> {
+        let mut found = HashSet::new();
+        if !hashes.is_empty() {
+            self.look_ahead(|line| {
+                found.extend(hashes.get(&line.hash));
+                found.len() < hashes.len()
+            })?;
+        }
+        Ok(found)
     }
 
-    /// Shows the next lines, which come all the same.
-    fn look_ahead(&mut self, bytes: u64, mut see: impl FnMut(&SealedLine<'_>)) -> io::Result<()> {
-        const PIECE: usize = 1 << 20;
+    /// Shows the next lines, which come all the same, while `see` wants more.
+    fn look_ahead(&mut self, mut see: impl FnMut(&SealedLine<'_>) -> bool) -> io::Result<()> {
+        const PIECE: usize = 64 << 10;
         let (start, mut seen, mut looked) = (self.delivered, 0, Ok(()));
-        while seen < bytes {
-            match self.take(PIECE.min(usize::try_from(bytes).unwrap_or(PIECE)), true) {
+        while seen < AHEAD {
+            match self.take(PIECE, true) {
                 Ok(Taken::Lines(lines, _)) => {
-                    seen += lines.len() as u64;
-                    let lines = lines.split(|byte| *byte == b'\n');
-                    lines.filter_map(SealedLine::parse).for_each(|line| see(&line));
+                    seen += lines.len();
+                    let mut lines = lines.split(|byte| *byte == b'\n').filter_map(SealedLine::parse);
+                    if !lines.all(|line| see(&line)) {
+                        break;
+                    }
                 }
                 Ok(Taken::Nothing | Taken::Ended) => break,
                 Err(error) => {
