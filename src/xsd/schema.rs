@@ -22,6 +22,15 @@ pub(crate) struct Preset {
     pub(crate) text: Arc<str>,
     /// `None` for content that is not of a simple type.
     pub(crate) value: Option<Value>,
+    /// The type that has the value in every document: its prefixes and identifiers would be those of the document.
+    ty: Option<SimpleId>,
+}
+
+impl Preset {
+    /// The value of an element of this type, if it need not be judged again.
+    pub(crate) fn value_in(&self, ty: SimpleId) -> Option<&Value> {
+        self.value.as_ref().filter(|_| self.ty == Some(ty))
+    }
 }
 
 /// Presets by where their values are written, and by type.
@@ -168,7 +177,9 @@ impl Schema {
 impl Builder {
     fn preset(&self, ty: Option<SimpleId>, value: &ValueConstraint) -> Preset {
         let parsed = ty.and_then(|ty| self.value_of(ty, value));
-        Preset { fixed: value.fixed, text: Arc::clone(&value.text), value: parsed }
+        let has_roles = |ty: SimpleId| self.simple.get(ty.index()).is_none_or(|ty| ty.has_roles);
+        let varies = parsed.as_ref().is_none_or(Value::has_prefix) || ty.is_none_or(has_roles);
+        Preset { fixed: value.fixed, text: Arc::clone(&value.text), value: parsed, ty: ty.filter(|_| !varies) }
     }
 
     fn element_presets(&self) -> FastMap<ElementId, Preset> {

@@ -11,7 +11,7 @@ use crate::xsd::schema::Schema;
 use crate::xsd::validate::Limits;
 
 /// Whether a document is valid; `None` if it takes more than so many steps, or so much memory.
-fn judged(schema: &Schema, text: &str, steps: u64, memory: usize) -> Option<bool> {
+pub(super) fn judged(schema: &Schema, text: &str, steps: u64, memory: usize) -> Option<bool> {
     let limits = Limits { steps: Steps::new(steps), memory, violations: 20 };
     match judge(schema, text, (), (BOUNDS, limits), HashSet::new()) {
         Err(Rejection::TooComplex) => None,

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod differences;
+mod key_budgets;
 mod parts;
 mod schema_budgets;
 mod suite;
