@@ -23,6 +23,7 @@ pub(crate) mod names;
 pub(crate) mod pattern;
 pub(crate) mod pointer;
 pub(crate) mod problem;
+pub(crate) mod room;
 pub(crate) mod sample;
 pub(crate) mod schema;
 pub(crate) mod validate;

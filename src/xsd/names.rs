@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use super::room::Room;
+use crate::budget::Exhausted;
+
 /// The namespace of XML Schema.
 pub(crate) const XSD: &str = "http://www.w3.org/2001/XMLSchema";
 /// The namespace of `xsi:type` and its kind.
@@ -127,6 +130,9 @@ pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
 /// A map by texts, with a hash that has a key of its own in each process.
 pub(crate) type TextMap<K, V> = HashMap<K, V>;
 
+/// Bytes that a string takes in [`Names`], beside its text.
+const NEW: usize = 128;
+
 /// The strings of a schema.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
@@ -154,6 +160,15 @@ impl Names {
         self.strings.push(Arc::clone(&text));
         self.numbers.insert(text, sym);
         sym
+    }
+
+    /// The same, while there is room for new ones.
+    pub(crate) fn intern_within(&mut self, text: &str, room: &mut Room) -> Result<Sym, Exhausted> {
+        if let Some(sym) = self.numbers.get(text) {
+            return Ok(*sym);
+        }
+        room.take(text.len().saturating_add(NEW))?;
+        Ok(self.intern(text))
     }
 
     /// Returns the number of a string, or [`Sym::UNKNOWN`].

@@ -105,7 +105,9 @@ pub(crate) struct Schema {
 impl Schema {
     /// Compiles what instances need.
     pub(super) fn new(mut builder: Builder) -> Result<Self, Box<Builder>> {
-        let Ok(groups) = index(&builder.components, &builder.members, &mut builder.steps) else {
+        let left = (&mut builder.steps, &mut builder.room);
+        let Ok(groups) = index(&builder.components, &builder.members, left) else {
+            builder.check_room();
             let message = "the contents are too complex: their groups contain each other too often, or too deeply";
             builder.problems.add(Place::default(), "mg-props-correct", message);
             return Err(Box::new(builder));
@@ -125,6 +127,7 @@ impl Schema {
             .map(|attribute| attribute.value.as_ref().map(|value| builder.shared(attribute.ty, value, &mut known)))
             .collect();
         builder.check_work();
+        builder.check_room();
         if !builder.problems.is_empty() {
             return Err(Box::new(builder));
         }

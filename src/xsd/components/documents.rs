@@ -12,6 +12,7 @@ use crate::xsd::document::malformed::position;
 use crate::xsd::document::tree::{NodeId, Tree};
 use crate::xsd::names::{QName, Sym, WSDL};
 use crate::xsd::problem::Place;
+use crate::xsd::room::TOO_LARGE;
 
 /// Most documents of a schema.
 const MAX_DOCUMENTS: usize = 4096;
@@ -76,6 +77,9 @@ impl Builder {
             left.push(Pending { found, from: None, kind: Kind::First });
         }
         loop {
+            if self.room.is_short() {
+                return self.check_room();
+            }
             let Some(pending) = left.pop() else {
                 if xml_needed.is_empty() || self.documents.iter().any(|document| document.target == Sym::XML) {
                     return;
@@ -108,7 +112,7 @@ impl Builder {
         self.files.push(Arc::clone(file));
         let whole = Place { document: number, line: 1, column: 1 };
         let tree = match decode(bytes) {
-            Ok(text) => Tree::parse(&text, &mut self.names)
+            Ok(text) => Tree::parse(&text, &mut self.names, &mut self.room)
                 .map_err(|(malformed, (line, column))| (Place { line, column, ..whole }, malformed.message)),
             Err(malformed) => {
                 let (line, column) = position(&String::from_utf8_lossy(bytes), malformed.offset);
@@ -118,7 +122,11 @@ impl Builder {
         let tree = match tree {
             Ok(tree) => tree,
             Err((place, message)) => {
-                self.problems.add(place, "schema_reference", format!("the file is not acceptable XML: {message}"));
+                let message = match self.room.is_short() {
+                    true => TOO_LARGE.to_owned(),
+                    false => format!("the file is not acceptable XML: {message}"),
+                };
+                self.problems.add(place, "schema_reference", message);
                 Tree::default()
             }
         };
@@ -185,7 +193,7 @@ impl Builder {
             let how = match kind.as_str() {
                 "include" | "redefine" => Kind::Include,
                 "import" => {
-                    let sym = namespace.as_deref().map_or(Sym::NONE, |namespace| self.names.intern(namespace));
+                    let sym = namespace.as_deref().map_or(Sym::NONE, |namespace| self.intern(namespace));
                     self.check_import(at, namespace.as_deref(), sym, document.target);
                     imports.push(sym);
                     reference.import = Some(namespace.as_deref().unwrap_or(""));
@@ -205,6 +213,8 @@ impl Builder {
             }
         }
         drop(document);
+        imports.sort_unstable();
+        imports.dedup();
         // Nothing else holds the document now.
         if let Some(document) = self.documents.get_mut(number as usize).and_then(Rc::get_mut) {
             document.imports = imports;

@@ -129,6 +129,8 @@ impl Builder {
             (None, None) => return None,
         };
         let value = ValueConstraint { fixed, text: text.into(), prefixes: self.prefixes(at, text) };
+        self.room.keep(value.text.len());
+        self.keep::<(Box<str>, Sym)>(value.prefixes.len());
         if both {
             self.problem(at, constraint, "there are both `default` and `fixed`");
         }

@@ -8,12 +8,11 @@ impl Builder {
     /// What a name means within its own redefinition.
     pub(crate) fn redefined<T>(&self, at: At, name: QName, kind: impl Fn(&Old) -> Option<T>) -> Option<T> {
         let within = |redefinition: &&Redefinition| {
-            redefinition.name == name
-                && redefinition.at.document == at.document
-                && redefinition.at.node <= at.node
-                && redefinition.end.is_none_or(|end| at.node < end)
+            redefinition.at.node <= at.node && redefinition.end.is_none_or(|end| at.node < end)
         };
-        self.redefinitions.iter().filter(within).find_map(|redefinition| kind(&redefinition.old))
+        let named = self.redefined.get(&(at.document, name))?.iter();
+        let named = named.filter_map(|redefinition| self.redefinitions.get(*redefinition));
+        named.filter(within).find_map(|redefinition| kind(&redefinition.old))
     }
 
     /// How often a group or attribute group refers to itself within its redefinition, and the places.

@@ -8,16 +8,20 @@ use super::model::{
 };
 use super::work::{At, Task};
 use super::work::{Old, Redefinition};
-use crate::xsd::datatypes::simple_type::SimpleId;
+use crate::xsd::content::index::GroupIndex;
+use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType};
 use crate::xsd::document::tree::NodeId;
 use crate::xsd::names::{QName, Sym};
 use crate::xsd::problem::Place;
+use crate::xsd::schema::TypeRule;
 
 impl Builder {
     pub(crate) fn new_simple(&mut self, name: Option<QName>, at: At) -> SimpleId {
         let id = SimpleId(self.builtin.saturating_add(next(&self.components.raw_simple)));
         let derivation = RawDerivation::Restriction { base: SimpleId::ANY, facets: Vec::new() };
         let place = self.place(at);
+        self.keep::<RawSimple>(1);
+        self.keep::<SimpleType>(1);
         self.components.raw_simple.push(RawSimple { name, place, derivation, final_: Derivations::default() });
         id
     }
@@ -25,6 +29,8 @@ impl Builder {
     pub(crate) fn new_complex(&mut self, name: Option<QName>, at: At) -> ComplexId {
         let id = ComplexId(next(&self.components.complex));
         let place = self.place(at);
+        self.keep::<ComplexType>(1);
+        self.keep::<TypeRule>(1);
         self.components.complex.push(ComplexType {
             name,
             place,
@@ -45,6 +51,7 @@ impl Builder {
     pub(crate) fn new_element(&mut self, name: QName, at: At) -> ElementId {
         let id = ElementId(next(&self.components.elements));
         let place = self.place(at);
+        self.keep::<ElementDecl>(1);
         self.components.elements.push(ElementDecl {
             name,
             place,
@@ -64,12 +71,15 @@ impl Builder {
     pub(crate) fn new_attribute(&mut self, name: QName, at: At) -> AttributeId {
         let id = AttributeId(next(&self.components.attributes));
         let place = self.place(at);
+        self.keep::<AttributeDecl>(1);
         self.components.attributes.push(AttributeDecl { name, place, ty: SimpleId::ANY, value: None });
         id
     }
 
     pub(crate) fn new_group(&mut self) -> GroupId {
         let id = GroupId(next(&self.components.groups));
+        self.keep::<ModelGroup>(1);
+        self.keep::<GroupIndex>(1);
         self.components.groups.push(ModelGroup { kind: GroupKind::Sequence, particles: Vec::new() });
         id
     }
@@ -77,6 +87,7 @@ impl Builder {
     fn new_attribute_group(&mut self, at: At) -> AttributeGroupId {
         let id = AttributeGroupId(next(&self.components.attribute_groups));
         let place = self.place(at);
+        self.keep::<AttributeGroup>(1);
         self.components.attribute_groups.push(AttributeGroup { place, ..AttributeGroup::default() });
         id
     }
@@ -86,6 +97,7 @@ impl Builder {
         let name = self.own_name(at);
         let id = ConstraintId(next(&self.components.constraints));
         let kind = ConstraintKind::Unique;
+        self.keep::<IdentityConstraint>(1);
         let constraint = IdentityConstraint { name, kind, selector: Vec::new(), fields: Vec::new() };
         self.components.constraints.push(constraint);
         if self.components.globals.constraints.insert(name, id).is_some() {
@@ -210,8 +222,11 @@ impl Builder {
                 self.problem(at, "src-redefine", format!("the redefined document has no {kind} `{shown}`"));
                 continue;
             };
-            if self.redefinitions.iter().any(|other| other.new == old && other.at.document == at.document) {
+            let known = self.redefined.get(&(at.document, name)).map_or(&[][..], Vec::as_slice);
+            if known.iter().filter_map(|other| self.redefinitions.get(*other)).any(|other| other.new == old) {
+                // What it says is not looked at, so that a name is found at once among few.
                 self.duplicate(at, &kind, name);
+                continue;
             }
             let new = match old {
                 Old::Type(TypeId::Simple(_)) => {
@@ -239,6 +254,7 @@ impl Builder {
                     Old::AttributeGroup(id)
                 }
             };
+            self.redefined.entry((at.document, name)).or_default().push(self.redefinitions.len());
             self.redefinitions.push(Redefinition { name, at, end: end_of(at.node), old, new });
         }
     }

@@ -83,14 +83,21 @@ impl Set {
         names.saturating_add((self.wildcards.len() as u64).saturating_mul(names.saturating_add(16)))
     }
 
-    /// How much work it is to compare two sets, beyond their own sizes: names of one and wildcards of the other, and wildcards
-    /// by their lists of namespaces.
+    /// How many bytes it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let names = self.names.capacity().saturating_mul(size_of::<(QName, Way)>() + 1);
+        names.saturating_add(self.wildcards.capacity().saturating_mul(size_of::<(Namespaces, Way)>()))
+    }
+
+    /// How much work it is to compare two sets: the names of the smaller one, names of one and wildcards of the other, and
+    /// wildcards by their lists of namespaces.
     pub(super) fn compared(&self, other: &Self) -> u64 {
         let times = |one: usize, two: usize| (one as u64).saturating_mul(two as u64);
         let namespaces =
             |set: &Self| set.wildcards.iter().fold(0_u64, |sum, (namespaces, _)| sum.saturating_add(namespaces.size()));
         let of = |one: &Self, two: &Self| namespaces(one).saturating_mul(two.wildcards.len() as u64);
-        times(self.names.len(), other.wildcards.len())
+        (self.names.len().min(other.names.len()) as u64)
+            .saturating_add(times(self.names.len(), other.wildcards.len()))
             .saturating_add(times(other.names.len(), self.wildcards.len()))
             .saturating_add(of(self, other).min(of(other, self)))
     }

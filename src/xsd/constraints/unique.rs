@@ -65,6 +65,7 @@ impl Builder {
                 continue;
             }
             let facts = self.group_facts(group.kind, &group.particles, known)?;
+            self.room.take(facts.first.bytes().saturating_add(facts.again.bytes()))?;
             known.insert(id, facts);
             open.pop();
         }
@@ -83,7 +84,7 @@ impl Builder {
         for (index, id) in particles.iter().enumerate() {
             let Some(particle) = self.components.particles.get(id.index()).cloned() else { continue };
             let facts = self.particle_facts(*id, &particle, known)?;
-            self.steps.take(competing.size().saturating_add(facts.first.size()).saturating_add(facts.again.size()))?;
+            self.steps.take(facts.first.size().saturating_add(facts.again.size()))?;
             // What is added below is compared, too.
             self.steps.take(competing.compared(&facts.again))?;
             self.report(&competing, &facts.first, &particle)?;

@@ -1,5 +1,6 @@
 //! XML documents: bytes to text, text to tokens, tokens to a tree.
 
+mod bindings;
 pub(crate) mod decode;
 pub(crate) mod dtd;
 pub(crate) mod malformed;

@@ -49,7 +49,7 @@ impl<'s> Validator<'s> {
                 Some(wildcard) if wildcard.namespaces.allows(attribute.name.ns) => {
                     let is_id = self.wild_attribute(wildcard, attribute, scopes)?;
                     if is_id {
-                        self.take_for_all(rule)?;
+                        self.take_for_all(rule, 1)?;
                     }
                     wild_ids = wild_ids.saturating_add(u32::from(is_id));
                     if is_id && (wild_ids > 1 || rule.attributes.iter().any(|rule| self.is_id(rule.ty))) {
@@ -64,7 +64,7 @@ impl<'s> Validator<'s> {
             }
         }
         if required < rule.required && !self.is_full() {
-            self.take_for_all(rule)?;
+            self.take_for_all(rule, attributes.len())?;
             let present = |name| attributes.iter().any(|attribute| attribute.name == name);
             let missing = rule.attributes.iter().filter(|rule| rule.required && !present(rule.name));
             for missing in missing {
@@ -79,9 +79,10 @@ impl<'s> Validator<'s> {
         Ok(())
     }
 
-    /// Takes steps to look through all attributes that an element may have, and compare some with those that it has.
-    fn take_for_all(&mut self, rule: &TypeRule) -> Result<(), Exhausted> {
-        self.steps.take(rule.attributes.len() as u64 / 4)
+    /// Takes steps to look through all attributes that an element may have, and compare them with so many that it has.
+    fn take_for_all(&mut self, rule: &TypeRule, present: usize) -> Result<(), Exhausted> {
+        let each = (present as u64).saturating_add(4);
+        self.steps.take((rule.attributes.len() as u64).saturating_mul(each) / 16)
     }
 
     /// Hands the value of an attribute to the fields that it is of.

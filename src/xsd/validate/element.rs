@@ -19,9 +19,6 @@ use crate::xsd::document::tokens::RawText;
 use crate::xsd::names::{QName, Sym};
 use crate::xsd::schema::ContentRule;
 
-/// Steps to find out whether the type that `xsi:type` names is derived from the declared one.
-const DERIVED: u64 = 16;
-
 /// How an element is assessed.
 enum Assessment {
     /// By this declaration.
@@ -284,7 +281,6 @@ impl<'s> Validator<'s> {
             let block = schema.components.complex.get(id.index()).map_or_else(Derivations::default, |ty| ty.block);
             blocked = blocked.with(block);
         }
-        self.steps.take(DERIVED)?;
         if schema.types().derived(ty, declared.ty, blocked, &mut self.steps)? {
             return Ok(Some(ty));
         }
@@ -440,6 +436,7 @@ impl<'s> Validator<'s> {
         } else {
             self.states.get(depth).map_or(&[], std::slice::from_ref)
         };
+        self.steps.take(states.iter().map(State::cost).fold(0, u64::saturating_add))?;
         let missing = !states.iter().any(|state| models.may_end(state, particle));
         if missing && !self.is_full() {
             let expected = states.first().map(|state| models.expected(state, particle, &mut self.steps));
