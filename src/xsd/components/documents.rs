@@ -109,6 +109,7 @@ impl Builder {
     fn read(&mut self, pending: &Pending) -> Option<u32> {
         let Found { file, bytes } = &pending.found;
         let number = u32::try_from(self.documents.len()).ok()?;
+        let room = self.room;
         self.files.push(Arc::clone(file));
         let whole = Place { document: number, line: 1, column: 1 };
         let tree = match decode(bytes) {
@@ -138,8 +139,10 @@ impl Builder {
         // Two equal copies of one file are one.
         let by_name = self.seen_documents.insert((Arc::clone(file), target), number);
         let by_content = self.seen_contents.insert((Arc::clone(bytes), target), number);
-        if by_name.is_some() || by_content.is_some() {
+        if !self.room.is_short() && (by_name.is_some() || by_content.is_some()) {
             self.files.pop();
+            // Its tree is not kept.
+            self.room = room;
             self.check_target(pending, own, target);
             return None;
         }

@@ -223,6 +223,9 @@ impl<'s> Identity<'s> {
         let selected = self.selectors.selected(&self.open, depth, steps)?;
         for (scope, id) in selected {
             let Some(constraint) = components.constraints.get(id.index()) else { continue };
+            // Each path is followed from here on.
+            let paths = constraint.fields.iter().map(|paths| 1 + paths.len() as u64);
+            steps.take(paths.fold(0, u64::saturating_add))?;
             let field = |paths: &'s Vec<Path>| Field {
                 runs: paths.iter().map(Run::begin).collect(),
                 found: 0,
@@ -235,7 +238,6 @@ impl<'s> Identity<'s> {
             for field in &mut fields {
                 note(field, depth, &mut entered);
             }
-            steps.take(fields.len() as u64)?;
             let selection = Selection { scope, depth, fields };
             take(memory, selection.size())?;
             self.runs = self.runs.saturating_add(selection.runs());
