@@ -316,7 +316,7 @@ impl<'s> Identity<'s> {
             self.runs = self.runs.saturating_sub(selection.runs());
             self.width = self.width.saturating_sub(selection.width());
             *memory = memory.saturating_add(selection.size());
-            self.select(components, selection, ending, (steps, memory), &mut faults)?;
+            self.select(components, &selection, ending, (steps, memory), &mut faults)?;
         }
         *memory = memory.saturating_add(self.runs.saturating_mul(BITS));
         self.close(components, depth, (steps, memory), &mut faults)?;
@@ -327,7 +327,7 @@ impl<'s> Identity<'s> {
     fn select(
         &mut self,
         components: &Components,
-        selection: Selection<'s>,
+        selection: &Selection<'s>,
         ending: &Ending,
         (steps, memory): (&mut Steps, &mut usize),
         faults: &mut Vec<Fault>,
