@@ -196,28 +196,29 @@ impl Builder {
         }
     }
 
+    /// The component of this kind and name that a redefinition is of.
+    fn to_redefine(&self, kind: &str, name: QName) -> Option<Old> {
+        let globals = &self.components.globals;
+        match (kind, globals.types.get(&name)) {
+            ("simpleType", Some(id @ TypeId::Simple(_))) | ("complexType", Some(id @ TypeId::Complex(_))) => {
+                Some(Old::Type(*id))
+            }
+            ("group", _) => globals.groups.get(&name).copied().map(Old::Group),
+            ("attributeGroup", _) => globals.attribute_groups.get(&name).copied().map(Old::AttributeGroup),
+            _ => None,
+        }
+    }
+
     fn register_redefinitions(&mut self, redefine: At) {
         let children = self.children(redefine);
         let document = self.document(redefine);
         let end_of = |node: NodeId| document.as_ref().and_then(|document| document.tree.after(node));
         for (at, kind) in children {
             let name = self.own_name(at);
-            let old = match kind.as_str() {
-                "simpleType" => match self.components.globals.types.get(&name) {
-                    Some(id @ TypeId::Simple(_)) => Some(Old::Type(*id)),
-                    _ => None,
-                },
-                "complexType" => match self.components.globals.types.get(&name) {
-                    Some(id @ TypeId::Complex(_)) => Some(Old::Type(*id)),
-                    _ => None,
-                },
-                "group" => self.components.globals.groups.get(&name).copied().map(Old::Group),
-                "attributeGroup" => {
-                    self.components.globals.attribute_groups.get(&name).copied().map(Old::AttributeGroup)
-                }
-                _ => continue,
-            };
-            let Some(old) = old else {
+            if !matches!(kind.as_str(), "simpleType" | "complexType" | "group" | "attributeGroup") {
+                continue;
+            }
+            let Some(old) = self.to_redefine(&kind, name) else {
                 let shown = self.show(name);
                 self.problem(at, "src-redefine", format!("the redefined document has no {kind} `{shown}`"));
                 continue;

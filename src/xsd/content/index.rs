@@ -200,6 +200,25 @@ impl Indexer<'_> {
         if depth > MAX_DEPTH { Err(Exhausted) } else { Ok(depth) }
     }
 
+    /// Adds what can be first in a group that is the child at a position.
+    fn add_first(
+        &mut self,
+        inner: &GroupIndex,
+        position: u32,
+        keys: &mut Vec<(u64, u32)>,
+        wildcards: &mut Vec<(ParticleId, u32)>,
+    ) -> Result<(), Exhausted> {
+        let starts = |child: u32| inner.kind != GroupKind::Sequence || child <= inner.barrier(0);
+        let (names, any) = (inner.keys.len(), inner.wildcards.len());
+        self.steps.take((names as u64).saturating_add(any as u64).saturating_mul(8))?;
+        // While they are sorted they are there twice.
+        self.room.take(names.saturating_mul(2 * size_of::<(u64, u32)>()))?;
+        self.room.take(any.saturating_mul(2 * size_of::<(ParticleId, u32)>()))?;
+        keys.extend(inner.keys.iter().filter(|(_, child)| starts(*child)).map(|(key, _)| (*key, position)));
+        wildcards.extend(inner.wildcards.iter().filter(|(_, child)| starts(*child)).map(|(id, _)| (*id, position)));
+        Ok(())
+    }
+
     fn index(&mut self, kind: GroupKind, children: &[ParticleId]) -> Result<GroupIndex, Exhausted> {
         let (mut keys, mut wildcards) = (Vec::new(), Vec::new());
         let mut nullables = Vec::with_capacity(children.len());
@@ -224,18 +243,8 @@ impl Indexer<'_> {
                 }
                 Term::Wildcard(_) => wildcards.push((*id, position)),
                 Term::Group(group) => {
-                    let Some(inner) = self.done.get(group) else { continue };
-                    let starts = |child: u32| inner.kind != GroupKind::Sequence || child <= inner.barrier(0);
-                    let (names, any) = (inner.keys.len(), inner.wildcards.len());
-                    self.steps.take((names as u64).saturating_add(any as u64).saturating_mul(8))?;
-                    // While they are sorted they are there twice.
-                    self.room.take(names.saturating_mul(2 * size_of::<(u64, u32)>()))?;
-                    self.room.take(any.saturating_mul(2 * size_of::<(ParticleId, u32)>()))?;
-                    let first = inner.keys.iter().filter(|(_, child)| starts(*child)).map(|(key, _)| (*key, position));
-                    keys.extend(first);
-                    let first =
-                        inner.wildcards.iter().filter(|(_, child)| starts(*child)).map(|(id, _)| (*id, position));
-                    wildcards.extend(first);
+                    let Some(inner) = self.done.get(group).map(Rc::clone) else { continue };
+                    self.add_first(&inner, position, &mut keys, &mut wildcards)?;
                     body_nullable = inner.nullable;
                     nullable |= inner.nullable;
                     inner_loops = inner.loops;

@@ -5,7 +5,7 @@
 
 use super::keys::{Kept, KeyReference, Keys, Origin, SIZE, Tables};
 use super::selectors::{Selector, Selectors};
-use super::values::{Number, Values};
+use super::values::{Number, Values, take};
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, IdentityConstraint, Path};
 use crate::xsd::datatypes::value::Value;
@@ -446,12 +446,6 @@ impl<'s> Identity<'s> {
 fn scope_size(constraint: &IdentityConstraint) -> usize {
     let selectors = constraint.selector.len().saturating_mul(2 * size_of::<Selector<'_>>());
     (2 * size_of::<Scope>()).saturating_add(selectors)
-}
-
-/// Takes bytes before they are kept.
-pub(super) fn take(memory: &mut usize, bytes: usize) -> Result<(), Exhausted> {
-    *memory = memory.checked_sub(bytes).ok_or(Exhausted)?;
-    Ok(())
 }
 
 /// Looks for the keys that the references of a constraint are to.

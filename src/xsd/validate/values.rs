@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::identity::take;
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::datatypes::value::Value;
 use crate::xsd::names::FastMap;
@@ -99,6 +98,12 @@ impl Values {
         self.count = self.count.checked_add(1).ok_or(Exhausted)?;
         Ok(Number(self.count))
     }
+}
+
+/// Takes bytes before they are kept.
+pub(super) fn take(memory: &mut usize, bytes: usize) -> Result<(), Exhausted> {
+    *memory = memory.checked_sub(bytes).ok_or(Exhausted)?;
+    Ok(())
 }
 
 #[cfg(test)]
