@@ -99,3 +99,12 @@ fn keys_of_several_fields_are_the_same_if_all_their_values_are() {
         assert_eq!(judged(&schema, &format!("<r>{rows}</r>"), 1_000, 1 << 12), Some(valid), "{rows}");
     }
 }
+
+#[test]
+fn an_element_that_is_selected_is_paid_for_with_each_path_of_its_fields() {
+    let paths: Vec<String> = (0..1000).map(|n| format!("@a{n}")).collect();
+    let schema = rows("", &unique("k", &[&paths.join("|")]));
+    let text = format!("<r>{}</r>", "<e/>".repeat(20));
+    assert_eq!(judged(&schema, &text, 15_000, 1 << 20), None);
+    assert_eq!(judged(&schema, &text, 50_000, 1 << 20), Some(true));
+}

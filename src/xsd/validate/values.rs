@@ -60,12 +60,17 @@ impl Values {
     }
 
     /// Returns the number of a value that the schema has. Only the first time it costs what the value is.
-    pub(super) fn of_preset(&mut self, value: &Value, left: (&mut Steps, &mut usize)) -> Result<Number, Exhausted> {
+    pub(super) fn of_preset(
+        &mut self,
+        value: &Value,
+        (steps, memory): (&mut Steps, &mut usize),
+    ) -> Result<Number, Exhausted> {
         let address = std::ptr::from_ref(value).addr();
         if let Some(known) = self.presets.get(&address) {
             return Ok(*known);
         }
-        let number = self.number(value.clone(), left)?;
+        take(memory, OTHER)?;
+        let number = self.number(value.clone(), (steps, memory))?;
         self.presets.insert(address, number);
         Ok(number)
     }
