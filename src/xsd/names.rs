@@ -181,6 +181,11 @@ impl Names {
         self.strings.get(sym.index()).map_or("?", |text| text)
     }
 
+    /// Returns the string, which is shared.
+    pub(crate) fn shared(&self, sym: Sym) -> Arc<str> {
+        self.strings.get(sym.index()).map_or_else(|| "?".into(), Arc::clone)
+    }
+
     /// Writes a name as people read it: `{namespace}local`, or `xs:local`.
     pub(crate) fn show(&self, name: QName) -> String {
         match name.ns {

@@ -43,7 +43,7 @@ impl Builder {
     pub(crate) fn attribute_set(&mut self, at: At) -> AttributeSet {
         let mut set = AttributeSet::default();
         for (child, kind) in self.children(at) {
-            match kind.as_str() {
+            match &*kind {
                 "attribute" => self.attribute_use(child, &mut set),
                 "attributeGroup" => {
                     let name = self.attribute(child, "ref").unwrap_or_default();

@@ -92,18 +92,19 @@ impl Builder {
     }
 
     /// The children that are no annotations, with their names.
-    pub(crate) fn children(&self, at: At) -> Vec<(At, String)> {
+    pub(crate) fn children(&self, at: At) -> Vec<(At, Arc<str>)> {
         let Some(document) = self.documents.get(at.document as usize) else { return Vec::new() };
-        let children = document.tree.children(at.node).map(|node| At { node, ..at });
-        children
-            .map(|child| (child, self.kind(child).to_owned()))
-            .filter(|(_, kind)| !kind.is_empty() && kind != "annotation")
-            .collect()
+        let annotation = self.names.find("annotation");
+        let named = |node| {
+            let name = document.tree.node(node).filter(|node| node.name.ns == Sym::XSD)?.name.local;
+            (name != annotation).then(|| (At { node, ..at }, self.names.shared(name)))
+        };
+        document.tree.children(at.node).filter_map(named).collect()
     }
 
     /// The first child with one of these names.
     pub(crate) fn child(&self, at: At, names: &[&str]) -> Option<At> {
-        self.children(at).into_iter().find(|(_, kind)| names.contains(&kind.as_str())).map(|(child, _)| child)
+        self.children(at).into_iter().find(|(_, kind)| names.contains(&&**kind)).map(|(child, _)| child)
     }
 
     /// The value of an attribute as written.

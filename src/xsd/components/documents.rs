@@ -193,7 +193,7 @@ impl Builder {
             let location = self.attribute(at, "schemaLocation");
             let mut reference = Reference { from: &document.file, location: location.as_deref(), import: None };
             let namespace = self.attribute(at, "namespace");
-            let how = match kind.as_str() {
+            let how = match &*kind {
                 "include" | "redefine" => Kind::Include,
                 "import" => {
                     let sym = namespace.as_deref().map_or(Sym::NONE, |namespace| self.intern(namespace));
@@ -207,7 +207,7 @@ impl Builder {
             match resolve(reference) {
                 Ok(Some(found)) => left.push(Pending { found, from: Some(at), kind: how }),
                 Ok(None) if how == Kind::Import(Sym::XML) => xml.push(at),
-                Ok(None) if how == Kind::Include && (kind == "redefine" && !self.children(at).is_empty()) => {
+                Ok(None) if how == Kind::Include && (&*kind == "redefine" && !self.children(at).is_empty()) => {
                     let message = format!("there is no document `{}`", location.unwrap_or_default());
                     self.problem(at, "src-redefine.2", message);
                 }
@@ -247,7 +247,7 @@ impl Builder {
         let root = At { document: number, node: NodeId::ROOT };
         let Some(outer) = self.document(root).filter(|document| document.wsdl) else { return Vec::new() };
         let types = self.wsdl_children(root, "types");
-        let schemas = types.into_iter().flat_map(|types| self.children(types)).filter(|(_, kind)| kind == "schema");
+        let schemas = types.into_iter().flat_map(|types| self.children(types)).filter(|(_, kind)| &**kind == "schema");
         let mut added = Vec::new();
         for (at, _) in schemas.collect::<Vec<_>>() {
             let Ok(number) = u32::try_from(self.documents.len()) else { break };

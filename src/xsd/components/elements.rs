@@ -83,7 +83,7 @@ impl Builder {
         let (nillable, is_abstract) = (self.flag(at, "nillable"), self.flag(at, "abstract"));
         let mut constraints = Vec::new();
         for (child, kind) in self.children(at) {
-            if matches!(kind.as_str(), "unique" | "key" | "keyref") {
+            if matches!(&*kind, "unique" | "key" | "keyref") {
                 constraints.push(self.new_constraint(child));
             }
         }

@@ -41,7 +41,7 @@ impl Builder {
         }
         let (mut selector, mut fields) = (Vec::new(), Vec::new());
         for (child, name) in self.children(at) {
-            match name.as_str() {
+            match &*name {
                 "selector" => selector = self.paths(child, false),
                 _ => fields.push(self.paths(child, true)),
             }

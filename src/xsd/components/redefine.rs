@@ -22,10 +22,10 @@ impl Builder {
         while let Some(at) = left.pop() {
             for (child, name) in self.children(at) {
                 // What is within the declaration of an element is its type's.
-                if name != "element" {
+                if &*name != "element" {
                     left.push(child);
                 }
-                if name != kind {
+                if &*name != kind {
                     continue;
                 }
                 let Some(text) = self.attribute(child, "ref") else { continue };

@@ -124,7 +124,7 @@ impl Builder {
         for document in (0..next(&self.documents)).rev() {
             let root = At { document, node: NodeId::ROOT };
             for (at, kind) in self.children(root) {
-                if kind == "redefine" {
+                if &*kind == "redefine" {
                     self.register_redefinitions(at);
                 }
             }
@@ -215,7 +215,7 @@ impl Builder {
         let end_of = |node: NodeId| document.as_ref().and_then(|document| document.tree.after(node));
         for (at, kind) in children {
             let name = self.own_name(at);
-            if !matches!(kind.as_str(), "simpleType" | "complexType" | "group" | "attributeGroup") {
+            if !matches!(&*kind, "simpleType" | "complexType" | "group" | "attributeGroup") {
                 continue;
             }
             let Some(old) = self.to_redefine(&kind, name) else {

@@ -69,7 +69,7 @@ impl Builder {
             members.extend(self.find_simple(at, name));
         }
         for (child, kind) in self.children(at) {
-            if kind == "simpleType" {
+            if &*kind == "simpleType" {
                 members.push(self.anonymous_simple(child));
             }
         }
