@@ -11,6 +11,7 @@ use super::datatypes::builtin;
 use super::datatypes::work::{TOO_MUCH, ValuesWork};
 use super::names::{FastMap, Names, QName, Sym, TextMap};
 use super::problem::{Place, Problem, Problems};
+use super::room::{Room, TOO_LARGE};
 use crate::budget::{Exhausted, Steps};
 
 /// What the checks of one schema may take, in steps of some tens of nanoseconds.
@@ -18,25 +19,22 @@ const STEPS: u64 = 200_000_000;
 
 /// Compiles the schema that begins with these documents.
 pub(crate) fn compile(first: Vec<Found>, resolve: &mut Resolver<'_>) -> Result<super::schema::Schema, Vec<Problem>> {
-    compile_within(Steps::new(STEPS), first, resolve)
+    compile_within((Steps::new(STEPS), Room::default()), first, resolve)
 }
 
-/// Like [`compile`], with so many steps.
+/// Like [`compile`], with so many steps and so much room.
 pub(super) fn compile_within(
-    steps: Steps,
+    (steps, room): (Steps, Room),
     first: Vec<Found>,
     resolve: &mut Resolver<'_>,
 ) -> Result<super::schema::Schema, Vec<Problem>> {
-    let mut builder = Builder::new(steps);
+    let mut builder = Builder::new(steps, room);
     builder.load(first, resolve);
-    if builder.problems.is_empty() {
-        builder.build();
-    }
-    if builder.problems.is_empty() {
-        builder.derive();
-    }
-    if builder.problems.is_empty() {
-        builder.check();
+    for phase in [Builder::build, Builder::derive, Builder::check] {
+        if builder.problems.is_empty() {
+            phase(&mut builder);
+        }
+        builder.check_room();
     }
     let files: Vec<Arc<str>> = std::mem::take(&mut builder.files);
     if builder.problems.is_empty() {
@@ -48,7 +46,7 @@ pub(super) fn compile_within(
 
 impl Builder {
     /// Begins with what is built in.
-    pub(super) fn new(steps: Steps) -> Self {
+    pub(super) fn new(steps: Steps, room: Room) -> Self {
         let mut names = Names::new();
         let simple = builtin::types(&mut names);
         let mut components = Components::default();
@@ -69,6 +67,7 @@ impl Builder {
             tasks: VecDeque::new(),
             problems: Problems::default(),
             redefinitions: Vec::new(),
+            redefined: FastMap::default(),
             keyrefs: Vec::new(),
             seen_documents: TextMap::default(),
             seen_contents: TextMap::default(),
@@ -78,6 +77,8 @@ impl Builder {
             patterns: TextMap::default(),
             defaults: FastMap::default(),
             steps,
+            room,
+            tables: super::pattern::tables(),
             values: ValuesWork::default(),
         };
         builder.add_any_type();
@@ -109,6 +110,9 @@ impl Builder {
     fn build(&mut self) {
         self.register();
         while let Some((task, at)) = self.tasks.pop_front() {
+            if self.room.is_short() {
+                return;
+            }
             match task {
                 Task::Simple(id) => self.build_simple(id, at),
                 Task::Complex(id) => self.build_complex(id, at),
@@ -132,6 +136,9 @@ impl Builder {
         self.derive_attribute_groups();
         self.make_room();
         for id in self.order() {
+            if self.room.is_short() {
+                return;
+            }
             match id {
                 TypeId::Simple(id) => self.derive_simple(id),
                 TypeId::Complex(id) => self.derive_complex(id),
@@ -151,19 +158,22 @@ impl Builder {
         self.check_attributes();
         self.check_heads();
         self.find_members();
-        let bounded = |result: Result<(), (Place, Exhausted)>, problems: &mut Problems| {
-            if let Err((place, Exhausted)) = result {
+        for check in [Self::check_consistent, Self::check_unique_particles, Self::check_restrictions] {
+            if let Err((place, Exhausted)) = check(self) {
+                self.check_room();
                 let message = "the content is too complex to be checked: its groups contain each other too often";
-                problems.add(place, "cos-nonambig", message);
+                self.problems.add(place, "cos-nonambig", message);
             }
-        };
-        let result = self.check_consistent();
-        bounded(result, &mut self.problems);
-        let result = self.check_unique_particles();
-        bounded(result, &mut self.problems);
-        let result = self.check_restrictions();
-        bounded(result, &mut self.problems);
+        }
         self.check_work();
+    }
+
+    /// What there was no room for is missing, so that nothing else is known of the schema.
+    pub(super) fn check_room(&mut self) {
+        if self.room.is_short() {
+            self.problems = Problems::default();
+            self.problems.add(Place::default(), "schema_reference", TOO_LARGE);
+        }
     }
 
     /// Values that there was too little work for may not be what they have to be.

@@ -5,7 +5,8 @@
 //!   [`constraints`] checks them against each other. A [`problem`] has a place and the name of a constraint.
 //! - [`wsdl`] reads the operations of a WSDL 1.1, whose schemas are a schema like any other.
 //! - [`datatypes`] and [`pattern`] are the simple types; [`content`] walks content models.
-//! - [`compile`] does all that, and makes a [`schema`]; [`instance`] judges a text by it, with the push machine [`validate`].
+//! - [`compile`] does all that, within so many steps and so much [`room`], and makes a [`schema`]; [`instance`] judges a text by
+//!   it, with the push machine [`validate`].
 //! - [`sample`] makes an instance of a schema.
 //!
 //! Nothing recurses on the depth of what it reads, nothing is fetched, and everything is within a budget.
@@ -23,6 +24,7 @@ pub(crate) mod names;
 pub(crate) mod pattern;
 pub(crate) mod pointer;
 pub(crate) mod problem;
+pub(crate) mod room;
 pub(crate) mod sample;
 pub(crate) mod schema;
 pub(crate) mod validate;

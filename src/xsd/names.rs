@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use super::room::Room;
+use crate::budget::Exhausted;
+
 /// The namespace of XML Schema.
 pub(crate) const XSD: &str = "http://www.w3.org/2001/XMLSchema";
 /// The namespace of `xsi:type` and its kind.
@@ -127,6 +130,9 @@ pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
 /// A map by texts, with a hash that has a key of its own in each process.
 pub(crate) type TextMap<K, V> = HashMap<K, V>;
 
+/// Bytes that a string takes in [`Names`], beside its text.
+const NEW: usize = 128;
+
 /// The strings of a schema.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
@@ -156,6 +162,15 @@ impl Names {
         sym
     }
 
+    /// The same, while there is room for new ones.
+    pub(crate) fn intern_within(&mut self, text: &str, room: &mut Room) -> Result<Sym, Exhausted> {
+        if let Some(sym) = self.numbers.get(text) {
+            return Ok(*sym);
+        }
+        room.take(text.len().saturating_add(NEW))?;
+        Ok(self.intern(text))
+    }
+
     /// Returns the number of a string, or [`Sym::UNKNOWN`].
     pub(crate) fn find(&self, text: &str) -> Sym {
         self.numbers.get(text).copied().unwrap_or(Sym::UNKNOWN)
@@ -164,6 +179,11 @@ impl Names {
     /// Returns the string.
     pub(crate) fn text(&self, sym: Sym) -> &str {
         self.strings.get(sym.index()).map_or("?", |text| text)
+    }
+
+    /// Returns the string, which is shared.
+    pub(crate) fn shared(&self, sym: Sym) -> Arc<str> {
+        self.strings.get(sym.index()).map_or_else(|| "?".into(), Arc::clone)
     }
 
     /// Writes a name as people read it: `{namespace}local`, or `xs:local`.

@@ -22,6 +22,15 @@ pub(crate) struct Preset {
     pub(crate) text: Arc<str>,
     /// `None` for content that is not of a simple type.
     pub(crate) value: Option<Value>,
+    /// The type that has the value in every document: its prefixes and identifiers would be those of the document.
+    ty: Option<SimpleId>,
+}
+
+impl Preset {
+    /// The value of an element of this type, if it need not be judged again.
+    pub(crate) fn value_in(&self, ty: SimpleId) -> Option<&Value> {
+        self.value.as_ref().filter(|_| self.ty == Some(ty))
+    }
 }
 
 /// Presets by where their values are written, and by type.
@@ -96,7 +105,9 @@ pub(crate) struct Schema {
 impl Schema {
     /// Compiles what instances need.
     pub(super) fn new(mut builder: Builder) -> Result<Self, Box<Builder>> {
-        let Ok(groups) = index(&builder.components, &builder.members, &mut builder.steps) else {
+        let left = (&mut builder.steps, &mut builder.room);
+        let Ok(groups) = index(&builder.components, &builder.members, left) else {
+            builder.check_room();
             let message = "the contents are too complex: their groups contain each other too often, or too deeply";
             builder.problems.add(Place::default(), "mg-props-correct", message);
             return Err(Box::new(builder));
@@ -116,6 +127,7 @@ impl Schema {
             .map(|attribute| attribute.value.as_ref().map(|value| builder.shared(attribute.ty, value, &mut known)))
             .collect();
         builder.check_work();
+        builder.check_room();
         if !builder.problems.is_empty() {
             return Err(Box::new(builder));
         }
@@ -168,7 +180,9 @@ impl Schema {
 impl Builder {
     fn preset(&self, ty: Option<SimpleId>, value: &ValueConstraint) -> Preset {
         let parsed = ty.and_then(|ty| self.value_of(ty, value));
-        Preset { fixed: value.fixed, text: Arc::clone(&value.text), value: parsed }
+        let has_roles = |ty: SimpleId| self.simple.get(ty.index()).is_none_or(|ty| ty.has_roles);
+        let varies = parsed.as_ref().is_none_or(Value::has_prefix) || ty.is_none_or(has_roles);
+        Preset { fixed: value.fixed, text: Arc::clone(&value.text), value: parsed, ty: ty.filter(|_| !varies) }
     }
 
     fn element_presets(&self) -> FastMap<ElementId, Preset> {

@@ -43,7 +43,7 @@ impl Builder {
     pub(crate) fn attribute_set(&mut self, at: At) -> AttributeSet {
         let mut set = AttributeSet::default();
         for (child, kind) in self.children(at) {
-            match kind.as_str() {
+            match &*kind {
                 "attribute" => self.attribute_use(child, &mut set),
                 "attributeGroup" => {
                     let name = self.attribute(child, "ref").unwrap_or_default();
@@ -122,10 +122,10 @@ impl Builder {
             Some("##other") => Namespaces::Not(target),
             Some(list) => {
                 let mut these: Vec<Sym> = words(list)
-                    .map(|word| match word {
-                        "##targetNamespace" => target,
-                        "##local" => Sym::NONE,
-                        uri => self.names.intern(uri),
+                    .map_while(|word| match word {
+                        "##targetNamespace" => Some(target),
+                        "##local" => Some(Sym::NONE),
+                        uri => self.names.intern_within(uri, &mut self.room).ok(),
                     })
                     .collect();
                 these.sort_unstable();

@@ -17,6 +17,7 @@ use crate::xsd::document::tree::NodeId;
 use crate::xsd::names::{FastMap, Names, QName, Sym, TextMap};
 use crate::xsd::pattern::Pattern;
 use crate::xsd::problem::{Place, Problems};
+use crate::xsd::room::Room;
 use crate::xsd::wsdl::Description;
 
 /// Steps to find a namespace by its prefix.
@@ -35,6 +36,8 @@ pub(crate) struct Builder {
     pub(crate) tasks: VecDeque<(Task, At)>,
     pub(crate) problems: Problems,
     pub(crate) redefinitions: Vec<Redefinition>,
+    /// The positions of those in a document that have a name.
+    pub(crate) redefined: FastMap<(u32, QName), Vec<usize>>,
     /// `keyref`s and what they refer to, which may come later.
     pub(crate) keyrefs: Vec<(ConstraintId, QName, At)>,
     /// Documents by file and target namespace.
@@ -53,6 +56,10 @@ pub(crate) struct Builder {
     pub(crate) defaults: FastMap<(u32, &'static str), Option<Rc<str>>>,
     /// What the checks may still take.
     pub(crate) steps: Steps,
+    /// What may still be kept.
+    pub(crate) room: Room,
+    /// What tables for patterns may still take.
+    pub(crate) tables: Steps,
     /// What the values in the schema may still take.
     pub(crate) values: ValuesWork,
 }
@@ -88,18 +95,19 @@ impl Builder {
     }
 
     /// The children that are no annotations, with their names.
-    pub(crate) fn children(&self, at: At) -> Vec<(At, String)> {
+    pub(crate) fn children(&self, at: At) -> Vec<(At, Arc<str>)> {
         let Some(document) = self.documents.get(at.document as usize) else { return Vec::new() };
-        let children = document.tree.children(at.node).map(|node| At { node, ..at });
-        children
-            .map(|child| (child, self.kind(child).to_owned()))
-            .filter(|(_, kind)| !kind.is_empty() && kind != "annotation")
-            .collect()
+        let annotation = self.names.find("annotation");
+        let named = |node| {
+            let name = document.tree.node(node).filter(|node| node.name.ns == Sym::XSD)?.name.local;
+            (name != annotation).then(|| (At { node, ..at }, self.names.shared(name)))
+        };
+        document.tree.children(at.node).filter_map(named).collect()
     }
 
     /// The first child with one of these names.
     pub(crate) fn child(&self, at: At, names: &[&str]) -> Option<At> {
-        self.children(at).into_iter().find(|(_, kind)| names.contains(&kind.as_str())).map(|(child, _)| child)
+        self.children(at).into_iter().find(|(_, kind)| names.contains(&&**kind)).map(|(child, _)| child)
     }
 
     /// The value of an attribute as written.
@@ -139,7 +147,17 @@ impl Builder {
     /// The name that a component has from its `name`, in the target namespace.
     pub(crate) fn own_name(&mut self, at: At) -> QName {
         let local = self.attribute(at, "name").unwrap_or_default();
-        QName::new(self.target(at), self.names.intern(&local))
+        QName::new(self.target(at), self.intern(&local))
+    }
+
+    /// Interns a string, if there is room for it.
+    pub(crate) fn intern(&mut self, text: &str) -> Sym {
+        self.names.intern_within(text, &mut self.room).unwrap_or(Sym::UNKNOWN)
+    }
+
+    /// Takes room for so many entries of a table, which has room for as many again.
+    pub(crate) fn keep<T>(&mut self, count: usize) {
+        self.room.keep(count.saturating_mul(2 * size_of::<T>()));
     }
 
     /// Resolves a qualified name in the value of an attribute.
@@ -153,8 +171,11 @@ impl Builder {
         if ns == Sym::NONE && document.chameleon {
             ns = document.target;
         }
-        let name = QName::new(ns, self.names.intern(local));
-        if ns != document.target && ns != Sym::XSD && !document.imports.contains(&ns) {
+        let name = QName::new(ns, self.intern(local));
+        if ns != document.target && ns != Sym::XSD && document.imports.binary_search(&ns).is_err() {
+            if self.problems.is_full() {
+                return None;
+            }
             let shown = self.names.text(ns);
             let message = match ns {
                 Sym::NONE => format!("`{text}` is in no namespace, which the document does not import"),
@@ -259,6 +280,7 @@ impl Builder {
 
     pub(crate) fn add_particle(&mut self, particle: Particle) -> ParticleId {
         let id = ParticleId(u32::try_from(self.components.particles.len()).unwrap_or(u32::MAX));
+        self.keep::<Particle>(1);
         self.components.particles.push(particle);
         id
     }

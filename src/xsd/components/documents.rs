@@ -12,6 +12,7 @@ use crate::xsd::document::malformed::position;
 use crate::xsd::document::tree::{NodeId, Tree};
 use crate::xsd::names::{QName, Sym, WSDL};
 use crate::xsd::problem::Place;
+use crate::xsd::room::TOO_LARGE;
 
 /// Most documents of a schema.
 const MAX_DOCUMENTS: usize = 4096;
@@ -76,6 +77,9 @@ impl Builder {
             left.push(Pending { found, from: None, kind: Kind::First });
         }
         loop {
+            if self.room.is_short() {
+                return self.check_room();
+            }
             let Some(pending) = left.pop() else {
                 if xml_needed.is_empty() || self.documents.iter().any(|document| document.target == Sym::XML) {
                     return;
@@ -106,10 +110,11 @@ impl Builder {
     fn read(&mut self, pending: &Pending, size: &mut usize) -> Option<u32> {
         let Found { file, bytes } = &pending.found;
         let number = u32::try_from(self.documents.len()).ok()?;
+        let room = self.room;
         self.files.push(Arc::clone(file));
         let whole = Place { document: number, line: 1, column: 1 };
         let tree = match decode(bytes) {
-            Ok(text) => Tree::parse(&text, &mut self.names)
+            Ok(text) => Tree::parse(&text, &mut self.names, &mut self.room)
                 .map_err(|(malformed, (line, column))| (Place { line, column, ..whole }, malformed.message)),
             Err(malformed) => {
                 let (line, column) = position(&String::from_utf8_lossy(bytes), malformed.offset);
@@ -119,7 +124,11 @@ impl Builder {
         let tree = match tree {
             Ok(tree) => tree,
             Err((place, message)) => {
-                self.problems.add(place, "schema_reference", format!("the file is not acceptable XML: {message}"));
+                let message = match self.room.is_short() {
+                    true => TOO_LARGE.to_owned(),
+                    false => format!("the file is not acceptable XML: {message}"),
+                };
+                self.problems.add(place, "schema_reference", message);
                 Tree::default()
             }
         };
@@ -132,8 +141,10 @@ impl Builder {
         // Two equal copies of one file are one.
         let by_name = self.seen_documents.insert((Arc::clone(file), target), number);
         let by_content = self.seen_contents.insert((Arc::clone(bytes), target), number);
-        if by_name.is_some() || by_content.is_some() {
+        if !self.room.is_short() && (by_name.is_some() || by_content.is_some()) {
             self.files.pop();
+            // Its tree is not kept.
+            self.room = room;
             self.check_target(pending, own, target);
             return None;
         }
@@ -184,10 +195,10 @@ impl Builder {
             let location = self.attribute(at, "schemaLocation");
             let mut reference = Reference { from: &document.file, location: location.as_deref(), import: None };
             let namespace = self.attribute(at, "namespace");
-            let how = match kind.as_str() {
+            let how = match &*kind {
                 "include" | "redefine" => Kind::Include,
                 "import" => {
-                    let sym = namespace.as_deref().map_or(Sym::NONE, |namespace| self.names.intern(namespace));
+                    let sym = namespace.as_deref().map_or(Sym::NONE, |namespace| self.intern(namespace));
                     self.check_import(at, namespace.as_deref(), sym, document.target);
                     imports.push(sym);
                     reference.import = Some(namespace.as_deref().unwrap_or(""));
@@ -198,7 +209,7 @@ impl Builder {
             match resolve(reference) {
                 Ok(Some(found)) => left.push(Pending { found, from: Some(at), kind: how }),
                 Ok(None) if how == Kind::Import(Sym::XML) => xml.push(at),
-                Ok(None) if how == Kind::Include && (kind == "redefine" && !self.children(at).is_empty()) => {
+                Ok(None) if how == Kind::Include && (&*kind == "redefine" && !self.children(at).is_empty()) => {
                     let message = format!("there is no document `{}`", location.unwrap_or_default());
                     self.problem(at, "src-redefine.2", message);
                 }
@@ -207,6 +218,8 @@ impl Builder {
             }
         }
         drop(document);
+        imports.sort_unstable();
+        imports.dedup();
         // Nothing else holds the document now.
         if let Some(document) = self.documents.get_mut(number as usize).and_then(Rc::get_mut) {
             document.imports = imports;
@@ -236,7 +249,7 @@ impl Builder {
         let root = At { document: number, node: NodeId::ROOT };
         let Some(outer) = self.document(root).filter(|document| document.wsdl) else { return Vec::new() };
         let types = self.wsdl_children(root, "types");
-        let schemas = types.into_iter().flat_map(|types| self.children(types)).filter(|(_, kind)| kind == "schema");
+        let schemas = types.into_iter().flat_map(|types| self.children(types)).filter(|(_, kind)| &**kind == "schema");
         let mut added = Vec::new();
         for (at, _) in schemas.collect::<Vec<_>>() {
             let Ok(number) = u32::try_from(self.documents.len()) else { break };
@@ -285,13 +298,14 @@ impl Builder {
 mod tests {
     use super::*;
     use crate::budget::Steps;
+    use crate::xsd::room::Room;
 
     #[test]
     fn the_size_of_a_document_is_that_with_its_entities() {
         let xs = r#"xmlns:xs="http://www.w3.org/2001/XMLSchema""#;
         let text = format!(r#"<!DOCTYPE a [<!ENTITY e "{}">]><xs:schema {xs}>&e;&e;&e;</xs:schema>"#, " ".repeat(1000));
         let found = Found { file: "main.xsd".into(), bytes: text.into_bytes().into() };
-        let (mut builder, mut size) = (Builder::new(Steps::new(1000)), 0);
+        let (mut builder, mut size) = (Builder::new(Steps::new(1000), Room::default()), 0);
         assert_eq!(builder.read(&Pending { found, from: None, kind: Kind::First }, &mut size), Some(0));
         assert!((2900..3100).contains(&size), "{size}");
     }

@@ -83,7 +83,7 @@ impl Builder {
         let (nillable, is_abstract) = (self.flag(at, "nillable"), self.flag(at, "abstract"));
         let mut constraints = Vec::new();
         for (child, kind) in self.children(at) {
-            if matches!(kind.as_str(), "unique" | "key" | "keyref") {
+            if matches!(&*kind, "unique" | "key" | "keyref") {
                 constraints.push(self.new_constraint(child));
             }
         }
@@ -131,6 +131,8 @@ impl Builder {
         let text: Arc<str> = text.into();
         let prefixes = self.prefixes(at, &text);
         let value = ValueConstraint { fixed, text, prefixes };
+        self.room.keep(value.text.len());
+        self.keep::<(Box<str>, Sym)>(value.prefixes.len());
         if both {
             self.problem(at, constraint, "there are both `default` and `fixed`");
         }

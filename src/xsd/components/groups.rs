@@ -20,7 +20,7 @@ impl Builder {
         };
         let mut particles = Vec::new();
         for (child, name) in self.children(at) {
-            particles.extend(match name.as_str() {
+            particles.extend(match &*name {
                 "element" => self.element_particle(child),
                 "any" => self.any_particle(child),
                 _ => self.group_particle(child),

@@ -3,15 +3,17 @@
 use super::context::Builder;
 use super::model::{ConstraintId, ConstraintKind, Path};
 use super::work::At;
-use super::xpath::{Resolve, parse};
+use super::xpath::{Resolve, parse, size};
 use crate::xsd::document::tree::Tree;
 use crate::xsd::names::{Names, Sym};
+use crate::xsd::room::Room;
 
 /// Prefixes at an element.
 struct Scope<'a> {
     tree: &'a Tree,
     at: At,
     names: &'a mut Names,
+    room: &'a mut Room,
 }
 
 impl Resolve for Scope<'_> {
@@ -20,7 +22,7 @@ impl Resolve for Scope<'_> {
     }
 
     fn intern(&mut self, text: &str) -> Sym {
-        self.names.intern(text)
+        self.names.intern_within(text, self.room).unwrap_or(Sym::UNKNOWN)
     }
 }
 
@@ -39,7 +41,7 @@ impl Builder {
         }
         let (mut selector, mut fields) = (Vec::new(), Vec::new());
         for (child, name) in self.children(at) {
-            match name.as_str() {
+            match &*name {
                 "selector" => selector = self.paths(child, false),
                 _ => fields.push(self.paths(child, true)),
             }
@@ -54,7 +56,8 @@ impl Builder {
     fn paths(&mut self, at: At, field: bool) -> Vec<Path> {
         let Some(document) = self.document(at) else { return Vec::new() };
         let text = self.raw(at, "xpath").unwrap_or_default().to_owned();
-        let mut scope = Scope { tree: &document.tree, at, names: &mut self.names };
+        self.room.keep(size(&text));
+        let mut scope = Scope { tree: &document.tree, at, names: &mut self.names, room: &mut self.room };
         match parse(&text, field, &mut scope) {
             Ok(paths) => paths,
             Err(message) => {

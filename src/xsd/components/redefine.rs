@@ -8,12 +8,11 @@ impl Builder {
     /// What a name means within its own redefinition.
     pub(crate) fn redefined<T>(&self, at: At, name: QName, kind: impl Fn(&Old) -> Option<T>) -> Option<T> {
         let within = |redefinition: &&Redefinition| {
-            redefinition.name == name
-                && redefinition.at.document == at.document
-                && redefinition.at.node <= at.node
-                && redefinition.end.is_none_or(|end| at.node < end)
+            redefinition.at.node <= at.node && redefinition.end.is_none_or(|end| at.node < end)
         };
-        self.redefinitions.iter().filter(within).find_map(|redefinition| kind(&redefinition.old))
+        let named = self.redefined.get(&(at.document, name))?.iter();
+        let named = named.filter_map(|redefinition| self.redefinitions.get(*redefinition));
+        named.filter(within).find_map(|redefinition| kind(&redefinition.old))
     }
 
     /// How often a group or attribute group refers to itself within its redefinition, and the places.
@@ -23,10 +22,10 @@ impl Builder {
         while let Some(at) = left.pop() {
             for (child, name) in self.children(at) {
                 // What is within the declaration of an element is its type's.
-                if name != "element" {
+                if &*name != "element" {
                     left.push(child);
                 }
-                if name != kind {
+                if &*name != kind {
                     continue;
                 }
                 let Some(text) = self.attribute(child, "ref") else { continue };

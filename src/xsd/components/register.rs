@@ -8,16 +8,20 @@ use super::model::{
 };
 use super::work::{At, Task};
 use super::work::{Old, Redefinition};
-use crate::xsd::datatypes::simple_type::SimpleId;
+use crate::xsd::content::index::GroupIndex;
+use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType};
 use crate::xsd::document::tree::NodeId;
 use crate::xsd::names::{QName, Sym};
 use crate::xsd::problem::Place;
+use crate::xsd::schema::TypeRule;
 
 impl Builder {
     pub(crate) fn new_simple(&mut self, name: Option<QName>, at: At) -> SimpleId {
         let id = SimpleId(self.builtin.saturating_add(next(&self.components.raw_simple)));
         let derivation = RawDerivation::Restriction { base: SimpleId::ANY, facets: Vec::new() };
         let place = self.place(at);
+        self.keep::<RawSimple>(1);
+        self.keep::<SimpleType>(1);
         self.components.raw_simple.push(RawSimple { name, place, derivation, final_: Derivations::default() });
         id
     }
@@ -25,6 +29,8 @@ impl Builder {
     pub(crate) fn new_complex(&mut self, name: Option<QName>, at: At) -> ComplexId {
         let id = ComplexId(next(&self.components.complex));
         let place = self.place(at);
+        self.keep::<ComplexType>(1);
+        self.keep::<TypeRule>(1);
         self.components.complex.push(ComplexType {
             name,
             place,
@@ -45,6 +51,7 @@ impl Builder {
     pub(crate) fn new_element(&mut self, name: QName, at: At) -> ElementId {
         let id = ElementId(next(&self.components.elements));
         let place = self.place(at);
+        self.keep::<ElementDecl>(1);
         self.components.elements.push(ElementDecl {
             name,
             place,
@@ -64,12 +71,15 @@ impl Builder {
     pub(crate) fn new_attribute(&mut self, name: QName, at: At) -> AttributeId {
         let id = AttributeId(next(&self.components.attributes));
         let place = self.place(at);
+        self.keep::<AttributeDecl>(1);
         self.components.attributes.push(AttributeDecl { name, place, ty: SimpleId::ANY, value: None });
         id
     }
 
     pub(crate) fn new_group(&mut self) -> GroupId {
         let id = GroupId(next(&self.components.groups));
+        self.keep::<ModelGroup>(1);
+        self.keep::<GroupIndex>(1);
         self.components.groups.push(ModelGroup { kind: GroupKind::Sequence, particles: Vec::new() });
         id
     }
@@ -77,6 +87,7 @@ impl Builder {
     fn new_attribute_group(&mut self, at: At) -> AttributeGroupId {
         let id = AttributeGroupId(next(&self.components.attribute_groups));
         let place = self.place(at);
+        self.keep::<AttributeGroup>(1);
         self.components.attribute_groups.push(AttributeGroup { place, ..AttributeGroup::default() });
         id
     }
@@ -86,6 +97,7 @@ impl Builder {
         let name = self.own_name(at);
         let id = ConstraintId(next(&self.components.constraints));
         let kind = ConstraintKind::Unique;
+        self.keep::<IdentityConstraint>(1);
         let constraint = IdentityConstraint { name, kind, selector: Vec::new(), fields: Vec::new() };
         self.components.constraints.push(constraint);
         if self.components.globals.constraints.insert(name, id).is_some() {
@@ -112,7 +124,7 @@ impl Builder {
         for document in (0..next(&self.documents)).rev() {
             let root = At { document, node: NodeId::ROOT };
             for (at, kind) in self.children(root) {
-                if kind == "redefine" {
+                if &*kind == "redefine" {
                     self.register_redefinitions(at);
                 }
             }
@@ -184,34 +196,38 @@ impl Builder {
         }
     }
 
+    /// The component of this kind and name that a redefinition is of.
+    fn to_redefine(&self, kind: &str, name: QName) -> Option<Old> {
+        let globals = &self.components.globals;
+        match (kind, globals.types.get(&name)) {
+            ("simpleType", Some(id @ TypeId::Simple(_))) | ("complexType", Some(id @ TypeId::Complex(_))) => {
+                Some(Old::Type(*id))
+            }
+            ("group", _) => globals.groups.get(&name).copied().map(Old::Group),
+            ("attributeGroup", _) => globals.attribute_groups.get(&name).copied().map(Old::AttributeGroup),
+            _ => None,
+        }
+    }
+
     fn register_redefinitions(&mut self, redefine: At) {
         let children = self.children(redefine);
         let document = self.document(redefine);
         let end_of = |node: NodeId| document.as_ref().and_then(|document| document.tree.after(node));
         for (at, kind) in children {
             let name = self.own_name(at);
-            let old = match kind.as_str() {
-                "simpleType" => match self.components.globals.types.get(&name) {
-                    Some(id @ TypeId::Simple(_)) => Some(Old::Type(*id)),
-                    _ => None,
-                },
-                "complexType" => match self.components.globals.types.get(&name) {
-                    Some(id @ TypeId::Complex(_)) => Some(Old::Type(*id)),
-                    _ => None,
-                },
-                "group" => self.components.globals.groups.get(&name).copied().map(Old::Group),
-                "attributeGroup" => {
-                    self.components.globals.attribute_groups.get(&name).copied().map(Old::AttributeGroup)
-                }
-                _ => continue,
-            };
-            let Some(old) = old else {
+            if !matches!(&*kind, "simpleType" | "complexType" | "group" | "attributeGroup") {
+                continue;
+            }
+            let Some(old) = self.to_redefine(&kind, name) else {
                 let shown = self.show(name);
                 self.problem(at, "src-redefine", format!("the redefined document has no {kind} `{shown}`"));
                 continue;
             };
-            if self.redefinitions.iter().any(|other| other.new == old && other.at.document == at.document) {
+            let known = self.redefined.get(&(at.document, name)).map_or(&[][..], Vec::as_slice);
+            if known.iter().filter_map(|other| self.redefinitions.get(*other)).any(|other| other.new == old) {
+                // What it says is not looked at, so that a name is found at once among few.
                 self.duplicate(at, &kind, name);
+                continue;
             }
             let new = match old {
                 Old::Type(TypeId::Simple(_)) => {
@@ -239,6 +255,7 @@ impl Builder {
                     Old::AttributeGroup(id)
                 }
             };
+            self.redefined.entry((at.document, name)).or_default().push(self.redefinitions.len());
             self.redefinitions.push(Redefinition { name, at, end: end_of(at.node), old, new });
         }
     }

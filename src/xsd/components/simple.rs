@@ -6,6 +6,7 @@ use super::work::{At, Task};
 use crate::xsd::datatypes::facets::Facet;
 use crate::xsd::datatypes::simple_type::SimpleId;
 use crate::xsd::datatypes::text::{collapse, words};
+use crate::xsd::names::Sym;
 
 impl Builder {
     /// The type of a `simpleType` within another element.
@@ -62,10 +63,13 @@ impl Builder {
         let mut members = Vec::new();
         let named = self.attribute(at, "memberTypes").unwrap_or_default();
         for name in words(&named) {
+            if self.room.is_short() {
+                break;
+            }
             members.extend(self.find_simple(at, name));
         }
         for (child, kind) in self.children(at) {
-            if kind == "simpleType" {
+            if &*kind == "simpleType" {
                 members.push(self.anonymous_simple(child));
             }
         }
@@ -78,10 +82,11 @@ impl Builder {
 
     /// The facets in a `restriction`.
     pub(crate) fn raw_facets(&mut self, at: At) -> Vec<RawFacet> {
-        let mut facets: Vec<RawFacet> = Vec::new();
+        let (mut facets, mut seen): (Vec<RawFacet>, u16) = (Vec::new(), 0);
         for (child, kind) in self.children(at) {
             let Some(facet) = Facet::of_name(&kind) else { continue };
-            let repeated = facets.iter().any(|known| known.facet == facet);
+            let repeated = seen & facet.bit() != 0;
+            seen |= facet.bit();
             if repeated && !matches!(facet, Facet::Pattern | Facet::Enumeration) {
                 self.problem(child, "src-single-facet-value", format!("`{kind}` is there twice"));
                 continue;
@@ -89,6 +94,9 @@ impl Builder {
             let value: Box<str> = self.raw(child, "value").unwrap_or_default().into();
             let prefixes = if facet == Facet::Enumeration { self.prefixes(child, &value) } else { Vec::new() };
             let fixed = self.flag(child, "fixed");
+            self.keep::<RawFacet>(1);
+            self.keep::<(Box<str>, Sym)>(prefixes.len());
+            self.room.keep(value.len());
             facets.push(RawFacet { facet, value, fixed, place: self.place(child), prefixes });
         }
         facets

@@ -18,7 +18,7 @@ pub(crate) struct Document {
     pub(crate) chameleon: bool,
     /// It is a WSDL, and has no components of its own but those that its messages need.
     pub(crate) wsdl: bool,
-    /// Namespaces that it imports.
+    /// Namespaces that it imports, sorted.
     pub(crate) imports: Vec<Sym>,
 }
 

@@ -9,6 +9,22 @@ const MAX_STEPS: usize = 62;
 /// Most paths of an expression.
 const MAX_PATHS: usize = 4096;
 
+/// Most bytes of an expression.
+const MAX_LENGTH: usize = 1 << 20;
+/// Bytes that a path and a step of it take.
+const PATH: usize = 2 * size_of::<Path>() + 4 * STEP;
+const STEP: usize = size_of::<NameTest>();
+
+/// How many bytes the paths of an expression take, about.
+pub(super) fn size(text: &str) -> usize {
+    let (mut paths, mut steps) = (1_usize, 0_usize);
+    for byte in text.bytes() {
+        paths = paths.saturating_add(usize::from(byte == b'|'));
+        steps = steps.saturating_add(usize::from(byte == b'/'));
+    }
+    paths.saturating_mul(PATH).saturating_add(steps.saturating_mul(2 * STEP))
+}
+
 /// A token of the subset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token<'a> {
@@ -62,6 +78,9 @@ struct Parser<'a> {
 
 /// Reads an expression: paths with `|` between them.
 pub(super) fn parse(text: &str, field: bool, resolve: &mut dyn Resolve) -> Result<Vec<Path>, String> {
+    if text.len() > MAX_LENGTH {
+        return Err(format!("it is longer than {} MiB", MAX_LENGTH >> 20));
+    }
     let mut parser = Parser { tokens: tokens(text)?, at: 0, resolve };
     let mut paths = Vec::new();
     loop {

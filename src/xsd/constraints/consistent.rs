@@ -56,6 +56,7 @@ impl Builder {
                 }
             }
             if open.len() == before {
+                self.room.take(types.capacity().saturating_mul(size_of::<(QName, TypeId)>() + 1))?;
                 known.insert(id, Rc::new(types));
                 open.pop();
             }

@@ -2,6 +2,7 @@
 
 use crate::xsd::components::context::{Builder, Range};
 use crate::xsd::components::model::{Content, GroupId, GroupKind, ParticleId, Term};
+use crate::xsd::names::FastMap;
 
 impl Builder {
     /// The groups in a group.
@@ -18,6 +19,7 @@ impl Builder {
     pub(crate) fn check_group_circles(&mut self) {
         let count = self.components.groups.len();
         let mut done: Vec<Option<bool>> = vec![None; count];
+        let mut circles: FastMap<ParticleId, ()> = FastMap::default();
         for first in 0..count {
             if !matches!(done.get(first), Some(None)) {
                 continue;
@@ -44,9 +46,7 @@ impl Builder {
                                 "mg-props-correct.2",
                                 "the group contains itself",
                             );
-                            if let Some(group) = self.components.groups.get_mut(id.index()) {
-                                group.particles.retain(|other| *other != particle);
-                            }
+                            circles.insert(particle, ());
                         }
                         Some(None) => {
                             let inner = self.inner_groups(group);
@@ -56,6 +56,17 @@ impl Builder {
                     },
                 }
             }
+        }
+        self.leave_out(&circles);
+    }
+
+    /// Takes particles out of their groups.
+    fn leave_out(&mut self, particles: &FastMap<ParticleId, ()>) {
+        if particles.is_empty() {
+            return;
+        }
+        for group in &mut self.components.groups {
+            group.particles.retain(|particle| !particles.contains_key(particle));
         }
     }
 

@@ -9,6 +9,7 @@ use crate::xsd::components::model::{Components, ElementId, GroupId, GroupKind, P
 use crate::xsd::constraints::groups::{times, total};
 use crate::xsd::names::FastMap;
 use crate::xsd::problem::Place;
+use crate::xsd::room::Room;
 
 /// A particle without what is pointless.
 #[derive(Debug, Clone)]
@@ -47,7 +48,9 @@ pub(super) struct Items<'a> {
     pub(super) components: &'a Components,
     pub(super) members: &'a FastMap<ElementId, Vec<ElementId>>,
     pub(super) steps: &'a mut Steps,
-    known: FastMap<GroupId, Rc<[Item]>>,
+    known: FastMap<GroupId, (Rc<[Item]>, Range)>,
+    /// What may still be kept.
+    pub(super) room: &'a mut Room,
     /// Ranges of the groups that are items, without their own occurrence.
     pub(super) ranges: FastMap<u64, Range>,
 }
@@ -62,9 +65,9 @@ impl<'a> Items<'a> {
     pub(super) fn new(
         components: &'a Components,
         members: &'a FastMap<ElementId, Vec<ElementId>>,
-        steps: &'a mut Steps,
+        (steps, room): (&'a mut Steps, &'a mut Room),
     ) -> Self {
-        Self { components, members, steps, known: FastMap::default(), ranges: FastMap::default() }
+        Self { components, members, steps, known: FastMap::default(), room, ranges: FastMap::default() }
     }
 
     /// The item of the content of a type.
@@ -80,10 +83,10 @@ impl<'a> Items<'a> {
     fn item(&mut self, id: ParticleId, particle: &Particle) -> Result<Item, Exhausted> {
         let number = u64::from(id.0);
         let Particle { min, max, place, .. } = *particle;
-        let kind = match &particle.term {
-            Term::Wildcard(wildcard) => ItemKind::Wildcard(wildcard.clone()),
+        let (kind, range) = match &particle.term {
+            Term::Wildcard(wildcard) => (ItemKind::Wildcard(wildcard.clone()), None),
             Term::Element(element) => match self.members.get(element) {
-                None => ItemKind::Element(*element),
+                None => (ItemKind::Element(*element), None),
                 Some(members) => {
                     self.steps.take(ITEM.saturating_mul(members.len() as u64))?;
                     let one = |element: &ElementId| Item {
@@ -93,16 +96,19 @@ impl<'a> Items<'a> {
                         kind: ItemKind::Element(*element),
                         place,
                     };
-                    ItemKind::Group(GroupKind::Choice, std::iter::once(element).chain(members).map(one).collect())
+                    let items = std::iter::once(element).chain(members).map(one).collect();
+                    (ItemKind::Group(GroupKind::Choice, items), Some((1, Some(1))))
                 }
             },
             Term::Group(group) => {
                 let kind = self.components.groups.get(group.index()).map_or(GroupKind::Sequence, |group| group.kind);
-                ItemKind::Group(kind, self.known.get(group).map_or_else(|| Rc::from([]), Rc::clone))
+                let known = self.known.get(group).map(|(items, range)| (Rc::clone(items), *range));
+                let (items, range) = known.unwrap_or_else(|| (Rc::from([]), (0, Some(0))));
+                (ItemKind::Group(kind, items), Some(range))
             }
         };
-        if let ItemKind::Group(kind, items) = &kind {
-            let range = total(*kind, items.iter().map(|item| item.range(&self.ranges)));
+        if let Some(range) = range {
+            self.room.take(2 * size_of::<(u64, Range)>())?;
             self.ranges.insert(number, range);
         }
         Ok(Item { id: number, min, max, kind, place })
@@ -142,7 +148,9 @@ impl<'a> Items<'a> {
                     _ => items.push(alone(&item).unwrap_or(item)),
                 }
             }
-            self.known.insert(id, items.into());
+            self.room.take(items.len().saturating_mul(size_of::<Item>()))?;
+            let range = total(group.kind, items.iter().map(|item| item.range(&self.ranges)));
+            self.known.insert(id, (items.into(), range));
             open.pop();
         }
         Ok(())

@@ -7,8 +7,8 @@ use super::particles::{Item, ItemKind, Items};
 use crate::budget::Exhausted;
 use crate::xsd::components::context::{Builder, Range};
 use crate::xsd::components::model::{
-    ComplexId, ComplexType, Content, Derivations, ElementId, GroupId, GroupKind, Particle, ParticleId, Term, TypeId,
-    Wildcard,
+    ComplexId, ComplexType, Content, Derivations, ElementDecl, ElementId, GroupId, GroupKind, Particle, ParticleId,
+    Term, TypeId, Wildcard,
 };
 use crate::xsd::components::work::Old;
 use crate::xsd::derive::related::Types;
@@ -39,20 +39,26 @@ impl Builder {
             }
         }
         pairs.extend(self.groups_to_compare());
-        let mut steps = self.steps;
+        let (mut steps, mut room) = (self.steps, self.room);
         let mut faults: Vec<Fault> = Vec::new();
-        let items = Items::new(&self.components, &self.members, &mut steps);
+        let items = Items::new(&self.components, &self.members, (&mut steps, &mut room));
         let mut rules = Rules { items, types: self.types(), builder: self, known: FastMap::default(), fault: None };
+        let mut compared = Ok(());
         for (own, base, place) in pairs {
-            let fault = rules.compare(own, base).map_err(|exhausted| (place, exhausted))?;
-            faults.extend(fault);
+            match rules.compare(own, base) {
+                Ok(fault) => faults.extend(fault),
+                Err(exhausted) => {
+                    compared = Err((place, exhausted));
+                    break;
+                }
+            }
         }
-        self.steps = steps;
+        (self.steps, self.room) = (steps, room);
         for Fault { constraint, place, message, name } in faults {
             let shown = name.map_or_else(String::new, |name| self.show(name));
             self.problems.add(place, constraint, message.replace("{}", &shown));
         }
-        Ok(())
+        compared
     }
 
     fn contents_to_compare(&mut self, ty: &ComplexType) -> Option<(ParticleId, ParticleId, Place)> {
@@ -106,6 +112,19 @@ struct Rules<'a> {
 }
 
 const LEFT_OUT: &str = "something that the base requires is left out";
+
+/// Items of a base that are looked through in a step.
+const LOOKED: u64 = 4;
+/// Identity constraints that are compared in a step, and bytes of fixed values.
+const CONSTRAINTS: usize = 16;
+const BYTES: usize = 64;
+
+/// Steps to compare two declarations of one name, beside their types.
+fn declarations_cost(own: &ElementDecl, theirs: &ElementDecl) -> u64 {
+    let fixed = |element: &ElementDecl| element.value.as_ref().map_or(0, |value| value.text.len()) / BYTES;
+    let constraints = own.constraints.len().saturating_mul(theirs.constraints.len()) / CONSTRAINTS;
+    fixed(own).saturating_add(fixed(theirs)).saturating_add(constraints) as u64
+}
 
 /// Steps for what is kept of a pair that was compared: a byte each.
 const KNOWN: u64 = 64;
@@ -161,6 +180,7 @@ impl Rules<'_> {
             return Ok(*known);
         }
         self.items.steps.take(KNOWN)?;
+        self.items.room.take(2 * size_of::<((u64, u64), bool)>())?;
         let valid = self.decide(own, base, depth.saturating_add(1))?;
         self.known.insert(key, valid);
         Ok(valid)
@@ -175,7 +195,9 @@ impl Rules<'_> {
             return Ok(true);
         }
         Ok(match (&own.kind, &base.kind) {
-            (ItemKind::Element(element), ItemKind::Element(theirs)) => self.name_and_type(own, *element, base, *theirs),
+            (ItemKind::Element(element), ItemKind::Element(theirs)) => {
+                self.name_and_type(own, *element, base, *theirs)?
+            }
             (ItemKind::Element(element), ItemKind::Wildcard(wildcard)) => {
                 self.in_wildcard(own, *element, base, wildcard)
             }
@@ -228,12 +250,21 @@ impl Rules<'_> {
             || self.fail(constraint, own, "it can occur less or more often than in the base")
     }
 
-    fn name_and_type(&mut self, own: &Item, id: ElementId, base: &Item, their_id: ElementId) -> bool {
+    fn name_and_type(
+        &mut self,
+        own: &Item,
+        id: ElementId,
+        base: &Item,
+        their_id: ElementId,
+    ) -> Result<bool, Exhausted> {
         let builder = self.builder;
         let elements = &builder.components.elements;
         let (Some(element), Some(theirs)) = (elements.get(id.index()), elements.get(their_id.index())) else {
-            return true;
+            return Ok(true);
         };
+        if element.name == theirs.name && id != their_id {
+            self.items.steps.take(declarations_cost(element, theirs))?;
+        }
         let not_by = Derivations::EXTENSION.with(Derivations::LIST).with(Derivations::UNION);
         let wrong = if element.name != theirs.name {
             Some(("rcase-NameAndTypeOK.1", "the base has no element `{}` in this place"))
@@ -254,10 +285,10 @@ impl Rules<'_> {
         } else {
             None
         };
-        match wrong {
+        Ok(match wrong {
             None => true,
             Some((constraint, message)) => self.fail_of(constraint, own, message, element.name),
-        }
+        })
     }
 
     fn same_fixed(&self, id: ElementId, their_id: ElementId) -> bool {
@@ -332,6 +363,8 @@ impl Rules<'_> {
         constraint: &'static str,
         depth: u32,
     ) -> Result<bool, Exhausted> {
+        // Those that are left out are looked through, too.
+        self.items.steps.take(base.len() as u64 / LOOKED)?;
         let mut left = base.iter();
         let kept = self.fault.take();
         for item in items {
@@ -356,6 +389,7 @@ impl Rules<'_> {
     }
 
     fn unordered(&mut self, own: &Item, items: &[Item], base: &[Item], depth: u32) -> Result<bool, Exhausted> {
+        self.items.steps.take(base.len() as u64 / LOOKED)?;
         let mut used = vec![false; base.len()];
         let kept = self.fault.take();
         for item in items {

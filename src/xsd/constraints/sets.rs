@@ -1,5 +1,6 @@
 //! Sets of what can come next, for `cos-nonambig`: names and wildcards, and by which particles.
 
+use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::Namespaces;
 use crate::xsd::names::{FastMap, QName};
 
@@ -56,7 +57,14 @@ impl Set {
         }
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    /// Adds another set, within so many steps.
+    pub(super) fn join(&mut self, other: &Self, steps: &mut Steps) -> Result<(), Exhausted> {
+        steps.take((other.names.len() as u64).saturating_add(self.wildcards_compared(other)))?;
+        self.add(other);
+        Ok(())
+    }
+
+    fn add(&mut self, other: &Self) {
         for (name, way) in &other.names {
             self.add_name(*name, *way);
         }
@@ -79,20 +87,34 @@ impl Set {
 
     /// How much work the set is, in steps: it takes memory, too.
     pub(super) fn size(&self) -> u64 {
-        let names = (self.names.len() as u64).saturating_mul(16);
-        names.saturating_add((self.wildcards.len() as u64).saturating_mul(names.saturating_add(16)))
+        (self.names.len() as u64).saturating_add(self.wildcards.len() as u64).saturating_mul(16)
     }
 
-    /// How much work it is to compare two sets, beyond their own sizes: names of one and wildcards of the other, and wildcards
-    /// by their lists of namespaces.
+    /// How many bytes it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let names = self.names.capacity().saturating_mul(size_of::<(QName, Way)>() + 1);
+        names.saturating_add(self.wildcards.capacity().saturating_mul(size_of::<(Namespaces, Way)>()))
+    }
+
+    /// How much work it is to compare two sets: the names of the smaller one, names of one and wildcards of the other, and
+    /// wildcards by their lists of namespaces.
     pub(super) fn compared(&self, other: &Self) -> u64 {
         let times = |one: usize, two: usize| (one as u64).saturating_mul(two as u64);
+        (self.names.len().min(other.names.len()) as u64)
+            .saturating_add(times(self.names.len(), other.wildcards.len()))
+            .saturating_add(times(other.names.len(), self.wildcards.len()))
+            .saturating_add(self.wildcards_compared(other))
+    }
+
+    /// The part of it that is for wildcards.
+    fn wildcards_compared(&self, other: &Self) -> u64 {
+        if self.wildcards.is_empty() || other.wildcards.is_empty() {
+            return 0;
+        }
         let namespaces =
             |set: &Self| set.wildcards.iter().fold(0_u64, |sum, (namespaces, _)| sum.saturating_add(namespaces.size()));
         let of = |one: &Self, two: &Self| namespaces(one).saturating_mul(two.wildcards.len() as u64);
-        times(self.names.len(), other.wildcards.len())
-            .saturating_add(times(other.names.len(), self.wildcards.len()))
-            .saturating_add(of(self, other).min(of(other, self)))
+        of(self, other).min(of(other, self))
     }
 
     /// What is in both sets by different ways.
@@ -105,11 +127,17 @@ impl Set {
             return Some(Conflict::Name(name));
         }
         let matched = |wildcards: &Self, names: &Self| {
+            if wildcards.wildcards.is_empty() {
+                return None;
+            }
             let allowed = |name: &&QName| wildcards.wildcards.iter().any(|(namespaces, _)| namespaces.allows(name.ns));
             names.names.keys().find(allowed).copied()
         };
         if let Some(name) = matched(self, other).or_else(|| matched(other, self)) {
             return Some(Conflict::Name(name));
+        }
+        if other.wildcards.is_empty() {
+            return None;
         }
         let overlap = |(namespaces, way): &(Namespaces, Way)| {
             other.wildcards.iter().any(|(theirs, other)| way.differs(*other) && namespaces.overlaps(theirs))

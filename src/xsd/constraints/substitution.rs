@@ -5,9 +5,13 @@ use crate::xsd::components::context::{Builder, next};
 use crate::xsd::components::model::{Derivations, ElementId, TypeId};
 use crate::xsd::derive::related::Types;
 use crate::xsd::names::FastMap;
+use crate::xsd::problem::Place;
 
 /// Most members of all substitution groups, counted in each group that they are in.
 const MAX_MEMBERS: u64 = 2_000_000;
+
+/// Heads that are looked at in a step.
+const HEADS: u64 = 4;
 
 impl Builder {
     /// Finds circles of substitution groups, and gives elements without a type that of their head.
@@ -24,6 +28,10 @@ impl Builder {
                 }
                 chain.extend(at);
                 at = element.head;
+            }
+            if self.steps.take(chain.len() as u64 / HEADS).is_err() {
+                let message = "the elements have too many heads of substitution groups, all together";
+                return self.problems.add(Place::default(), "e-props-correct.6", message);
             }
             let Some(element) = self.components.elements.get(index as usize) else { return };
             if circle {

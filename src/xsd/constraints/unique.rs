@@ -65,6 +65,7 @@ impl Builder {
                 continue;
             }
             let facts = self.group_facts(group.kind, &group.particles, known)?;
+            self.room.take(facts.first.bytes().saturating_add(facts.again.bytes()))?;
             known.insert(id, facts);
             open.pop();
         }
@@ -83,14 +84,13 @@ impl Builder {
         for (index, id) in particles.iter().enumerate() {
             let Some(particle) = self.components.particles.get(id.index()).cloned() else { continue };
             let facts = self.particle_facts(*id, &particle, known)?;
-            self.steps.take(competing.size().saturating_add(facts.first.size()).saturating_add(facts.again.size()))?;
-            // What is added below is compared, too.
-            self.steps.take(competing.compared(&facts.again))?;
+            self.steps.take(facts.first.size().saturating_add(facts.again.size()))?;
             self.report(&competing, &facts.first, &particle)?;
+            let steps = &mut self.steps;
             match kind {
                 GroupKind::Sequence => {
                     if begun {
-                        first.add(&facts.first);
+                        first.join(&facts.first, steps)?;
                     }
                     begun &= facts.nullable;
                     nullable &= facts.nullable;
@@ -98,18 +98,18 @@ impl Builder {
                         competing = Set::default();
                         again = Set::default();
                     } else {
-                        competing.add(&facts.first);
+                        competing.join(&facts.first, steps)?;
                         if index > 0 {
-                            again.add(&facts.first);
+                            again.join(&facts.first, steps)?;
                         }
                     }
-                    competing.add(&facts.again);
-                    again.add(&facts.again);
+                    competing.join(&facts.again, steps)?;
+                    again.join(&facts.again, steps)?;
                 }
                 GroupKind::Choice | GroupKind::All => {
-                    first.add(&facts.first);
-                    competing.add(&facts.first);
-                    again.add(&facts.again);
+                    first.join(&facts.first, steps)?;
+                    competing.join(&facts.first, steps)?;
+                    again.join(&facts.again, steps)?;
                     nullable =
                         if kind == GroupKind::All { nullable && facts.nullable } else { nullable || facts.nullable };
                 }
@@ -154,7 +154,7 @@ impl Builder {
             let exact = particle.max == Some(particle.min) && !facts.nullable;
             if !exact {
                 let mut again = (*facts.again).clone();
-                again.add(&facts.first);
+                again.join(&facts.first, &mut self.steps)?;
                 facts.again = Rc::new(again);
             }
         }

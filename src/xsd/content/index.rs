@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ElementId, GroupId, GroupKind, Particle, ParticleId, Term};
 use crate::xsd::names::{FastMap, QName};
+use crate::xsd::room::Room;
 
 /// Up to how many entries are looked through one by one.
 const FEW: usize = 8;
@@ -128,9 +129,9 @@ impl GroupIndex {
 pub(crate) fn index(
     components: &Components,
     members: &FastMap<ElementId, Vec<ElementId>>,
-    steps: &mut Steps,
+    (steps, room): (&mut Steps, &mut Room),
 ) -> Result<Vec<GroupIndex>, Exhausted> {
-    let mut indexer = Indexer { components, members, steps, done: FastMap::default() };
+    let mut indexer = Indexer { components, members, steps, room, done: FastMap::default() };
     for group in 0..components.groups.len() {
         indexer.group(GroupId(u32::try_from(group).unwrap_or(u32::MAX)))?;
     }
@@ -142,10 +143,14 @@ pub(crate) fn index(
     Ok(all.collect())
 }
 
+/// Bytes that a child takes: itself, its key, and whether it is required.
+const CHILD: usize = size_of::<Child>() + 2 * size_of::<(u64, u32)>() + 2 * size_of::<ParticleId>();
+
 struct Indexer<'a> {
     components: &'a Components,
     members: &'a FastMap<ElementId, Vec<ElementId>>,
     steps: &'a mut Steps,
+    room: &'a mut Room,
     done: FastMap<GroupId, Rc<GroupIndex>>,
 }
 
@@ -195,6 +200,25 @@ impl Indexer<'_> {
         if depth > MAX_DEPTH { Err(Exhausted) } else { Ok(depth) }
     }
 
+    /// Adds what can be first in a group that is the child at a position.
+    fn add_first(
+        &mut self,
+        inner: &GroupIndex,
+        position: u32,
+        keys: &mut Vec<(u64, u32)>,
+        wildcards: &mut Vec<(ParticleId, u32)>,
+    ) -> Result<(), Exhausted> {
+        let starts = |child: u32| inner.kind != GroupKind::Sequence || child <= inner.barrier(0);
+        let (names, any) = (inner.keys.len(), inner.wildcards.len());
+        self.steps.take((names as u64).saturating_add(any as u64).saturating_mul(8))?;
+        // While they are sorted they are there twice.
+        self.room.take(names.saturating_mul(2 * size_of::<(u64, u32)>()))?;
+        self.room.take(any.saturating_mul(2 * size_of::<(ParticleId, u32)>()))?;
+        keys.extend(inner.keys.iter().filter(|(_, child)| starts(*child)).map(|(key, _)| (*key, position)));
+        wildcards.extend(inner.wildcards.iter().filter(|(_, child)| starts(*child)).map(|(id, _)| (*id, position)));
+        Ok(())
+    }
+
     fn index(&mut self, kind: GroupKind, children: &[ParticleId]) -> Result<GroupIndex, Exhausted> {
         let (mut keys, mut wildcards) = (Vec::new(), Vec::new());
         let mut nullables = Vec::with_capacity(children.len());
@@ -209,6 +233,7 @@ impl Indexer<'_> {
             let mut body_nullable = false;
             let child = self.child(particle);
             self.steps.take(1)?;
+            self.room.take(CHILD)?;
             match &particle.term {
                 Term::Element(element) => {
                     keys.extend(child.element().map(|_| (child.key, position)));
@@ -218,14 +243,8 @@ impl Indexer<'_> {
                 }
                 Term::Wildcard(_) => wildcards.push((*id, position)),
                 Term::Group(group) => {
-                    let Some(inner) = self.done.get(group) else { continue };
-                    let starts = |child: u32| inner.kind != GroupKind::Sequence || child <= inner.barrier(0);
-                    self.steps.take((inner.keys.len() as u64).saturating_mul(8))?;
-                    let first = inner.keys.iter().filter(|(_, child)| starts(*child)).map(|(key, _)| (*key, position));
-                    keys.extend(first);
-                    let first =
-                        inner.wildcards.iter().filter(|(_, child)| starts(*child)).map(|(id, _)| (*id, position));
-                    wildcards.extend(first);
+                    let Some(inner) = self.done.get(group).map(Rc::clone) else { continue };
+                    self.add_first(&inner, position, &mut keys, &mut wildcards)?;
                     body_nullable = inner.nullable;
                     nullable |= inner.nullable;
                     inner_loops = inner.loops;

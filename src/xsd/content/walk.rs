@@ -13,6 +13,8 @@ use crate::xsd::names::QName;
 /// Heads that are compared in a step, and wildcards that are asked.
 const HEADS: u64 = 4;
 const WILDCARDS: u64 = 2;
+/// Steps of the way to a particle that are compared in a step.
+const FRAMES: u64 = 4;
 /// Children that are looked through one by one for the next element of a sequence.
 const AHEAD: usize = 32;
 
@@ -336,11 +338,13 @@ impl<'a> Models<'a> {
         let mut found = None;
         for state in states.iter() {
             for skip in 0.. {
-                // To copy it, and to compare it with the others.
-                steps.take((state.frames.len() as u64).saturating_add(next.len() as u64).saturating_add(1))?;
+                // To copy it.
+                steps.take((state.frames.len() as u64).saturating_add(1))?;
                 let mut state = state.clone();
                 let Some(matched) = self.advance(&mut state, content, incoming, skip, steps)? else { break };
                 found = found.or(Some(matched));
+                // To compare it with the others.
+                steps.take((next.len() as u64).saturating_mul(state.cost()))?;
                 if !next.iter().any(|other| self.dominates(other, &state)) {
                     next.retain(|other| !self.dominates(&state, other));
                     next.push(state);
@@ -369,6 +373,11 @@ impl State {
     /// The frames, outermost first.
     pub(super) fn frames(&self) -> &[Frame] {
         &self.frames
+    }
+
+    /// Steps to compare it with another one, or to find out whether the content may end here.
+    pub(crate) fn cost(&self) -> u64 {
+        1 + (self.frames.len() as u64).saturating_add(self.seen.len() as u64) / FRAMES
     }
 
     /// Whether a child of an `all` was there.

@@ -147,8 +147,9 @@ pub(crate) struct Facets {
     pub(crate) min: Option<Arc<Bound>>,
     pub(crate) max: Option<Arc<Bound>>,
     pub(crate) enumeration: Option<Arc<Enumeration>>,
-    /// One set for each derivation: a value has to match one pattern of each.
-    pub(crate) patterns: Vec<Arc<[Pattern]>>,
+    /// One set for each derivation: a value has to match one pattern of each. Types without a pattern of their own share those of
+    /// their base.
+    pub(crate) patterns: Arc<Vec<Arc<[Pattern]>>>,
     /// Facets that derived types cannot change, as [`Facet::bit`]s.
     pub(crate) fixed: u16,
 }

@@ -138,6 +138,15 @@ impl Value {
         }
     }
 
+    /// Whether a prefix is part of how the value is written.
+    pub(crate) fn has_prefix(&self) -> bool {
+        match self {
+            Self::QName(..) | Self::Notation(..) => true,
+            Self::List(items) => items.iter().any(Self::has_prefix),
+            _ => false,
+        }
+    }
+
     /// How many bytes the value takes, about.
     pub(crate) fn size(&self) -> usize {
         let beside = match self {

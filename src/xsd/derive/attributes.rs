@@ -11,6 +11,7 @@ use crate::xsd::components::work::{Old, Redefinition};
 use crate::xsd::datatypes::simple_type::{Role, SimpleId};
 use crate::xsd::names::{FastMap, QName};
 use crate::xsd::problem::Place;
+use crate::xsd::schema::AttributeRule;
 
 /// What an attribute of a type costs, in steps: it takes memory.
 const ATTRIBUTE: u64 = 600;
@@ -41,22 +42,27 @@ impl Builder {
             if !matches!(done.get(first), Some(None)) {
                 continue;
             }
-            let mut open = vec![first];
-            while let Some(index) = open.last().copied() {
+            // Each with the position of the group in it that is next.
+            let mut open = vec![(first, 0_usize)];
+            while let Some((index, position)) = open.last_mut() {
+                let (index, at) = (*index, *position);
                 let Some(group) = self.components.attribute_groups.get(index) else { break };
                 if let Some(state @ None) = done.get_mut(index) {
                     *state = Some(false);
                 }
                 let is_done = |id: AttributeGroupId| matches!(done.get(id.index()), Some(Some(true)));
-                match group.own.groups.iter().find(|(id, _)| !is_done(*id)).copied() {
+                let next = group.own.groups.get(at).copied();
+                match next {
+                    Some((id, _)) if is_done(id) => *position = at.saturating_add(1),
                     Some((id, place)) if matches!(done.get(id.index()), Some(Some(false))) => {
+                        *position = at.saturating_add(1);
                         self.problems.add(place, "src-attribute_group.3", "the attribute group contains itself");
-                        if let Some(group) = self.components.attribute_groups.get_mut(index) {
-                            group.own.groups.retain(|(other, _)| *other != id);
-                        }
                     }
-                    Some((id, _)) => open.push(id.index()),
+                    Some((id, _)) => open.push((id.index(), 0)),
                     None => {
+                        if let Some(group) = self.components.attribute_groups.get_mut(index) {
+                            group.own.groups.retain(|(other, _)| is_done(*other));
+                        }
                         self.flatten_group(AttributeGroupId(u32::try_from(index).unwrap_or(u32::MAX)));
                         if let Some(state) = done.get_mut(index) {
                             *state = Some(true);
@@ -81,6 +87,7 @@ impl Builder {
 
     /// Whether there are steps for so many more attributes; it is a problem if there are not.
     fn pay_attributes(&mut self, count: usize, place: Place) -> bool {
+        self.keep::<(AttributeUse, AttributeRule)>(count);
         let paid = self.steps.take((count as u64).saturating_mul(ATTRIBUTE)).is_ok();
         if !paid {
             let message = "the types have too many attributes, all together";
@@ -202,7 +209,8 @@ impl Builder {
             self.extend_wildcard(&mut flat, theirs, place);
         } else {
             let own: FastMap<QName, ()> = flat.uses.iter().map(|usage| (usage.name, ())).collect();
-            let kept = |usage: &&AttributeUse| !own.contains_key(&usage.name) && !flat.prohibited.contains(&usage.name);
+            let prohibited: FastMap<QName, ()> = flat.prohibited.iter().map(|name| (*name, ())).collect();
+            let kept = |usage: &&AttributeUse| !own.contains_key(&usage.name) && !prohibited.contains_key(&usage.name);
             let inherited: Vec<AttributeUse> = inherited.iter().filter(kept).cloned().collect();
             flat.uses.extend(inherited);
         }

@@ -11,9 +11,9 @@ use crate::xsd::datatypes::decimal::is_integer;
 use crate::xsd::datatypes::facets::{Bound, Enumeration, Facet, Facets};
 use crate::xsd::datatypes::simple_type::{SimpleType, Variety};
 use crate::xsd::datatypes::text::{WhiteSpace, collapse};
-use crate::xsd::datatypes::value::Primitive;
+use crate::xsd::datatypes::value::{Primitive, Value};
 use crate::xsd::names::{Names, QName, Sym};
-use crate::xsd::pattern::{Pattern, PatternError};
+use crate::xsd::pattern::{Making, Pattern, PatternError};
 use crate::xsd::problem::{Place, Problems};
 
 /// What values in a schema document need from around them.
@@ -85,7 +85,9 @@ impl Builder {
             }
         }
         if !patterns.is_empty() {
-            ty.facets.patterns.push(patterns.into());
+            // Those of the base are copied.
+            self.keep::<Arc<[Pattern]>>(ty.facets.patterns.len().saturating_add(1));
+            Arc::make_mut(&mut ty.facets.patterns).push(patterns.into());
         }
         if let Some(enumeration) = enumeration {
             ty.facets.enumeration = Some(Arc::new(enumeration));
@@ -108,7 +110,8 @@ impl Builder {
         if let Some(known) = self.patterns.get(text) {
             return Ok(known.clone());
         }
-        let pattern = Pattern::new(text, &mut self.steps)?;
+        let (steps, tables, room) = (&mut self.steps, &mut self.tables, &mut self.room);
+        let pattern = Pattern::new(text, &mut Making { steps, tables, room })?;
         self.patterns.insert(text.into(), pattern.clone());
         Ok(pattern)
     }
@@ -127,7 +130,11 @@ impl Builder {
         types.pop();
         self.simple = types;
         match checked.flatten() {
-            Some(value) => values.add(value, &raw.value),
+            Some(value) => {
+                self.keep::<(Value, u64)>(1);
+                self.room.keep(value.size());
+                values.add(value, &raw.value);
+            }
             None => {
                 let message = self.values.explain(&raw.value, "the type that is restricted");
                 self.problems.add(raw.place, "enumeration-valid-restriction", message);

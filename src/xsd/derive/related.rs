@@ -12,6 +12,9 @@ pub(crate) struct Types<'a> {
     pub(crate) complex: &'a [ComplexType],
 }
 
+/// Steps to look through the types that one is derived from.
+const DERIVED: u64 = 16;
+
 impl Builder {
     pub(crate) fn types(&self) -> Types<'_> {
         Types { simple: &self.simple, complex: &self.components.complex }
@@ -20,7 +23,7 @@ impl Builder {
     /// Whether a simple type is another one, or derived from it; not if the checks have taken too much to tell.
     pub(crate) fn is_simple_derived(&mut self, id: SimpleId, from: SimpleId) -> bool {
         let types = Types { simple: &self.simple, complex: &self.components.complex };
-        types.simple_derived(id, from, &mut self.steps) == Ok(true)
+        self.steps.take(DERIVED).and_then(|()| types.simple_derived(id, from, &mut self.steps)) == Ok(true)
     }
 }
 
@@ -103,6 +106,7 @@ impl<'a> Types<'a> {
         not_by: Derivations,
         steps: &mut Steps,
     ) -> Result<bool, Exhausted> {
+        steps.take(DERIVED)?;
         match self.derivation(id, from) {
             Some(how) => Ok(!how.intersects(not_by)),
             None => self.derived_by_member(id, from, not_by, steps),

@@ -235,11 +235,12 @@ mod tests {
     use super::super::tree::Tree;
     use super::*;
     use crate::xsd::names::Names;
+    use crate::xsd::room::Room;
 
     /// A document as it is read, with its entities and defaults in it: values and text in plain characters.
     fn read(text: &str) -> Result<String, String> {
         let wrong = |malformed: Malformed| malformed.message.into_owned();
-        Tree::parse(text, &mut Names::new()).map_err(|(malformed, _)| wrong(malformed))?;
+        Tree::parse(text, &mut Names::new(), &mut Room::default()).map_err(|(malformed, _)| wrong(malformed))?;
         let expanded = expand(&line_ends(text)).map_err(wrong)?.map(|expanded| expanded.text);
         let mut tokens = Tokens::new(expanded.as_deref().unwrap_or(text), Accepts::SCHEMA);
         let mut seen = String::new();
@@ -488,7 +489,7 @@ mod tests {
             ("<!DOCTYPE a [<!ENTITY e '<b>'>]>\n<a>\r\n x&e;</b></a>", (3, 3), "does not end"),
             ("<!DOCTYPE a [<!ENTITY e '<b>'>]>\n<a>&f;</a>", (2, 4), "not declared"),
         ] {
-            let (malformed, found) = Tree::parse(text, &mut Names::new()).unwrap_err();
+            let (malformed, found) = Tree::parse(text, &mut Names::new(), &mut Room::default()).unwrap_err();
             assert!(found == place && malformed.message.contains(said), "{text}: {found:?} {}", malformed.message);
         }
     }

@@ -1,6 +1,7 @@
 //! XML documents: bytes to text, text to tokens, tokens to a tree.
 
 mod attributes;
+mod bindings;
 mod cursor;
 pub(crate) mod decode;
 pub(crate) mod dtd;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::bindings::{self, Bindings, Outer};
 use super::expand::expand;
 use super::malformed::{Lines, Malformed, position};
 use super::namespaces::{check_declaration, declared_prefix, split};
@@ -11,11 +12,10 @@ use super::references::{attribute_value, line_ends};
 use super::tokens::{Accepts, RawAttribute, Token, Tokens};
 use crate::xsd::chars::{is_space, is_xml_char};
 use crate::xsd::names::{Names, QName, Sym};
+use crate::xsd::room::Room;
 
 /// Most elements within each other.
 const MAX_DEPTH: usize = 256;
-/// Most namespace declarations in scope: names are looked for among all of them.
-const MAX_SCOPES: usize = 512;
 
 /// The number of an element in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,7 +40,6 @@ pub(crate) struct Node {
     child: Option<NodeId>,
     /// Line and column of its `<`.
     pub(crate) place: (u32, u32),
-    scope: Option<u32>,
     /// Whether it has text that is not only white space.
     pub(crate) has_text: bool,
 }
@@ -53,30 +52,22 @@ pub(crate) struct Attribute {
     pub(crate) value: Box<str>,
 }
 
-/// A namespace declaration, and the one before it that is in scope.
-#[derive(Debug, Clone)]
-struct Scope {
-    prefix: Box<str>,
-    uri: Sym,
-    outer: Option<u32>,
-    /// How many are in scope with it.
-    depth: usize,
-}
-
 /// A document.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     nodes: Vec<Node>,
     attributes: Vec<Attribute>,
     /// Shared by a document and those within it.
-    scopes: Rc<Vec<Scope>>,
+    bindings: Rc<Bindings>,
+    /// What the root is in the whole document.
+    first: u32,
     /// How many bytes its DTD adds to it.
     added: usize,
 }
 
 impl Tree {
-    /// Parses a document. The error has its line and column.
-    pub(crate) fn parse(text: &str, names: &mut Names) -> Result<Self, (Malformed, (u32, u32))> {
+    /// Parses a document. The error has its line and column; so it has if there is too little room.
+    pub(crate) fn parse(text: &str, names: &mut Names, room: &mut Room) -> Result<Self, (Malformed, (u32, u32))> {
         // Before all else (XML 1.0 §2.11): the carriage returns that are left are those of character references.
         let text = &*line_ends(text);
         let placed = |malformed: Malformed| {
@@ -87,11 +78,11 @@ impl Tree {
             return Err(placed(Malformed::new(offset, "a character is not allowed in XML")));
         }
         match expand(text).map_err(placed)? {
-            None => Builder::new(text, text, names, &|offset| offset).run().map_err(placed),
+            None => Builder::new(text, text, (names, room), &|offset| offset).run().map_err(placed),
             Some(expanded) => {
                 let added = expanded.text.len().saturating_sub(text.len());
                 let original = |offset| expanded.original(offset);
-                Builder::new(&expanded.text, text, names, &original)
+                Builder::new(&expanded.text, text, (names, room), &original)
                     .run()
                     .map(|tree| Self { added, ..tree })
                     .map_err(|malformed| placed(Malformed { offset: original(malformed.offset), ..malformed }))
@@ -146,7 +137,8 @@ impl Tree {
             root.next = None;
         }
         let attributes = self.attributes.get(first as usize..last as usize).unwrap_or_default().to_vec();
-        Self { nodes, attributes, scopes: Rc::clone(&self.scopes), added: 0 }
+        let first = self.first.saturating_add(root.0);
+        Self { nodes, attributes, bindings: Rc::clone(&self.bindings), first, added: 0 }
     }
 
     /// The attributes of an element, without namespace declarations.
@@ -163,20 +155,16 @@ impl Tree {
 
     /// The namespace that a prefix is bound to at an element.
     pub(crate) fn namespace(&self, id: NodeId, prefix: &str) -> Option<Sym> {
-        let mut scope = self.node(id).and_then(|node| node.scope);
-        while let Some(found) = scope.and_then(|scope| self.scopes.get(scope as usize)) {
-            if &*found.prefix == prefix {
-                return Some(found.uri);
-            }
-            scope = found.outer;
-        }
-        match prefix {
-            "" => Some(Sym::NONE),
-            "xml" => Some(Sym::XML),
-            _ => None,
-        }
+        self.bindings.find(prefix, self.first.saturating_add(id.0))
     }
 }
+
+/// Bytes that an element and an attribute take, beside their texts; tables have room for as many again.
+const NODE: usize = 2 * size_of::<Node>();
+const ATTRIBUTE: usize = 2 * size_of::<Attribute>();
+
+/// Why a document cannot be read that takes too much.
+const NO_ROOM: &str = "the documents of the schema take too much memory, all together";
 
 fn number(length: usize) -> Result<u32, &'static str> {
     u32::try_from(length).map_err(|_| "the document is too large")
@@ -186,12 +174,23 @@ fn value_of(attribute: &RawAttribute<'_>) -> Result<String, &'static str> {
     attribute_value(attribute.value, 0).map_err(|_| "a reference in an attribute cannot be resolved")
 }
 
+/// An element that is open.
+struct Open<'a> {
+    /// As written.
+    name: &'a str,
+    id: NodeId,
+    last_child: Option<NodeId>,
+    /// What the prefixes meant that it declares.
+    declared: Vec<Outer>,
+}
+
 struct Builder<'a> {
     tokens: Tokens<'a>,
     names: &'a mut Names,
+    room: &'a mut Room,
     tree: Tree,
-    /// The open elements: name as written, number, and last child.
-    open: Vec<(&'a str, NodeId, Option<NodeId>)>,
+    bindings: Bindings,
+    open: Vec<Open<'a>>,
     /// Of the document as it is written.
     lines: Lines<'a>,
     /// What an offset is there.
@@ -199,9 +198,14 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(text: &'a str, document: &'a str, names: &'a mut Names, original: &'a dyn Fn(usize) -> usize) -> Self {
-        let (tree, tokens) = (Tree::default(), Tokens::new(text, Accepts::SCHEMA));
-        Self { tokens, names, tree, open: Vec::new(), lines: Lines::new(document), original }
+    fn new(
+        text: &'a str,
+        document: &'a str,
+        (names, room): (&'a mut Names, &'a mut Room),
+        original: &'a dyn Fn(usize) -> usize,
+    ) -> Self {
+        let (tree, bindings, tokens) = (Tree::default(), Bindings::default(), Tokens::new(text, Accepts::SCHEMA));
+        Self { tokens, names, room, tree, bindings, open: Vec::new(), lines: Lines::new(document), original }
     }
 
     fn run(mut self) -> Result<Tree, Malformed> {
@@ -218,16 +222,16 @@ impl<'a> Builder<'a> {
                     }
                     self.start(name, offset).map_err(|message| Malformed::new(offset, message))?;
                     if empty {
-                        self.open.pop();
+                        self.end();
                     }
                 }
-                Token::End(name) => match self.open.pop() {
-                    Some((open, ..)) if open == name => {}
+                Token::End(name) => match self.end() {
+                    Some(open) if open == name => {}
                     _ => return fail("an end tag does not match its start tag"),
                 },
                 Token::Text(text) if text.is_blank() => {}
                 token @ (Token::CData(_) | Token::Character(_) | Token::Text(_)) => {
-                    let Some((_, id, _)) = self.open.last() else {
+                    let Some(open) = self.open.last() else {
                         return fail("text outside the root element is not allowed");
                     };
                     let blank = match token {
@@ -235,7 +239,7 @@ impl<'a> Builder<'a> {
                         Token::Character(c) => is_space(c),
                         _ => false,
                     };
-                    if let Some(node) = self.tree.nodes.get_mut(id.index()).filter(|_| !blank) {
+                    if let Some(node) = self.tree.nodes.get_mut(open.id.index()).filter(|_| !blank) {
                         node.has_text = true;
                     }
                 }
@@ -246,15 +250,19 @@ impl<'a> Builder<'a> {
                 Token::Incomplete | Token::End_ if !self.open.is_empty() => {
                     return fail("it ends before all elements are closed");
                 }
-                Token::Incomplete | Token::End_ => return Ok(self.tree),
+                Token::Incomplete | Token::End_ => {
+                    self.tree.bindings = Rc::new(self.bindings);
+                    return Ok(self.tree);
+                }
             }
         }
     }
 
     fn start(&mut self, name: &'a str, offset: usize) -> Result<(), &'static str> {
         let raw: Vec<_> = self.tokens.attributes().to_vec();
-        let scope = self.declarations(&raw)?;
         let id = NodeId(number(self.tree.nodes.len())?);
+        self.room.take(NODE).map_err(|_| NO_ROOM)?;
+        let declared = self.declarations(id, &raw)?;
         let first = number(self.tree.attributes.len())?;
         let place = self.lines.place((self.original)(offset));
         self.tree.nodes.push(Node {
@@ -263,12 +271,11 @@ impl<'a> Builder<'a> {
             next: None,
             child: None,
             place,
-            scope,
             has_text: false,
         });
         let (prefix, local) = split(name)?;
-        let ns = self.tree.namespace(id, prefix).ok_or("the prefix of the element is bound to no namespace")?;
-        let expanded = QName::new(ns, self.names.intern(local));
+        let ns = self.bindings.find(prefix, id.0).ok_or("the prefix of the element is bound to no namespace")?;
+        let expanded = QName::new(ns, self.intern(local)?);
         self.attributes(id, &raw)?;
         let last = number(self.tree.attributes.len())?;
         if let Some(node) = self.tree.nodes.get_mut(id.index()) {
@@ -276,34 +283,40 @@ impl<'a> Builder<'a> {
             node.attributes = first..last;
         }
         self.link(id);
-        self.open.push((name, id, None));
+        self.open.push(Open { name, id, last_child: None, declared });
         Ok(())
     }
 
+    /// The open element ends, whose name as written is returned.
+    fn end(&mut self) -> Option<&'a str> {
+        let open = self.open.pop()?;
+        let next = u32::try_from(self.tree.nodes.len()).unwrap_or(u32::MAX);
+        for outer in open.declared {
+            self.bindings.end(outer, next);
+        }
+        Some(open.name)
+    }
+
+    fn intern(&mut self, text: &str) -> Result<Sym, &'static str> {
+        self.names.intern_within(text, self.room).map_err(|_| NO_ROOM)
+    }
+
     /// Adds the namespaces that an element declares to those in scope.
-    fn declarations(&mut self, raw: &[RawAttribute<'_>]) -> Result<Option<u32>, &'static str> {
-        let mut scope = self.open.last().and_then(|(_, id, _)| self.tree.node(*id)).and_then(|node| node.scope);
-        let mut declared: Vec<&str> = Vec::new();
+    fn declarations(&mut self, id: NodeId, raw: &[RawAttribute<'_>]) -> Result<Vec<Outer>, &'static str> {
+        let mut declared = Vec::new();
+        let mut seen: HashSet<&str> = HashSet::new();
         for attribute in raw {
             let Some(prefix) = declared_prefix(attribute.name) else { continue };
-            if declared.contains(&prefix) {
+            if !seen.insert(prefix) {
                 return Err("duplicate attribute");
             }
-            declared.push(prefix);
             let uri = value_of(attribute)?;
             check_declaration(prefix, &uri)?;
-            let uri = self.names.intern(&uri);
-            let index = number(self.tree.scopes.len())?;
-            let outer = scope.and_then(|outer| self.tree.scopes.get(outer as usize));
-            let depth = outer.map_or(0, |outer| outer.depth).saturating_add(1);
-            if depth > MAX_SCOPES {
-                return Err("more than 512 namespaces are declared at once");
-            }
-            // Nothing else holds the scopes yet.
-            Rc::make_mut(&mut self.tree.scopes).push(Scope { prefix: prefix.into(), uri, outer: scope, depth });
-            scope = Some(index);
+            let uri = self.intern(&uri)?;
+            self.room.take(prefix.len().saturating_add(bindings::SIZE)).map_err(|_| NO_ROOM)?;
+            declared.push(self.bindings.declare(prefix, id.0, uri));
         }
-        Ok(scope)
+        Ok(declared)
     }
 
     fn attributes(&mut self, id: NodeId, raw: &[RawAttribute<'_>]) -> Result<(), &'static str> {
@@ -312,14 +325,15 @@ impl<'a> Builder<'a> {
             let (prefix, local) = split(attribute.name)?;
             let ns = match prefix {
                 "" => Some(Sym::NONE),
-                prefix => self.tree.namespace(id, prefix),
+                prefix => self.bindings.find(prefix, id.0),
             };
             let ns = ns.ok_or("the prefix of an attribute is bound to no namespace")?;
-            let name = QName::new(ns, self.names.intern(local));
+            let name = QName::new(ns, self.intern(local)?);
             if !seen.insert(name) {
                 return Err("duplicate attribute");
             }
-            let value = value_of(attribute)?.into();
+            let value: Box<str> = value_of(attribute)?.into();
+            self.room.take(value.len().saturating_add(ATTRIBUTE)).map_err(|_| NO_ROOM)?;
             self.tree.attributes.push(Attribute { name, value });
         }
         Ok(())
@@ -327,9 +341,9 @@ impl<'a> Builder<'a> {
 
     /// Makes a new element the last child of the open one.
     fn link(&mut self, id: NodeId) {
-        let Some((_, parent, last)) = self.open.last_mut() else { return };
-        let before = last.replace(id);
-        let parent = *parent;
+        let Some(open) = self.open.last_mut() else { return };
+        let before = open.last_child.replace(id);
+        let parent = open.id;
         if let Some(before) = before.and_then(|before| self.tree.nodes.get_mut(before.index())) {
             before.next = Some(id);
         } else if let Some(parent) = self.tree.nodes.get_mut(parent.index()) {
@@ -346,7 +360,7 @@ mod tests {
     fn a_tree_has_names_values_and_places() {
         let mut names = Names::new();
         let text = "<a xmlns='urn:a' xmlns:p='urn:p'>\n <p:b p:c='&lt;' d=' '/>\n <e xmlns=''>x</e></a>";
-        let tree = Tree::parse(text, &mut names).unwrap();
+        let tree = Tree::parse(text, &mut names, &mut Room::default()).unwrap();
         let children: Vec<_> = tree.children(NodeId::ROOT).collect();
         let (b, e) = (tree.node(children[0]).unwrap(), tree.node(children[1]).unwrap());
         assert_eq!((names.show(b.name), b.place, b.has_text), ("{urn:p}b".to_owned(), (2, 2), false));
@@ -359,7 +373,7 @@ mod tests {
     fn a_document_within_another_keeps_namespaces_and_places() {
         let mut names = Names::new();
         let text = "<a xmlns:p='urn:p' x='0'><b y='1'/>\n<p:c z='2'><p:d/><e z='3'/></p:c><f z='4'/></a>";
-        let tree = Tree::parse(text, &mut names).unwrap();
+        let tree = Tree::parse(text, &mut names, &mut Room::default()).unwrap();
         let c = tree.within(tree.children(NodeId::ROOT).nth(1).unwrap());
         let root = c.node(NodeId::ROOT).unwrap();
         assert_eq!((names.show(root.name), root.place), ("{urn:p}c".to_owned(), (2, 1)));
@@ -372,16 +386,30 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_in_scope_are_bounded() {
-        let declared = |from: usize, to: usize| (from..to).map(|n| format!(" xmlns:p{n}='urn:n'")).collect::<String>();
-        let most = MAX_SCOPES / 2;
-        let text = |more: &str| {
-            let child = format!("<b{}/>", declared(most, MAX_SCOPES));
-            format!("<a{}>{child}{child}<c{}{more}/></a>", declared(0, most), declared(most, MAX_SCOPES))
-        };
-        assert!(Tree::parse(&text(""), &mut Names::new()).is_ok());
-        let (malformed, _) = Tree::parse(&text(" xmlns='urn:n'"), &mut Names::new()).unwrap_err();
-        assert!(malformed.message.contains("more than 512 namespaces"), "{}", malformed.message);
+    fn a_prefix_means_what_the_innermost_declaration_says() {
+        let mut names = Names::new();
+        let text = "<a xmlns:p='urn:1'><p:b/><p:b xmlns:p='urn:2'><p:c/></p:b><p:b xmlns:p='urn:3'/><p:b xmlns:p='urn:4' xmlns='urn:5'/><p:b><d xmlns='urn:6'><e xmlns=''/></d></p:b></a>";
+        let tree = Tree::parse(text, &mut names, &mut Room::default()).unwrap();
+        let shown: Vec<String> = tree.nodes.iter().map(|node| names.show(node.name)).collect();
+        assert_eq!(
+            shown,
+            ["a", "{urn:1}b", "{urn:2}b", "{urn:2}c", "{urn:3}b", "{urn:4}b", "{urn:1}b", "{urn:6}d", "e"]
+        );
+        // Later, too.
+        let of = |node: u32, prefix: &str| tree.namespace(NodeId(node), prefix).map(|ns| names.text(ns));
+        let p: Vec<_> = (0..9).map(|node| of(node, "p").unwrap()).collect();
+        assert_eq!(p, ["urn:1", "urn:1", "urn:2", "urn:2", "urn:3", "urn:4", "urn:1", "urn:1", "urn:1"]);
+        let default: Vec<_> = (0..9).map(|node| of(node, "").unwrap()).collect();
+        assert_eq!(default, ["", "", "", "", "", "urn:5", "", "urn:6", ""]);
+        assert_eq!((of(3, "q"), of(3, "xml")), (None, Some(crate::xsd::names::XML)));
+    }
+
+    #[test]
+    fn a_tree_takes_room() {
+        let text = "<a b='1'><c/></a>";
+        let parsed = |bytes| Tree::parse(text, &mut Names::new(), &mut Room::new(bytes)).map(|tree| tree.nodes.len());
+        assert_eq!(parsed(1_000), Ok(2));
+        assert_eq!(parsed(300).map_err(|(malformed, _)| malformed.message.into_owned()), Err(NO_ROOM.to_owned()));
     }
 
     #[test]
@@ -398,9 +426,9 @@ mod tests {
             "<a><!DOCTYPE a></a>",
             "<a>\u{1}</a>",
         ] {
-            assert!(Tree::parse(text, &mut Names::new()).is_err(), "{text}");
+            assert!(Tree::parse(text, &mut Names::new(), &mut Room::default()).is_err(), "{text}");
         }
         let deep = "<a>".repeat(100_000);
-        assert!(Tree::parse(&deep, &mut Names::new()).is_err());
+        assert!(Tree::parse(&deep, &mut Names::new(), &mut Room::default()).is_err());
     }
 }

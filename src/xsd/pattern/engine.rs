@@ -12,25 +12,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, Config, DFA};
-use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
+use regex_automata::nfa::thompson::{self, NFA, State, WhichCaptures};
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::Hir;
 
+use super::making::Making;
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::names::FastMap;
 
 /// Most bytes of a program.
 const MAX_PROGRAM: usize = 8 << 20;
-/// Steps to make a byte of a program. They also bound all programs of a schema, so that a document can make use of each without
-/// coming near its own bound.
-const COMPILING: u64 = 2;
+/// Bytes of a program that are made in a step.
+const COMPILED: u64 = 4;
 /// Automata of up to this many states are tried to be made into a table, which takes no cache.
 const MAX_STATES: usize = 500;
 /// Most bytes of a table.
 const MAX_TABLE: usize = 64 << 10;
-/// Most bytes that it takes to make one, and the steps to find out that it takes more.
+/// Most bytes that it takes to make one.
 const MAX_MAKING: usize = 1 << 20;
-const MAKING: u64 = 125_000;
+/// Choices of a program that are followed in a step, for each transition of its table.
+const FOLLOWED: u64 = 16;
 /// About the most bytes that states take which are made for texts, until all of them are made anew: more than two of any take.
 const MAX_CACHE: usize = 3 << 20;
 /// Most bytes of states that wait for the next text, of all patterns together. Past that, those of half of them are forgotten.
@@ -66,24 +67,21 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// `None` if it is too large, or takes more steps than there are.
-    pub(super) fn new(pattern: &Hir, steps: &mut Steps) -> Option<Self> {
+    /// `None` if it is too large, or takes more than may be taken.
+    pub(super) fn new(pattern: &Hir, making: &mut Making<'_>) -> Option<Self> {
         let config = thompson::Config::new().which_captures(WhichCaptures::None).nfa_size_limit(Some(MAX_PROGRAM));
         let Ok(program) = thompson::Compiler::new().configure(config).build_from_hir(pattern) else {
             // How large it would have become is not known.
-            let _ = steps.take(COMPILING.saturating_mul(MAX_PROGRAM as u64));
+            let _ = making.steps.take(MAX_PROGRAM as u64 / COMPILED);
             return None;
         };
-        let size = program.memory_usage() as u64;
-        steps.take(COMPILING.saturating_mul(size)).ok()?;
-        if program.states().len() <= MAX_STATES {
-            let made = table(&program);
-            steps.take(made.as_ref().map_or(MAKING, |table| table.memory_usage() as u64)).ok()?;
-            if let Some(table) = made {
-                return Some(Self::Table(table));
-            }
-        }
-        Lazy::new(program, Anchored::Yes).map(Self::Lazy)
+        making.steps.take(program.memory_usage() as u64 / COMPILED).ok()?;
+        let made = match table(&program, making.tables) {
+            Some(table) => Self::Table(table),
+            None => Self::Lazy(Lazy::new(program, Anchored::Yes)?),
+        };
+        making.room.take(made.size()).ok()?;
+        Some(made)
     }
 
     /// How many bytes it takes, without what is made for texts.
@@ -108,7 +106,28 @@ impl Engine {
     }
 }
 
-fn table(program: &NFA) -> Option<dense::DFA<Vec<u32>>> {
+/// A small program as a table; `None` if it would be large, or take more steps than there are.
+fn table(program: &NFA, steps: &mut Steps) -> Option<dense::DFA<Vec<u32>>> {
+    if program.states().len() > MAX_STATES {
+        return None;
+    }
+    let choices = |state: &State| match state {
+        State::Union { alternates } => alternates.len() as u64,
+        State::BinaryUnion { .. } => 2,
+        _ => 0,
+    };
+    // It takes as long to find out that it is too large as to make the largest.
+    let choices: u64 = program.states().iter().map(choices).sum();
+    let cost = |bytes: usize| (bytes / size_of::<u32>()) as u64 * (1 + choices / FOLLOWED);
+    let most = cost(MAX_TABLE);
+    let mut left = *steps;
+    left.take(most).ok()?;
+    let made = dense_table(program);
+    steps.take(made.as_ref().map_or(most, |table| cost(table.memory_usage()).min(most))).ok()?;
+    made
+}
+
+fn dense_table(program: &NFA) -> Option<dense::DFA<Vec<u32>>> {
     let config = dense::Config::new()
         .start_kind(StartKind::Anchored)
         .accelerate(false)
@@ -225,7 +244,10 @@ impl Lazy {
         let dfa = DFA::builder().configure(config).build_from_nfa(program).ok()?;
         let waiting = Arc::new(Waiting::default());
         let mut all = lock(&ALL);
-        all.retain(|other| other.strong_count() > 0);
+        // Only before there would be more of them, so that many patterns do not look through all each time.
+        if all.len() == all.capacity() {
+            all.retain(|other| other.strong_count() > 0);
+        }
         all.push_back(Arc::downgrade(&waiting));
         Some(Self { dfa, anchored, waiting })
     }

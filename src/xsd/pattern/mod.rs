@@ -7,6 +7,7 @@ mod blocks;
 mod class;
 pub(crate) mod engine;
 mod error;
+mod making;
 mod parse;
 mod sample;
 
@@ -14,7 +15,9 @@ use std::sync::Arc;
 
 use self::engine::Engine;
 pub(crate) use self::error::PatternError;
+pub(crate) use self::making::{Making, tables};
 use super::datatypes::work::Work;
+use super::room::TOO_LARGE;
 use crate::budget::Steps;
 
 /// A compiled pattern, which has to match the whole value.
@@ -25,10 +28,13 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Compiles a pattern, which may take so many steps.
-    pub(crate) fn new(text: &str, steps: &mut Steps) -> Result<Self, PatternError> {
-        let pattern = parse::parse(text, steps)?;
-        let engine = Engine::new(&pattern, steps).ok_or_else(PatternError::too_large)?;
+    /// Compiles a pattern, which may take so much.
+    pub(crate) fn new(text: &str, making: &mut Making<'_>) -> Result<Self, PatternError> {
+        let pattern = parse::parse(text, making.steps)?;
+        let engine = Engine::new(&pattern, making).ok_or_else(|| match making.room.is_short() {
+            true => PatternError { column: 1, message: TOO_LARGE.to_owned() },
+            false => PatternError::too_large(),
+        })?;
         Ok(Self { engine: Arc::new(engine), text: text.into() })
     }
 
@@ -51,10 +57,12 @@ impl Pattern {
 
 #[cfg(test)]
 mod tests {
+    use super::super::room::Room;
     use super::*;
 
     fn compiled(text: &str) -> Result<Pattern, PatternError> {
-        Pattern::new(text, &mut Steps::new(50_000_000))
+        let (mut steps, mut tables, mut room) = (Steps::new(50_000_000), tables(), Room::default());
+        Pattern::new(text, &mut Making { steps: &mut steps, tables: &mut tables, room: &mut room })
     }
 
     #[test]
@@ -152,6 +160,24 @@ mod tests {
         }
         assert!(compiled(".{1,2000}").is_ok());
         assert!(compiled(&"(".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn patterns_without_a_table_match_the_same() {
+        let (mut steps, mut tables) = (Steps::new(1_000_000), Steps::new(40_000));
+        let mut making = |text: &str| {
+            let room = &mut Room::default();
+            Pattern::new(text, &mut Making { steps: &mut steps, tables: &mut tables, room }).unwrap()
+        };
+        let is_table = |pattern: &Pattern| matches!(*pattern.engine, Engine::Table(_));
+        let patterns: Vec<Pattern> = (0..5).map(|n| making(&format!("a{n}|[0-9]{{1,{}}}", n + 1))).collect();
+        assert!(patterns.iter().all(is_table));
+        // What is too large for a table takes the steps of the largest.
+        let patterns: Vec<Pattern> = (0..9).map(|n| making(&format!(r"\w+(y{n})?"))).collect();
+        assert!(!patterns.iter().any(is_table));
+        let later = making("[a-z]{3}");
+        assert!(!is_table(&later));
+        assert_eq!((matches(&later, "abc", 1_000), matches(&later, "ab", 1_000)), (Ok(true), Ok(false)));
     }
 
     fn matches(pattern: &Pattern, text: &str, steps: u64) -> Result<bool, crate::budget::Exhausted> {

@@ -7,11 +7,12 @@ use crate::budget::Steps;
 use crate::xsd::compile::compile_within;
 use crate::xsd::components::documents::Found;
 use crate::xsd::instance::{Rejection, judge};
+use crate::xsd::room::Room;
 use crate::xsd::schema::Schema;
 use crate::xsd::validate::Limits;
 
 /// Whether a document is valid; `None` if it takes more than so many steps, or so much memory.
-fn judged(schema: &Schema, text: &str, steps: u64, memory: usize) -> Option<bool> {
+pub(super) fn judged(schema: &Schema, text: &str, steps: u64, memory: usize) -> Option<bool> {
     let limits = Limits { steps: Steps::new(steps), memory, violations: 20 };
     match judge(schema, text, (), (BOUNDS, limits), HashSet::new()) {
         Err(Rejection::TooComplex) => None,
@@ -23,7 +24,7 @@ fn judged(schema: &Schema, text: &str, steps: u64, memory: usize) -> Option<bool
 pub(super) fn problems(content: &str, steps: u64) -> String {
     let text = format!(r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">{content}</xs:schema>"#);
     let main = Found { file: "main.xsd".into(), bytes: text.into_bytes().into() };
-    let compiled = compile_within(Steps::new(steps), vec![main], &mut |_| Ok(None));
+    let compiled = compile_within((Steps::new(steps), Room::default()), vec![main], &mut |_| Ok(None));
     let problems = compiled.err().unwrap_or_default();
     problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")
 }
@@ -352,4 +353,17 @@ fn attributes_are_the_same_by_their_namespaces_and_not_their_prefixes() {
         let judged = judge(&schema, &text, (), (BOUNDS, super::limits(1000).1), HashSet::new());
         assert_eq!(judged.is_ok(), good, "{text}: {judged:?}");
     }
+}
+
+#[test]
+fn ways_to_count_an_element_are_compared_by_all_that_is_open() {
+    let nested = |depth: usize| {
+        let counted = r#"<xs:sequence minOccurs="50" maxOccurs="100"><xs:sequence maxOccurs="3"><xs:element name="a" maxOccurs="2"/></xs:sequence></xs:sequence>"#;
+        let (open, close) = ("<xs:sequence>".repeat(depth), "</xs:sequence>".repeat(depth));
+        schema(&format!(r#"<xs:element name="r"><xs:complexType>{open}{counted}{close}</xs:complexType></xs:element>"#))
+    };
+    let text = format!("<r>{}</r>", "<a/>".repeat(60));
+    assert_eq!(judged(&nested(1), &text, 250_000, 1 << 20), Some(true));
+    assert_eq!(judged(&nested(100), &text, 1_000_000, 1 << 20), None);
+    assert_eq!(judged(&nested(100), &text, 10_000_000, 1 << 20), Some(true));
 }

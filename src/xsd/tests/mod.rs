@@ -2,6 +2,7 @@
 
 mod budgets;
 mod differences;
+mod key_budgets;
 mod parts;
 mod schema_budgets;
 mod suite;
@@ -16,6 +17,7 @@ use super::document::references::line_ends;
 use super::document::tokens::Accepts;
 use super::instance::{Bounds, Outer, Rejection, Surroundings, Verdict, judge};
 use super::pointer::pointers;
+use super::room::Room;
 use super::schema::Schema;
 use super::validate::Limits;
 use super::violation::Violation;
@@ -230,7 +232,7 @@ fn small_schemas_take_few_steps() {
     for content in [union, &groups, &choices, &used] {
         let text = format!(r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">{content}</xs:schema>"#);
         let main = Found { file: "main.xsd".into(), bytes: text.into_bytes().into() };
-        let compiled = compile_within(Steps::new(20_000), vec![main], &mut |_| Ok(None));
+        let compiled = compile_within((Steps::new(20_000), Room::default()), vec![main], &mut |_| Ok(None));
         let problems = compiled.err().unwrap_or_default();
         assert!(problems.is_empty(), "{content}: {problems:?}");
     }

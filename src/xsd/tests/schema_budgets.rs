@@ -5,12 +5,14 @@ use std::collections::HashSet;
 use super::budgets::problems;
 use super::schema;
 use crate::budget::Steps;
+use crate::xsd::compile::{compile, compile_within};
 use crate::xsd::components::context::Builder;
 use crate::xsd::components::documents::Found;
 use crate::xsd::components::model::Namespaces;
 use crate::xsd::components::work::At;
 use crate::xsd::datatypes::simple_type::Variety;
 use crate::xsd::document::tree::NodeId;
+use crate::xsd::room::Room;
 
 #[test]
 fn restrictions_of_a_union_share_its_members() {
@@ -146,7 +148,7 @@ fn ways_to_the_types_of_heads_are_paid_for() {
 fn defaults_of_a_document_are_read_once() {
     let text = r##"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" blockDefault="#all"/>"##;
     let main = Found { file: "main.xsd".into(), bytes: text.as_bytes().into() };
-    let mut builder = Builder::new(Steps::new(1000));
+    let mut builder = Builder::new(Steps::new(1000), Room::default());
     builder.load(vec![main], &mut |_| Ok(None));
     let at = At { document: 0, node: NodeId::ROOT };
     let (one, two) = (builder.of_schema(at, "blockDefault").unwrap(), builder.of_schema(at, "blockDefault").unwrap());
@@ -175,4 +177,167 @@ fn problems_are_short_whatever_the_schema_says() {
     let long = "é".repeat(5000);
     let said = problems(&format!(r#"<xs:element name="r" type="{long}"/>"#), 1000);
     assert!(said.starts_with("there is no type `é") && said.ends_with('…') && said.len() < 1050, "{said}");
+}
+
+#[test]
+fn many_patterns_cost_what_it_takes_to_make_them() {
+    let pattern = |n: u32| {
+        format!(
+            r#"<xs:simpleType name="t{n}"><xs:restriction base="xs:string"><xs:pattern value="\w+(y{n})?"/></xs:restriction></xs:simpleType>"#
+        )
+    };
+    let patterns: String = (0..20).map(pattern).collect();
+    assert_eq!(problems(&patterns, 1_000_000), "");
+    let said = problems(&patterns, 100_000);
+    assert!(said.contains("too large"), "{said}");
+}
+
+#[test]
+fn heads_of_elements_are_paid_for() {
+    let head = |n: u32| format!(r#"<xs:element name="h{n}" type="xs:string" substitutionGroup="h{}"/>"#, n - 1);
+    let heads: String = (1..400).map(head).collect();
+    let member = |n: u32| format!(r#"<xs:element name="m{n}" substitutionGroup="h399"/>"#);
+    let members: String = (0..100).map(member).collect();
+    let text = format!(r#"<xs:element name="h0" type="xs:string"/>{heads}{members}"#);
+    assert_eq!(problems(&text, 1_000_000), "");
+    let said = problems(&text, 20_000);
+    assert!(said.contains("too many heads"), "{said}");
+}
+
+/// A restriction of a type, each with a sequence of these elements in a namespace of theirs.
+fn restriction(base: &str, own: &str) -> String {
+    format!(
+        r#"<xs:complexType name="b"><xs:sequence>{base}</xs:sequence></xs:complexType><xs:complexType name="r"><xs:complexContent><xs:restriction base="b"><xs:sequence>{own}</xs:sequence></xs:restriction></xs:complexContent></xs:complexType>"#
+    )
+}
+
+#[test]
+fn declarations_of_one_name_are_paid_for_by_what_is_compared() {
+    let element = |fixed: &str| format!(r#"<xs:element name="e" type="xs:string" fixed="{fixed}" minOccurs="0"/>"#);
+    let text = |fixed: &str| restriction(&element(fixed).repeat(2), &element(fixed));
+    let wrong = |said: String| said.contains("too complex");
+    let long = "x".repeat(64_000);
+    assert!(!wrong(problems(&text("x"), 3_000)) && wrong(problems(&text(&long), 3_000)));
+    assert!(!wrong(problems(&text(&long), 10_000)));
+}
+
+#[test]
+fn what_restrictions_leave_out_is_paid_for() {
+    let child = |n: u32| format!(r#"<xs:element name="e{n}" minOccurs="0"/>"#);
+    let children: String = (0..10_000).map(child).collect();
+    let own = |n: usize| {
+        format!(
+            r#"<xs:complexType name="t{n}"><xs:complexContent><xs:restriction base="b"><xs:sequence>{}</xs:sequence></xs:restriction></xs:complexContent></xs:complexType>"#,
+            child(0)
+        )
+    };
+    let text = |count: usize| restriction(&children, &child(0)) + &(0..count).map(own).collect::<String>();
+    let complex = |said: String| said.contains("too complex to be checked");
+    // All that is in the base once, and what is left out of it each time.
+    assert!(!complex(problems(&text(1), 6_000_000)));
+    assert!(complex(problems(&text(500), 6_000_000)));
+    assert!(!complex(problems(&text(500), 20_000_000)));
+}
+
+#[test]
+fn many_optional_elements_are_no_complex_content() {
+    let child = |n: u32| format!(r#"<xs:element name="e{n}" minOccurs="0"/>"#);
+    let children: String = (0..10_000).map(child).collect();
+    let text = format!(r#"<xs:complexType name="t"><xs:sequence>{children}</xs:sequence></xs:complexType>"#);
+    assert_eq!(problems(&text, 1_000_000), "");
+    let any = r###"<xs:any namespace="##other" processContents="lax" minOccurs="0"/>"###.repeat(300);
+    let said = problems(&text.replace("</xs:sequence>", &format!("{any}</xs:sequence>")), 1_000_000);
+    assert!(said.contains("too complex to be checked"), "{said}");
+}
+
+/// Problems of a schema that has so much room.
+fn problems_in(room: usize, content: &str) -> String {
+    let text = format!(r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">{content}</xs:schema>"#);
+    let main = Found { file: "main.xsd".into(), bytes: text.into_bytes().into() };
+    let compiled = compile_within((Steps::new(200_000_000), Room::new(room)), vec![main], &mut |_| Ok(None));
+    compiled.err().unwrap_or_default().into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn all_that_a_schema_keeps_is_bounded_together() {
+    let pattern = |n: u32| {
+        format!(
+            r#"<xs:simpleType name="p{n}"><xs:restriction base="xs:string"><xs:pattern value="\w+{n}"/></xs:restriction></xs:simpleType>"#
+        )
+    };
+    let child = |n: u32| format!(r#"<xs:element name="e{n}" minOccurs="0"/>"#);
+    let children: String = (0..100).map(child).collect();
+    let group = |n: u32| match n {
+        0 => format!(r#"<xs:group name="g0"><xs:choice>{children}</xs:choice></xs:group>"#),
+        n => format!(r#"<xs:group name="g{n}"><xs:sequence><xs:group ref="g{}"/></xs:sequence></xs:group>"#, n - 1),
+    };
+    let groups: String = (0..200).map(group).collect();
+    let paths = ".|".repeat(4000) + ".";
+    for (kind, content) in [
+        ("documents", (0..3_000).map(|n| format!(r#"<xs:element name="e{n}" type="xs:int"/>"#)).collect()),
+        (
+            "namespaces",
+            format!(
+                r#"<xs:attributeGroup name="a"><xs:anyAttribute namespace="{}"/></xs:attributeGroup>"#,
+                namespaces(9_000, "")
+            ),
+        ),
+        ("patterns", (0..40).map(pattern).collect()),
+        (
+            "paths",
+            format!(
+                r#"<xs:element name="e"><xs:complexType/><xs:unique name="u"><xs:selector xpath="{paths}"/><xs:field xpath="@a"/></xs:unique></xs:element>"#
+            ),
+        ),
+        ("contents", format!(r#"{groups}<xs:complexType name="t"><xs:group ref="g199"/></xs:complexType>"#)),
+    ] {
+        let said = problems_in(500_000, &content);
+        assert!(said.starts_with("the schema takes more than 256 MiB"), "{kind}: {said}");
+        let said = problems_in(64 << 20, &content);
+        assert!(!said.contains("the schema takes more"), "{kind}: {said}");
+    }
+}
+
+#[test]
+fn operations_of_a_wsdl_that_share_large_messages_are_bounded() {
+    let part = r#"<part name="p" element="e"/>"#;
+    let declared = |n: u32| format!(r#"<operation name="o{n}"><input message="t:m"/></operation>"#);
+    let bound = |n: u32| {
+        format!(r#"<operation name="o{n}"><input><soap:body use="literal" parts="none"/></input></operation>"#)
+    };
+    let text = |operations: u32| {
+        format!(
+            r#"<definitions xmlns="http://schemas.xmlsoap.org/wsdl/" targetNamespace="urn:t" xmlns:t="urn:t" xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/"><message name="m">{}</message><portType name="t">{}</portType><binding name="b" type="t:t"><soap:binding transport="http://schemas.xmlsoap.org/soap/http"/>{}</binding></definitions>"#,
+            part.repeat(40_000),
+            (0..operations).map(declared).collect::<String>(),
+            (0..operations).map(bound).collect::<String>()
+        )
+    };
+    let said = |operations: u32| {
+        let main = Found { file: "main.wsdl".into(), bytes: text(operations).into_bytes().into() };
+        let compiled = compile(vec![main], &mut |_| Ok(None));
+        compiled.err().unwrap_or_default().into_iter().any(|problem| problem.message.contains("the WSDL is too large"))
+    };
+    assert_eq!((said(2), said(200)), (false, true));
+}
+
+#[test]
+fn types_share_the_patterns_of_their_base() {
+    let restriction = |n: u32| {
+        let pattern = if n == 5 { r#"<xs:pattern value="b*"/>"# } else { "" };
+        format!(
+            r#"<xs:simpleType name="t{n}"><xs:restriction base="t{}">{pattern}</xs:restriction></xs:simpleType>"#,
+            n - 1
+        )
+    };
+    let restrictions: String = (1..9).map(restriction).collect();
+    let schema = schema(&format!(
+        r#"<xs:simpleType name="t0"><xs:restriction base="xs:string"><xs:pattern value="a*"/></xs:restriction></xs:simpleType>{restrictions}"#
+    ));
+    let patterned =
+        schema.simple.iter().filter(|ty| ty.name.is_some_and(|name| schema.names.show(name).starts_with('t')));
+    let lists: Vec<(usize, *const _)> =
+        patterned.map(|ty| (ty.facets.patterns.len(), ty.facets.patterns.as_ptr())).collect();
+    assert_eq!(lists.iter().map(|(count, _)| *count).collect::<Vec<_>>(), [1, 1, 1, 1, 1, 2, 2, 2, 2]);
+    assert_eq!(lists.into_iter().collect::<HashSet<_>>().len(), 2);
 }

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::super::components::documents::Reference;
 use super::super::document::tree::{NodeId, Tree};
 use super::super::names::Names;
+use super::super::room::Room;
 use super::{Found, Resolver, Schema, compile, judge_bytes};
 
 /// What we judge otherwise, and why. Part 1 and 2 are those of XSD 1.0, second edition.
@@ -72,7 +73,7 @@ fn is_other(version: Option<&str>) -> bool {
 /// The groups of tests in a file that lists them.
 fn groups(list: &Path) -> Vec<Vec<Test>> {
     let mut names = Names::new();
-    let tree = Tree::parse(&std::fs::read_to_string(list).unwrap(), &mut names).unwrap();
+    let tree = Tree::parse(&std::fs::read_to_string(list).unwrap(), &mut names, &mut Room::default()).unwrap();
     let attribute = |id: NodeId, name: &str| tree.attribute(id, names.find(name));
     let kind = |id: NodeId| names.text(tree.node(id).unwrap().name.local);
     let one = |id: NodeId| {

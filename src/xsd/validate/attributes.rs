@@ -1,6 +1,7 @@
 //! Attributes of an element (XSD 1.0 Part 1, §3.2.4 and §3.4.4).
 
 use super::value::Wanted;
+use super::values::Number;
 use super::{Attribute, Validator};
 use crate::budget::Exhausted;
 use crate::xsd::components::model::{Process, Wildcard};
@@ -48,7 +49,7 @@ impl<'s> Validator<'s> {
                 Some(wildcard) if wildcard.namespaces.allows(attribute.name.ns) => {
                     let is_id = self.wild_attribute(wildcard, attribute, scopes)?;
                     if is_id {
-                        self.take_for_all(rule)?;
+                        self.take_for_all(rule, 1)?;
                     }
                     wild_ids = wild_ids.saturating_add(u32::from(is_id));
                     if is_id && (wild_ids > 1 || rule.attributes.iter().any(|rule| self.is_id(rule.ty))) {
@@ -63,7 +64,7 @@ impl<'s> Validator<'s> {
             }
         }
         if required < rule.required && !self.is_full() {
-            self.take_for_all(rule)?;
+            self.take_for_all(rule, attributes.len())?;
             let present = |name| attributes.iter().any(|attribute| attribute.name == name);
             let missing = rule.attributes.iter().filter(|rule| rule.required && !present(rule.name));
             for missing in missing {
@@ -78,22 +79,25 @@ impl<'s> Validator<'s> {
         Ok(())
     }
 
-    /// Takes steps to look through all attributes that an element may have, and compare some with those that it has.
-    fn take_for_all(&mut self, rule: &TypeRule) -> Result<(), Exhausted> {
-        self.steps.take(rule.attributes.len() as u64 / 4)
+    /// Takes steps to look through all attributes that an element may have, and compare them with so many that it has.
+    fn take_for_all(&mut self, rule: &TypeRule, present: usize) -> Result<(), Exhausted> {
+        let each = (present as u64).saturating_add(4);
+        self.steps.take((rule.attributes.len() as u64).saturating_mul(each) / 16)
     }
 
     /// Hands the value of an attribute to the fields that it is of.
     fn field_attribute(&mut self, attribute: &Attribute<'_>, value: Option<Value>) -> Result<(), Exhausted> {
-        self.field_value(attribute.name, attribute.local, value)
+        let number = |value| self.identity.number(value, (&mut self.steps, &mut self.memory));
+        let number = value.map(number).transpose()?;
+        self.field_value(attribute.name, attribute.local, number);
+        Ok(())
     }
 
-    fn field_value(&mut self, name: QName, local: &str, value: Option<Value>) -> Result<(), Exhausted> {
-        if self.identity.attribute(name, value, &mut self.memory)? {
+    fn field_value(&mut self, name: QName, local: &str, value: Option<Number>) {
+        if self.identity.attribute(name, value) {
             let message = || "a field of a key is there more than once".to_owned();
             self.report("cvc-identity-constraint.3", Some(local), message);
         }
-        Ok(())
     }
 
     /// Defaults count as values in identity constraints, and may refer to identifiers.
@@ -108,7 +112,9 @@ impl<'s> Validator<'s> {
             }
             if self.identity.wants_attribute(found.name) {
                 let local = self.schema.names.text(found.name.local);
-                self.field_value(found.name, local, preset.value.clone())?;
+                let left = (&mut self.steps, &mut self.memory);
+                let number = preset.value.as_ref().map(|value| self.identity.of_preset(value, left)).transpose()?;
+                self.field_value(found.name, local, number);
             }
             if rule.has_role_defaults && self.schema.simple.get(found.ty.index()).is_some_and(|ty| ty.has_roles) {
                 let local = self.schema.names.text(found.name.local);

@@ -1,10 +1,9 @@
 //! Elements: which declaration and type they have, and whether their content is what that says (XSD 1.0 Part 1, §3.3.4 and
 //! §3.4.4).
 
-use std::sync::Arc;
-
 use super::attributes::is_instance_attribute;
 use super::value::Wanted;
+use super::values::Number;
 use super::{Attribute, Mode, Open, Start, Validator};
 use crate::budget::Exhausted;
 use crate::xsd::chars::split_qname;
@@ -15,14 +14,10 @@ use crate::xsd::content::expected::elsewhere;
 use crate::xsd::content::walk::{Incoming, Match, State};
 use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType};
 use crate::xsd::datatypes::text::collapse;
-use crate::xsd::datatypes::value::Value;
 use crate::xsd::document::namespaces::Scopes;
 use crate::xsd::document::tokens::RawText;
 use crate::xsd::names::{QName, Sym};
 use crate::xsd::schema::ContentRule;
-
-/// Steps to find out whether the type that `xsi:type` names is derived from the declared one.
-const DERIVED: u64 = 16;
 
 /// How an element is assessed.
 enum Assessment {
@@ -286,7 +281,6 @@ impl<'s> Validator<'s> {
             let block = schema.components.complex.get(id.index()).map_or_else(Derivations::default, |ty| ty.block);
             blocked = blocked.with(block);
         }
-        self.steps.take(DERIVED)?;
         if schema.types().derived(ty, declared.ty, blocked, &mut self.steps)? {
             return Ok(Some(ty));
         }
@@ -403,15 +397,24 @@ impl<'s> Validator<'s> {
         ty: SimpleId,
         text: &str,
         scopes: &Scopes,
-    ) -> Result<Option<Value>, Exhausted> {
+    ) -> Result<Option<Number>, Exhausted> {
         let schema = self.schema;
         let preset = open.decl.and_then(|id| schema.presets.get(&id));
         let wanted = Wanted { value: open.wanted, preset, attribute: None };
-        match preset {
-            // The declared type has the value; another one is asked for.
-            Some(preset) if text.is_empty() => self.value(ty, &preset.text, wanted, scopes),
-            _ => self.value(ty, text, wanted, scopes),
-        }
+        let value = match preset.filter(|_| text.is_empty()) {
+            Some(preset) => {
+                if let Some(value) = preset.value_in(ty) {
+                    let left = (&mut self.steps, &mut self.memory);
+                    return open.wanted.then(|| self.identity.of_preset(value, left)).transpose();
+                }
+                // The declared type has the value; another one is asked for.
+                self.value(ty, &preset.text, wanted, scopes)?
+            }
+            None => self.value(ty, text, wanted, scopes)?,
+        };
+        // A fixed value is known even if no field asks for it.
+        let value = value.filter(|_| open.wanted);
+        value.map(|value| self.identity.number(value, (&mut self.steps, &mut self.memory))).transpose()
     }
 
     fn end_elements(
@@ -433,6 +436,7 @@ impl<'s> Validator<'s> {
         } else {
             self.states.get(depth).map_or(&[], std::slice::from_ref)
         };
+        self.steps.take(states.iter().map(State::cost).fold(0, u64::saturating_add))?;
         let missing = !states.iter().any(|state| models.may_end(state, particle));
         if missing && !self.is_full() {
             let expected = states.first().map(|state| models.expected(state, particle, &mut self.steps));
@@ -452,7 +456,7 @@ impl<'s> Validator<'s> {
         Ok(())
     }
 
-    fn identity_leave(&mut self, open: &Open, value: Option<Value>) -> Result<(), Exhausted> {
+    fn identity_leave(&mut self, open: &Open, value: Option<Number>) -> Result<(), Exhausted> {
         let depth = self.open.len();
         let simple = matches!(open.mode, Mode::Simple(_));
         let nillable = open
@@ -461,8 +465,7 @@ impl<'s> Validator<'s> {
             .is_some_and(|found| found.nillable);
         let ending = super::identity::Ending {
             depth,
-            // A fixed value is known even if no field asks for it.
-            value: value.filter(|_| open.wanted).map(Arc::new),
+            value,
             simple: simple || open.mode == Mode::Skip,
             nillable,
             offset: open.offset,

@@ -3,10 +3,9 @@
 //! The paths of fields are followed from each selected element as a set of bits, one for each number of
 //! steps that lead to the open element.
 
-use std::sync::Arc;
-
-use super::keys::{Kept, Key, KeyReference, Keys, Origin, Tables, cost, size};
+use super::keys::{Kept, KeyReference, Keys, Origin, SIZE, Tables};
 use super::selectors::{Selector, Selectors};
+use super::values::{Number, Values, take};
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ConstraintId, ConstraintKind, IdentityConstraint, Path};
 use crate::xsd::datatypes::value::Value;
@@ -53,8 +52,7 @@ impl<'s> Run<'s> {
 struct Field<'s> {
     runs: Vec<Run<'s>>,
     found: u32,
-    /// Shared with other fields that it is of: there is one for each element around it that is selected.
-    value: Option<Arc<Value>>,
+    value: Option<Number>,
     /// The depth of the element whose value it is, until that ends.
     pending: Option<usize>,
     /// The element's value cannot be a key, as the element is nillable.
@@ -122,6 +120,7 @@ pub(super) struct Identity<'s> {
     kept: Vec<Kept>,
     /// How many open elements have references to the keys of a constraint.
     referred: FastMap<ConstraintId, usize>,
+    values: Values,
     count: u64,
 }
 
@@ -138,7 +137,7 @@ pub(super) struct Entered {
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) depth: usize,
-    pub(super) value: Option<Arc<Value>>,
+    pub(super) value: Option<Number>,
     /// Whether it can have a value.
     pub(super) simple: bool,
     pub(super) nillable: bool,
@@ -224,6 +223,9 @@ impl<'s> Identity<'s> {
         let selected = self.selectors.selected(&self.open, depth, steps)?;
         for (scope, id) in selected {
             let Some(constraint) = components.constraints.get(id.index()) else { continue };
+            // Each path is followed from here on.
+            let paths = constraint.fields.iter().map(|paths| 1 + paths.len() as u64);
+            steps.take(paths.fold(0, u64::saturating_add))?;
             let field = |paths: &'s Vec<Path>| Field {
                 runs: paths.iter().map(Run::begin).collect(),
                 found: 0,
@@ -236,7 +238,6 @@ impl<'s> Identity<'s> {
             for field in &mut fields {
                 note(field, depth, &mut entered);
             }
-            steps.take(fields.len() as u64)?;
             let selection = Selection { scope, depth, fields };
             take(memory, selection.size())?;
             self.runs = self.runs.saturating_add(selection.runs());
@@ -265,24 +266,27 @@ impl<'s> Identity<'s> {
         fields.flat_map(|field| &field.runs).any(|run| leads_to(run, name))
     }
 
+    /// The number of a value that is one of a field.
+    pub(super) fn number(&mut self, value: Value, left: (&mut Steps, &mut usize)) -> Result<Number, Exhausted> {
+        self.values.number(value, left)
+    }
+
+    /// The same for a value that the schema has.
+    pub(super) fn of_preset(&mut self, value: &'s Value, left: (&mut Steps, &mut usize)) -> Result<Number, Exhausted> {
+        self.values.of_preset(value, left)
+    }
+
     /// The value of an attribute of the open element, if it is sound. Returns whether a field had one already.
-    pub(super) fn attribute(
-        &mut self,
-        name: QName,
-        value: Option<Value>,
-        memory: &mut usize,
-    ) -> Result<bool, Exhausted> {
+    pub(super) fn attribute(&mut self, name: QName, value: Option<Number>) -> bool {
         let mut repeated = false;
-        let value = value.map(Arc::new);
-        take(memory, value.as_deref().map_or(0, Value::size))?;
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
             if field.runs.iter().any(|run| leads_to(run, name)) {
                 repeated |= field.found > 0;
                 field.found = field.found.saturating_add(1);
-                field.value.clone_from(&value);
+                field.value = value;
             }
         }
-        Ok(repeated)
+        repeated
     }
 
     /// The open element ends.
@@ -295,13 +299,12 @@ impl<'s> Identity<'s> {
     ) -> Result<Vec<Fault>, Exhausted> {
         let depth = ending.depth;
         steps.take(1_u64.saturating_add(self.width()))?;
-        take(memory, ending.value.as_deref().map_or(0, Value::size))?;
         for field in self.selections.iter_mut().flat_map(|selection| &mut selection.fields) {
             if field.pending == Some(depth) {
                 field.pending = None;
                 field.nillable = ending.nillable;
                 field.complex = !ending.simple;
-                field.value.clone_from(&ending.value);
+                field.value = ending.value;
             }
             for run in &mut field.runs {
                 run.leave();
@@ -313,7 +316,7 @@ impl<'s> Identity<'s> {
             self.runs = self.runs.saturating_sub(selection.runs());
             self.width = self.width.saturating_sub(selection.width());
             *memory = memory.saturating_add(selection.size());
-            self.select(components, selection, ending, (steps, memory), &mut faults)?;
+            self.select(components, &selection, ending, (steps, memory), &mut faults)?;
         }
         *memory = memory.saturating_add(self.runs.saturating_mul(BITS));
         self.close(components, depth, (steps, memory), &mut faults)?;
@@ -324,7 +327,7 @@ impl<'s> Identity<'s> {
     fn select(
         &mut self,
         components: &Components,
-        selection: Selection<'s>,
+        selection: &Selection<'s>,
         ending: &Ending,
         (steps, memory): (&mut Steps, &mut usize),
         faults: &mut Vec<Fault>,
@@ -351,9 +354,10 @@ impl<'s> Identity<'s> {
             }
             return Ok(());
         }
-        let key: Key = selection.fields.into_iter().filter_map(|field| field.value).collect();
-        take(memory, size(&key))?;
-        steps.take(cost(&key))?;
+        let numbers = selection.fields.iter().filter_map(|field| field.value);
+        let Some(key) = self.values.together(numbers, (&mut *steps, &mut *memory))? else { return Ok(()) };
+        steps.take(1)?;
+        take(memory, SIZE)?;
         if let ConstraintKind::KeyRef(_) = constraint.kind {
             scope.references.push(KeyReference { key, offset: ending.offset });
         } else if scope.keys.known.insert(key, Origin::Own).is_some() {
@@ -396,7 +400,7 @@ impl<'s> Identity<'s> {
             }
         }
         for (constraint, key, references) in references {
-            steps.take(references.iter().map(|reference| cost(&reference.key)).fold(1, u64::saturating_add))?;
+            steps.take((references.len() as u64).saturating_add(1))?;
             find_keys(constraint, references, tables.get(&key), faults);
         }
         // References further out still need them.
@@ -444,16 +448,10 @@ fn scope_size(constraint: &IdentityConstraint) -> usize {
     (2 * size_of::<Scope>()).saturating_add(selectors)
 }
 
-/// Takes bytes before they are kept.
-fn take(memory: &mut usize, bytes: usize) -> Result<(), Exhausted> {
-    *memory = memory.checked_sub(bytes).ok_or(Exhausted)?;
-    Ok(())
-}
-
 /// Looks for the keys that the references of a constraint are to.
 fn find_keys(constraint: ConstraintId, references: Vec<KeyReference>, keys: Option<&Keys>, faults: &mut Vec<Fault>) {
     for KeyReference { key, offset } in references {
-        if !keys.is_some_and(|keys| keys.contains(&key)) {
+        if !keys.is_some_and(|keys| keys.contains(key)) {
             faults.push(Fault { constraint, kind: FaultKind::NoKey, offset });
         }
     }

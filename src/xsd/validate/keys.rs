@@ -1,24 +1,14 @@
 //! Tables of keys (XSD 1.0 Part 1, §3.11.4 and §3.11.5).
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
+use super::values::Number;
 use crate::xsd::components::model::ConstraintId;
-use crate::xsd::datatypes::value::Value;
 use crate::xsd::names::FastMap;
 
 /// The values of the fields of one element.
-pub(super) type Key = Box<[Arc<Value>]>;
+pub(super) type Key = Number;
 
-/// How many bytes a key takes, about, beside its values.
-pub(super) fn size(key: &Key) -> usize {
-    size_of_val(&**key).saturating_add(96)
-}
-
-/// Steps to hash a key, or to compare it with another one.
-pub(super) fn cost(key: &Key) -> u64 {
-    key.iter().map(|value| value.size() as u64 / 32).fold(1, u64::saturating_add)
-}
+/// Bytes that a key or a reference takes, beside its values, while its table doubles.
+pub(super) const SIZE: usize = 32;
 
 /// A reference to a key.
 #[derive(Debug)]
@@ -31,7 +21,7 @@ pub(super) struct KeyReference {
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     /// Whether a key comes from the element itself, or only from one within.
-    pub(super) known: HashMap<Key, Origin>,
+    pub(super) known: FastMap<Key, Origin>,
 }
 
 /// Where a key is from.
@@ -67,7 +57,7 @@ const TABLE: usize = 256;
 impl Keys {
     /// Steps to add all of them to others.
     pub(super) fn cost(&self) -> u64 {
-        self.known.keys().map(cost).fold(0, u64::saturating_add)
+        self.known.len() as u64
     }
 
     /// Adds the keys of an element within.
@@ -89,7 +79,7 @@ impl Keys {
     }
 
     /// Whether a reference finds its key.
-    pub(super) fn contains(&self, key: &Key) -> bool {
-        self.known.get(key).is_some_and(|origin| *origin != Origin::Conflict)
+    pub(super) fn contains(&self, key: Key) -> bool {
+        self.known.get(&key).is_some_and(|origin| *origin != Origin::Conflict)
     }
 }

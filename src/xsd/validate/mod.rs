@@ -10,6 +10,7 @@ pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod selectors;
 pub(crate) mod value;
+pub(crate) mod values;
 
 use std::collections::HashSet;
 

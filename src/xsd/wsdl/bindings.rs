@@ -1,5 +1,6 @@
 //! Reads the SOAP bindings of a WSDL (WSDL 1.1 §2 and §3; SOAP 1.2 by its "WSDL 1.1 Binding Extension for SOAP 1.2").
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::{BodyElement, Description, Direction, Messages, Operation, SoapVersion};
@@ -8,7 +9,7 @@ use crate::xsd::components::model::{ElementId, Particle, RawContent, Term, TypeI
 use crate::xsd::components::work::At;
 use crate::xsd::datatypes::text::words;
 use crate::xsd::document::tree::NodeId;
-use crate::xsd::names::{FastMap, QName, Sym};
+use crate::xsd::names::{FastMap, QName, Sym, WSDL};
 
 /// The versions of SOAP: the namespace of their bindings, and the transports that are HTTP.
 const VERSIONS: [(SoapVersion, &str); 2] = [
@@ -22,6 +23,8 @@ const ADDRESSING: [&str; 2] =
     ["http://www.w3.org/2007/05/addressing/metadata", "http://www.w3.org/2006/05/addressing/wsdl"];
 /// Most operations of all bindings.
 const MAX_OPERATIONS: usize = 10_000;
+/// Most elements that are looked through for their operations, messages and parts, each as often as that is done.
+const MAX_LOOKED: usize = 4_000_000;
 
 impl Builder {
     /// Reads what the WSDLs among the documents say of operations, and builds the components that only messages have.
@@ -37,9 +40,15 @@ impl Builder {
             port_types: FastMap::default(),
             wrappers: FastMap::default(),
             description: Description::default(),
+            looked: Cell::new(0),
         };
         reader.read(&roots);
-        let description = reader.description;
+        let (description, looked) = (reader.description, reader.looked.get());
+        if looked > MAX_LOOKED {
+            let message =
+                "the WSDL is too large: its operations share messages and operations of port types with too many parts";
+            self.problem(first, "WSDL 1.1 §3", message);
+        }
         if description.operations.is_empty() && self.problems.is_empty() {
             let bound = roots.iter().any(|root| !self.wsdl_children(*root, "binding").is_empty());
             let message = if bound {
@@ -96,25 +105,27 @@ struct Reader<'b> {
     /// Elements of `rpc` messages, by name, message and parts, which several bindings may have.
     wrappers: FastMap<(QName, u32, NodeId, Vec<NodeId>), ElementId>,
     description: Description,
+    /// How many elements have been looked through.
+    looked: Cell<usize>,
 }
 
 impl Reader<'_> {
     fn read(&mut self, roots: &[At]) {
         let mut bindings = Vec::new();
         for root in roots {
-            for at in self.builder.wsdl_children(*root, "message") {
+            for at in self.children(*root, "message") {
                 let name = self.builder.own_name(at);
                 if self.messages.insert(name, at).is_some() {
                     self.twice(at, "message", name);
                 }
             }
-            for at in self.builder.wsdl_children(*root, "portType") {
+            for at in self.children(*root, "portType") {
                 let name = self.builder.own_name(at);
                 if self.port_types.insert(name, at).is_some() {
                     self.twice(at, "portType", name);
                 }
             }
-            bindings.extend(self.builder.wsdl_children(*root, "binding"));
+            bindings.extend(self.children(*root, "binding"));
         }
         for at in bindings {
             for (version, namespace) in VERSIONS {
@@ -125,21 +136,34 @@ impl Reader<'_> {
             }
         }
         for root in roots {
-            for service in self.builder.wsdl_children(*root, "service") {
+            for service in self.children(*root, "service") {
                 self.addresses(service);
             }
         }
     }
 
+    /// The children of an element that have this name in the namespace of WSDL.
+    fn children(&self, at: At, local: &str) -> Vec<At> {
+        let names = &self.builder.names;
+        self.named(at, QName::new(names.find(WSDL), names.find(local)))
+    }
+
+    /// The children of an element that have this name; none once too many were looked through.
+    fn named(&self, at: At, name: QName) -> Vec<At> {
+        let count = self.builder.document(at).map_or(0, |document| document.tree.children(at.node).count());
+        self.looked.set(self.looked.get().saturating_add(count));
+        if self.looked.get() > MAX_LOOKED { Vec::new() } else { self.builder.children_named(at, name) }
+    }
+
     fn twice(&mut self, at: At, what: &str, name: QName) {
-        let shown = self.builder.names.show(name);
+        let shown = self.builder.show(name);
         self.builder.problem(at, "WSDL 1.1 §2.1", format!("the {what} `{shown}` is defined twice"));
     }
 
     /// The child of an element in a namespace of SOAP bindings.
     fn soap_child(&self, at: At, soap: Sym, local: &str) -> Option<At> {
         let name = QName::new(soap, self.builder.names.find(local));
-        self.builder.children_named(at, name).first().copied()
+        self.named(at, name).first().copied()
     }
 
     /// What an attribute refers to.
@@ -153,7 +177,7 @@ impl Reader<'_> {
             if attribute == "message" { ("message", &self.messages) } else { ("portType", &self.port_types) };
         let found = table.get(&name).copied();
         if found.is_none() {
-            let shown = self.builder.names.show(name);
+            let shown = self.builder.show(name);
             self.builder.problem(at, "WSDL 1.1 §2", format!("there is no {what} `{shown}`"));
         }
         found
@@ -167,10 +191,10 @@ impl Reader<'_> {
         let Some(port_type) = self.find(at, "type") else { return };
         let rpc = self.builder.attribute(style, "style").as_deref() == Some("rpc");
         let mut declared: HashMap<String, Vec<At>> = HashMap::new();
-        for operation in self.builder.wsdl_children(port_type, "operation") {
+        for operation in self.children(port_type, "operation") {
             declared.entry(self.name_of(operation)).or_default().push(operation);
         }
-        for operation in self.builder.wsdl_children(at, "operation") {
+        for operation in self.children(at, "operation") {
             if self.description.operations.len() >= MAX_OPERATIONS {
                 let message = format!("a WSDL can have at most {MAX_OPERATIONS} operations");
                 return self.builder.problem(operation, "WSDL 1.1 §2.5", message);
@@ -196,8 +220,8 @@ impl Reader<'_> {
         let rpc = style.map_or(rpc, |style| style == "rpc");
         let action = details.and_then(|details| self.builder.attribute(details, "soapAction")).unwrap_or_default();
         let half = |reader: &Self, kind, direction| {
-            let bound = reader.builder.wsdl_children(at, kind).first().copied();
-            let declared = reader.builder.wsdl_children(declared, kind).first().copied()?;
+            let bound = reader.children(at, kind).first().copied();
+            let declared = reader.children(declared, kind).first().copied()?;
             Some(Half { bound, declared, rpc, soap, direction })
         };
         // Without an input, it is the service that would call.
@@ -213,7 +237,10 @@ impl Reader<'_> {
             }
         }
         self.faults(at, declared, soap);
-        let addressing = self.addressing(port_type, input.declared, &name).into();
+        let addressing: Box<str> = self.addressing(port_type, input.declared, &name).into();
+        if self.builder.room.take(addressing.len()).is_err() {
+            return;
+        }
         self.description.operations.push(Operation { name: name.into(), action: action.into(), addressing });
     }
 
@@ -246,7 +273,7 @@ impl Reader<'_> {
         let messages = self.description.messages.entry((direction, version, name)).or_insert_with(new);
         messages.operations.push(operation);
         if messages.element != element {
-            let shown = name.map_or_else(String::new, |name| self.builder.names.show(name));
+            let shown = name.map_or_else(String::new, |name| self.builder.show(name));
             let message = format!("another operation has a message with the element `{shown}` and other content");
             self.builder.problem(at, "WS-I BP 1.1 R2710", message);
         }
@@ -262,7 +289,7 @@ impl Reader<'_> {
             return None;
         };
         self.check_literal(body);
-        let mut parts = self.builder.wsdl_children(message, "part");
+        let mut parts = self.children(message, "part");
         if let Some(chosen) = self.builder.attribute(body, "parts") {
             let chosen: Vec<&str> = words(&chosen).collect();
             parts.retain(|part| self.builder.attribute(*part, "name").is_some_and(|name| chosen.contains(&&*name)));
@@ -353,9 +380,9 @@ impl Reader<'_> {
         let name = QName::new(half.soap, self.builder.names.find("header"));
         let of_faults = QName::new(half.soap, self.builder.names.find("headerfault"));
         let mut parts = Vec::new();
-        for header in self.builder.children_named(bound, name) {
+        for header in self.named(bound, name) {
             parts.extend(self.header(header, half.direction));
-            for fault in self.builder.children_named(header, of_faults) {
+            for fault in self.named(header, of_faults) {
                 self.header(fault, Direction::Response);
             }
         }
@@ -366,7 +393,7 @@ impl Reader<'_> {
         self.check_literal(at);
         let message = self.find(at, "message")?;
         let wanted = self.builder.attribute(at, "part").unwrap_or_default();
-        let mut parts = self.builder.wsdl_children(message, "part").into_iter();
+        let mut parts = self.children(message, "part").into_iter();
         let Some(part) = parts.find(|part| self.builder.attribute(*part, "name").as_deref() == Some(&*wanted)) else {
             self.builder.problem(at, "WSDL 1.1 §3.7", format!("the message has no part `{wanted}`"));
             return None;
@@ -378,14 +405,14 @@ impl Reader<'_> {
 
     /// Reads the faults of an operation.
     fn faults(&mut self, at: At, declared: At, soap: Sym) {
-        for bound in self.builder.wsdl_children(at, "fault") {
+        for bound in self.children(at, "fault") {
             if let Some(details) = self.soap_child(bound, soap, "fault") {
                 self.check_literal(details);
             }
         }
-        for fault in self.builder.wsdl_children(declared, "fault") {
+        for fault in self.children(declared, "fault") {
             let Some(message) = self.find(fault, "message") else { continue };
-            for part in self.builder.wsdl_children(message, "part") {
+            for part in self.children(message, "part") {
                 if let Some((name, element)) = self.element_of(part) {
                     self.description.faults.insert(name, element);
                 }
@@ -396,7 +423,7 @@ impl Reader<'_> {
     fn addresses(&mut self, service: At) {
         let name = self.builder.attribute(service, "name").map(Box::from);
         self.description.service = self.description.service.take().or(name);
-        for port in self.builder.wsdl_children(service, "port") {
+        for port in self.children(service, "port") {
             for (_, namespace) in VERSIONS {
                 let address = self.soap_child(port, self.builder.names.find(namespace), "address");
                 let location = address.and_then(|address| self.builder.attribute(address, "location"));
