@@ -532,11 +532,24 @@ mod tests {
             self.file.begin(next)
         }
 
+        fn reopen(&mut self) -> io::Result<Reopened> {
+            self.file.reopen()
+        }
+
         fn sync(&mut self) -> io::Result<()> {
             self.failing.lock().unwrap().push(self.state.error().is_some());
             let Some(left) = self.fails.checked_sub(1) else { return self.file.sync() };
             self.fails = left;
             Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+
+    impl Writer<Unsynced> {
+        /// Writes all that it can; then it ends, as when the process stops.
+        fn write_rest(mut self) {
+            self.state.closing.store(true, Relaxed);
+            self.deliver();
+            self.end();
         }
     }
 
@@ -562,19 +575,23 @@ mod tests {
             Self { folder, appender, lines: sealed }
         }
 
-        /// Writes all lines, and whether there was an error at each sync.
-        fn write(&self, fails: usize) -> Vec<bool> {
-            let pace = Pace { linger: Duration::ZERO, keep: Duration::ZERO };
+        /// A writer that has started, whose first syncs fail, and which syncs so often.
+        fn writer(&self, fails: usize, keep: Duration) -> Writer<Unsynced> {
+            let pace = Pace { linger: Duration::ZERO, keep };
             let source = Source::spool(self.appender.spool(), "sink", pace);
             let (state, failing) = (Arc::<State>::default(), Arc::<Mutex<Vec<bool>>>::default());
             let file = FileOutput::open(&self.path(), None).unwrap();
-            let output = Unsynced { file, fails, state: Arc::clone(&state), failing: Arc::clone(&failing) };
+            let output = Unsynced { file, fails, state: Arc::clone(&state), failing };
             let mut writer = Writer::new("sink", output, source, &state);
             assert!(writer.start());
-            // All that it can; then it ends, as when the process stops.
-            state.closing.store(true, Relaxed);
-            writer.deliver();
-            writer.end();
+            writer
+        }
+
+        /// Writes all lines, and whether there was an error at each sync.
+        fn write(&self, fails: usize) -> Vec<bool> {
+            let writer = self.writer(fails, Duration::ZERO);
+            let failing = Arc::clone(&writer.output.failing);
+            writer.write_rest();
             failing.lock().unwrap().clone()
         }
 
@@ -614,6 +631,38 @@ mod tests {
                 spooled.write(0);
                 assert_eq!(spooled.written().join(" "), expected);
             }
+        }
+    }
+
+    #[test]
+    fn lines_in_a_file_that_was_put_aside_are_not_written_again() {
+        for aside in ["audit-20261129T000000.000Z", "audit.1", "audit-20261129"] {
+            let spooled = SpooledFile::new(5);
+            let cut = spooled.lines.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(2).unwrap().0 + 1;
+            std::fs::write(spooled.path().with_file_name(aside), &spooled.lines[..cut]).unwrap();
+            spooled.write(0);
+            assert_eq!(spooled.written(), sent(3..5), "{aside}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_reopened_is_synced_before_or_its_lines_come_again() {
+        for (fails, (in_old, in_new)) in [(0, (0..3, 3..9)), (1, (0..3, 3..9)), (2, (0..3, 0..9))] {
+            let spooled = SpooledFile::new(9);
+            let mut writer = spooled.writer(fails, PATIENCE);
+            for _ in 0..3 {
+                let Ok(Taken::Lines(lines, 1)) = writer.source.take(1, true) else { panic!("there are more") };
+                assert!(writer.write(&lines, 1));
+            }
+            let moved = spooled.path().with_file_name("moved");
+            std::fs::rename(spooled.path(), &moved).unwrap();
+            assert_eq!(writer.reopen(), fails > 0);
+            writer.write_rest();
+            assert_eq!(
+                (names(&std::fs::read(moved).unwrap()), spooled.written()),
+                (sent(in_old), sent(in_new)),
+                "{fails}"
+            );
         }
     }
 
