@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::expand::expand;
 use super::malformed::{Lines, Malformed, position};
-use super::namespaces::{check_declaration, declared_prefix, split};
+use super::namespaces::{check_declaration, declared_prefix, is_declaration, split};
 use super::references::{attribute_value, line_ends};
 use super::tokens::{Accepts, RawAttribute, Token, Tokens};
 use crate::xsd::chars::{is_space, is_xml_char};
@@ -285,7 +285,7 @@ impl<'a> Builder<'a> {
         let mut scope = self.open.last().and_then(|(_, id, _)| self.tree.node(*id)).and_then(|node| node.scope);
         let mut declared: Vec<&str> = Vec::new();
         for attribute in raw {
-            let Some(prefix) = declared_prefix(attribute.name) else { continue };
+            let Some(prefix) = declared_prefix(attribute.name)? else { continue };
             if declared.contains(&prefix) {
                 return Err("duplicate attribute");
             }
@@ -308,7 +308,7 @@ impl<'a> Builder<'a> {
 
     fn attributes(&mut self, id: NodeId, raw: &[RawAttribute<'_>]) -> Result<(), &'static str> {
         let mut seen: HashSet<QName> = HashSet::with_capacity(raw.len());
-        for attribute in raw.iter().filter(|attribute| declared_prefix(attribute.name).is_none()) {
+        for attribute in raw.iter().filter(|attribute| !is_declaration(attribute.name)) {
             let (prefix, local) = split(attribute.name)?;
             let ns = match prefix {
                 "" => Some(Sym::NONE),
@@ -395,6 +395,15 @@ mod tests {
             "<a/>x",
             "<p:a/>",
             "<a b='' b=''/>",
+            "<a xmlns:='urn:a'/>",
+            "<a xmlns:=''/>",
+            "<a xmlns:b:c='urn:a'/>",
+            "<a xmlns:1='urn:a'/>",
+            "<a xmlns:b=''/>",
+            "<a xmlns:xmlns='urn:a'/>",
+            "<a xmlns:xml='urn:a'/>",
+            "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
+            "<!DOCTYPE a [<!ATTLIST a xmlns:1 CDATA 'urn:a'>]><a/>",
             "<a><!DOCTYPE a></a>",
             "<a>\u{1}</a>",
         ] {
