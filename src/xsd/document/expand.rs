@@ -36,7 +36,7 @@ impl Expanded {
 }
 
 /// Expands the entities of a document, whose line ends are line feeds; `None` if it has no DTD.
-pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Malformed> {
+pub(crate) fn expand(text: &str, work: &mut Work) -> Result<Option<Expanded>, Malformed> {
     if memchr::memmem::find(text.as_bytes(), b"<!DOCTYPE").is_none() {
         return Ok(None);
     }
@@ -47,8 +47,8 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Malformed> {
             Token::Skipped | Token::Instruction => {}
             Token::Text(text) if text.is_blank() => {}
             Token::Doctype(content) => {
-                let mut work = Work::of(text);
-                let dtd = Dtd::read(content, start.saturating_add(9), is_standalone(text), &mut work)?;
+                work.allow(text);
+                let dtd = Dtd::read(content, start.saturating_add(9), is_standalone(text), work)?;
                 let expander = Expander { dtd: &dtd, work, out: String::new(), places: Vec::new() };
                 let (text, places) = expander.run(text, tokens.offset())?;
                 return Ok(Some(Expanded { text, dtd, places }));
@@ -61,7 +61,7 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Malformed> {
 /// Puts entities and defaults into a text.
 struct Expander<'a> {
     dtd: &'a Dtd,
-    work: Work,
+    work: &'a mut Work,
     out: String,
     places: Vec<(usize, usize)>,
 }
@@ -129,7 +129,7 @@ impl<'a> Expander<'a> {
                 return Err(fail("text outside the root element is not allowed"));
             }
             source.tokens.back_to(end);
-            let text = self.dtd.entities.open(name, open.iter().map(|source| source.text), &mut self.work);
+            let text = self.dtd.entities.open(name, open.iter().map(|source| source.text), self.work);
             if !nested {
                 self.places.push((self.out.len(), at));
             }
@@ -188,7 +188,7 @@ impl<'a> Expander<'a> {
         }
         self.out.extend(["<", name]);
         for attribute in attributes {
-            let mut value = self.dtd.entities.value(attribute.value, &mut self.work)?;
+            let mut value = self.dtd.entities.value(attribute.value, self.work)?;
             if let Some(declared) = declared {
                 value = declared.normalized(attribute.name, value);
             }
@@ -239,8 +239,8 @@ mod tests {
     /// A document as it is read, with its entities and defaults in it: values and text in plain characters.
     fn read(text: &str) -> Result<String, String> {
         let wrong = |malformed: Malformed| malformed.message.into_owned();
-        Tree::parse(text, &mut Names::new()).map_err(|(malformed, _)| wrong(malformed))?;
-        let expanded = expand(&line_ends(text)).map_err(wrong)?.map(|expanded| expanded.text);
+        Tree::parse(text, &mut Names::new(), &mut Work::default()).map_err(|(malformed, _)| wrong(malformed))?;
+        let expanded = expand(&line_ends(text), &mut Work::default()).map_err(wrong)?.map(|expanded| expanded.text);
         let mut tokens = Tokens::new(expanded.as_deref().unwrap_or(text), Accepts::SCHEMA);
         let mut seen = String::new();
         loop {
@@ -488,7 +488,7 @@ mod tests {
             ("<!DOCTYPE a [<!ENTITY e '<b>'>]>\n<a>\r\n x&e;</b></a>", (3, 3), "does not end"),
             ("<!DOCTYPE a [<!ENTITY e '<b>'>]>\n<a>&f;</a>", (2, 4), "not declared"),
         ] {
-            let (malformed, found) = Tree::parse(text, &mut Names::new()).unwrap_err();
+            let (malformed, found) = Tree::parse(text, &mut Names::new(), &mut Work::default()).unwrap_err();
             assert!(found == place && malformed.message.contains(said), "{text}: {found:?} {}", malformed.message);
         }
     }
@@ -525,13 +525,13 @@ mod tests {
         let subset = "<!ENTITY b \"<c d='1' e='&f;'/>\"><!ENTITY f '\"2&#39;'>";
         assert_eq!(with(subset, "<a>&b;</a>").unwrap(), "<a><c d=\"1\" e=\"\\\"2'\"/></a>");
         assert_eq!(with("<!ENTITY b '--><c/><!--'>", "<a><!--> &b; --></a>").unwrap(), "<a></a>");
-        assert!(expand("<a/>").unwrap().is_none());
+        assert!(expand("<a/>", &mut Work::default()).unwrap().is_none());
     }
 
     #[test]
     fn places_in_the_document_are_known() {
         let text = "<!DOCTYPE a [<!ATTLIST a b CDATA 'x'><!ENTITY e 'yyyyyyyyyyyyyyyy'>]><a c='&e;'>&e;<d/><a/></a>";
-        let expanded = expand(text).unwrap().unwrap();
+        let expanded = expand(text, &mut Work::default()).unwrap().unwrap();
         for end in ["<d/>", "<a b=\"x\"/>", "</a>"] {
             let at = expanded.original(expanded.text.rfind(end).unwrap());
             assert!(text[at..].starts_with(&end[..2]), "{end}: {}", &text[at..]);
@@ -541,6 +541,6 @@ mod tests {
     #[test]
     fn unparsed_entities_are_known() {
         let text = "<!DOCTYPE a [<!ENTITY e SYSTEM 'x' NDATA n><!ENTITY f SYSTEM 'x'><!ENTITY e 'y'>]><a/>";
-        assert_eq!(expand(text).unwrap().unwrap().dtd.unparsed().collect::<Vec<_>>(), ["e"]);
+        assert_eq!(expand(text, &mut Work::default()).unwrap().unwrap().dtd.unparsed().collect::<Vec<_>>(), ["e"]);
     }
 }

@@ -4,7 +4,7 @@ mod attributes;
 mod cursor;
 pub(crate) mod decode;
 pub(crate) mod dtd;
-mod entities;
+pub(crate) mod entities;
 pub(crate) mod expand;
 pub(crate) mod malformed;
 pub(crate) mod markup;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::entities::Work;
 use super::expand::expand;
 use super::malformed::{Lines, Malformed, position};
 use super::namespaces::{check_declaration, declared_prefix, is_declaration, split};
@@ -76,7 +77,7 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// Parses a document. The error has its line and column.
-    pub(crate) fn parse(text: &str, names: &mut Names) -> Result<Self, (Malformed, (u32, u32))> {
+    pub(crate) fn parse(text: &str, names: &mut Names, work: &mut Work) -> Result<Self, (Malformed, (u32, u32))> {
         // Before all else (XML 1.0 §2.11): the carriage returns that are left are those of character references.
         let text = &*line_ends(text);
         let placed = |malformed: Malformed| {
@@ -86,7 +87,7 @@ impl Tree {
         if let Some((offset, _)) = text.char_indices().find(|(_, c)| !is_xml_char(*c)) {
             return Err(placed(Malformed::new(offset, "a character is not allowed in XML")));
         }
-        match expand(text).map_err(placed)? {
+        match expand(text, work).map_err(placed)? {
             None => Builder::new(text, text, names, &|offset| offset).run().map_err(placed),
             Some(expanded) => {
                 let added = expanded.text.len().saturating_sub(text.len());
@@ -346,7 +347,7 @@ mod tests {
     fn a_tree_has_names_values_and_places() {
         let mut names = Names::new();
         let text = "<a xmlns='urn:a' xmlns:p='urn:p'>\n <p:b p:c='&lt;' d=' '/>\n <e xmlns=''>x</e></a>";
-        let tree = Tree::parse(text, &mut names).unwrap();
+        let tree = Tree::parse(text, &mut names, &mut Work::default()).unwrap();
         let children: Vec<_> = tree.children(NodeId::ROOT).collect();
         let (b, e) = (tree.node(children[0]).unwrap(), tree.node(children[1]).unwrap());
         assert_eq!((names.show(b.name), b.place, b.has_text), ("{urn:p}b".to_owned(), (2, 2), false));
@@ -359,7 +360,7 @@ mod tests {
     fn a_document_within_another_keeps_namespaces_and_places() {
         let mut names = Names::new();
         let text = "<a xmlns:p='urn:p' x='0'><b y='1'/>\n<p:c z='2'><p:d/><e z='3'/></p:c><f z='4'/></a>";
-        let tree = Tree::parse(text, &mut names).unwrap();
+        let tree = Tree::parse(text, &mut names, &mut Work::default()).unwrap();
         let c = tree.within(tree.children(NodeId::ROOT).nth(1).unwrap());
         let root = c.node(NodeId::ROOT).unwrap();
         assert_eq!((names.show(root.name), root.place), ("{urn:p}c".to_owned(), (2, 1)));
@@ -379,8 +380,8 @@ mod tests {
             let child = format!("<b{}/>", declared(most, MAX_SCOPES));
             format!("<a{}>{child}{child}<c{}{more}/></a>", declared(0, most), declared(most, MAX_SCOPES))
         };
-        assert!(Tree::parse(&text(""), &mut Names::new()).is_ok());
-        let (malformed, _) = Tree::parse(&text(" xmlns='urn:n'"), &mut Names::new()).unwrap_err();
+        assert!(Tree::parse(&text(""), &mut Names::new(), &mut Work::default()).is_ok());
+        let (malformed, _) = Tree::parse(&text(" xmlns='urn:n'"), &mut Names::new(), &mut Work::default()).unwrap_err();
         assert!(malformed.message.contains("more than 512 namespaces"), "{}", malformed.message);
     }
 
@@ -407,9 +408,9 @@ mod tests {
             "<a><!DOCTYPE a></a>",
             "<a>\u{1}</a>",
         ] {
-            assert!(Tree::parse(text, &mut Names::new()).is_err(), "{text}");
+            assert!(Tree::parse(text, &mut Names::new(), &mut Work::default()).is_err(), "{text}");
         }
         let deep = "<a>".repeat(100_000);
-        assert!(Tree::parse(&deep, &mut Names::new()).is_err());
+        assert!(Tree::parse(&deep, &mut Names::new(), &mut Work::default()).is_err());
     }
 }
