@@ -111,9 +111,16 @@ pub(super) fn replacement(value: &str) -> Result<Box<str>, &'static str> {
 #[derive(Debug, Default)]
 pub(super) struct Entities {
     by_name: HashMap<Box<str>, Entity>,
+    /// Whether there are declarations that are not read, or do not count.
+    incomplete: bool,
 }
 
 impl Entities {
+    /// Says that there are declarations that are not read, or do not count.
+    pub(super) fn set_incomplete(&mut self) {
+        self.incomplete = true;
+    }
+
     /// Adds an entity, unless there is one with its name: the first declaration counts (§4.2).
     pub(super) fn declare(&mut self, name: &str, entity: Entity) {
         self.by_name.entry(name.into()).or_insert(entity);
@@ -137,6 +144,9 @@ impl Entities {
             Some(Entity::External) => return Err("an external entity is not read"),
             Some(Entity::Unparsed) => return Err("an unparsed entity is only named, and never referred to"),
             Some(Entity::Hidden) => return Err("a standalone document refers to an entity of a parameter entity"),
+            None if self.incomplete => {
+                return Err("an entity is not declared, or only in or after a part of the DTD that is not read");
+            }
             None => return Err("an entity is not declared in the document"),
         };
         if open.len() > MAX_NESTING {
