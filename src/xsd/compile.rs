@@ -9,6 +9,7 @@ use super::components::model::{Components, TypeId};
 use super::components::work::Task;
 use super::datatypes::builtin;
 use super::datatypes::work::{TOO_MUCH, ValuesWork};
+use super::document::entities::Work;
 use super::names::{FastMap, Names, QName, Sym, TextMap};
 use super::problem::{Place, Problem, Problems};
 use super::room::{Room, TOO_LARGE};
@@ -71,6 +72,8 @@ impl Builder {
             keyrefs: Vec::new(),
             seen_documents: TextMap::default(),
             seen_contents: TextMap::default(),
+            declared_targets: TextMap::default(),
+            entities: Work::default(),
             ranges: FastMap::default(),
             members: FastMap::default(),
             description: None,

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::chars::is_space_byte;
 use super::components::model::ElementId;
 use super::document::malformed::Malformed;
-use super::document::namespaces::{Scopes, declared_prefix, split};
+use super::document::namespaces::{Scopes, declared_prefix, is_declaration, split};
 use super::document::references::{attribute_value, line_ends};
 use super::document::tokens::{Accepts, RawAttribute, Token, Tokens};
 use super::names::{QName, Sym};
@@ -353,7 +353,7 @@ impl<'s, S: Surroundings> Judge<'s, S> {
         attributes.clear();
         if raw.iter().all(|attribute| attribute.plain) {
             for attribute in raw {
-                if declared_prefix(attribute.name).is_none() {
+                if !is_declaration(attribute.name) {
                     attributes.push(self.attribute(attribute, attribute.value).map_err(malformed)?);
                 }
             }
@@ -365,7 +365,7 @@ impl<'s, S: Surroundings> Judge<'s, S> {
         }
         let mut decoded = Vec::with_capacity(values.len());
         for (attribute, value) in raw.iter().zip(&values) {
-            if declared_prefix(attribute.name).is_none() {
+            if !is_declaration(attribute.name) {
                 decoded.push(self.attribute(attribute, value).map_err(malformed)?);
             }
         }
@@ -375,11 +375,11 @@ impl<'s, S: Surroundings> Judge<'s, S> {
     /// Adds the namespaces that the open element declares.
     fn declare(&mut self, raw: &[RawAttribute<'_>], offset: usize) -> Result<(), Rejection> {
         for attribute in raw {
-            if let Some(prefix) = declared_prefix(attribute.name) {
+            let malformed = |message: &'static str| Malformed::new(offset, message);
+            if let Some(prefix) = declared_prefix(attribute.name).map_err(malformed)? {
                 let uri = value_of(attribute)?;
                 let sym = self.validator.symbol(&uri);
-                let declared = self.scopes.declare(self.open.depth(), prefix, &uri, sym);
-                declared.map_err(|message| Malformed::new(offset, message))?;
+                self.scopes.declare(self.open.depth(), prefix, &uri, sym).map_err(malformed)?;
             }
         }
         Ok(())

@@ -13,6 +13,7 @@ use crate::xsd::chars::split_qname;
 use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType};
 use crate::xsd::datatypes::text::{collapse, words};
 use crate::xsd::datatypes::work::ValuesWork;
+use crate::xsd::document::entities::Work;
 use crate::xsd::document::tree::NodeId;
 use crate::xsd::names::{FastMap, Names, QName, Sym, TextMap};
 use crate::xsd::pattern::Pattern;
@@ -44,6 +45,10 @@ pub(crate) struct Builder {
     pub(crate) seen_documents: TextMap<(Arc<str>, Sym), u32>,
     /// Documents by what is in them and target namespace.
     pub(crate) seen_contents: TextMap<(Arc<[u8]>, Sym), u32>,
+    /// The target namespaces that documents declare, by what is in them.
+    pub(crate) declared_targets: TextMap<Arc<[u8]>, Sym>,
+    /// What the DTDs of all documents may still add.
+    pub(crate) entities: Work,
     /// How many elements each group is, at least and at most.
     pub(crate) ranges: FastMap<GroupId, Range>,
     /// Which elements can stand for a head, directly or through others.

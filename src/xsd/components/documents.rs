@@ -1,6 +1,7 @@
 //! Reads the documents of a schema: the first ones, and all that they include, import and redefine (XSD 1.0 Part 1, §4.2); of
 //! a WSDL, the schemas within it, and the documents that it imports (WSDL 1.1 §2.1.1).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -110,45 +111,41 @@ impl Builder {
     fn read(&mut self, pending: &Pending, size: &mut usize) -> Option<u32> {
         let Found { file, bytes } = &pending.found;
         let number = u32::try_from(self.documents.len()).ok()?;
+        if let Some(own) = self.declared_targets.get(bytes).copied() {
+            let (target, _) = self.target_for(pending, own);
+            // Two equal copies of one file are one.
+            if self.seen_contents.contains_key(&(Arc::clone(bytes), target)) {
+                self.check_target(pending, own, target);
+                return None;
+            }
+        }
         let room = self.room;
-        self.files.push(Arc::clone(file));
-        let whole = Place { document: number, line: 1, column: 1 };
-        let tree = match decode(bytes) {
-            Ok(text) => Tree::parse(&text, &mut self.names, &mut self.room)
-                .map_err(|(malformed, (line, column))| (Place { line, column, ..whole }, malformed.message)),
-            Err(malformed) => {
-                let (line, column) = position(&String::from_utf8_lossy(bytes), malformed.offset);
-                Err((Place { line, column, ..whole }, malformed.message))
-            }
-        };
-        let tree = match tree {
-            Ok(tree) => tree,
-            Err((place, message)) => {
-                let message = match self.room.is_short() {
-                    true => TOO_LARGE.to_owned(),
-                    false => format!("the file is not acceptable XML: {message}"),
-                };
-                self.problems.add(place, "schema_reference", message);
-                Tree::default()
-            }
+        let (tree, problem) = match self.parse(bytes) {
+            Ok(tree) => (tree, None),
+            Err(problem) => (Tree::default(), Some(problem)),
         };
         *size = size.saturating_add(tree.added());
         let declared = tree.attribute(NodeId::ROOT, self.names.find("targetNamespace")).map(str::to_owned);
         let own = declared.as_deref().map_or(Sym::NONE, |target| self.names.intern(target.trim()));
-        let includer = pending.from.map_or(Sym::NONE, |at| self.target(at));
-        let chameleon = pending.kind == Kind::Include && own == Sym::NONE && includer != Sym::NONE;
-        let target = if chameleon { includer } else { own };
-        // Two equal copies of one file are one.
-        let by_name = self.seen_documents.insert((Arc::clone(file), target), number);
-        let by_content = self.seen_contents.insert((Arc::clone(bytes), target), number);
-        if !self.room.is_short() && (by_name.is_some() || by_content.is_some()) {
-            self.files.pop();
+        let (target, chameleon) = self.target_for(pending, own);
+        self.check_target(pending, own, target);
+        self.declared_targets.insert(Arc::clone(bytes), own);
+        self.seen_contents.insert((Arc::clone(bytes), target), number);
+        let is_known = self.seen_documents.insert((Arc::clone(file), target), number).is_some();
+        if is_known && !self.room.is_short() {
             // Its tree is not kept.
             self.room = room;
-            self.check_target(pending, own, target);
             return None;
         }
-        self.check_target(pending, own, target);
+        self.files.push(Arc::clone(file));
+        let whole = Place { document: number, line: 1, column: 1 };
+        if let Some(((line, column), message)) = problem {
+            let message = match self.room.is_short() {
+                true => TOO_LARGE.to_owned(),
+                false => format!("the file is not acceptable XML: {message}"),
+            };
+            self.problems.add(Place { line, column, ..whole }, "schema_reference", message);
+        }
         let wsdl = matches!(pending.kind, Kind::First | Kind::Wsdl) && self.is_wsdl(&tree);
         if tree.node(NodeId::ROOT).is_some() && !wsdl {
             syntax::check(&tree, number, &self.names, &mut self.problems);
@@ -163,6 +160,22 @@ impl Builder {
         let document = Document { file: Arc::clone(file), tree, target, chameleon, wsdl, imports: Vec::new() };
         self.documents.push(Rc::new(document));
         Some(number)
+    }
+
+    /// Parses the bytes of a document. The error has its line and column.
+    fn parse(&mut self, bytes: &[u8]) -> Result<Tree, ((u32, u32), Cow<'static, str>)> {
+        match decode(bytes) {
+            Ok(text) => Tree::parse(&text, &mut self.names, &mut self.room, &mut self.entities)
+                .map_err(|(malformed, place)| (place, malformed.message)),
+            Err(malformed) => Err((position(&String::from_utf8_lossy(bytes), malformed.offset), malformed.message)),
+        }
+    }
+
+    /// The target namespace of a document that declares this one, and whether it has that of the document that includes it.
+    fn target_for(&self, pending: &Pending, own: Sym) -> (Sym, bool) {
+        let includer = pending.from.map_or(Sym::NONE, |at| self.target(at));
+        let chameleon = pending.kind == Kind::Include && own == Sym::NONE && includer != Sym::NONE;
+        (if chameleon { includer } else { own }, chameleon)
     }
 
     /// Checks that a document has the namespace that who refers to it expects.
@@ -298,6 +311,7 @@ impl Builder {
 mod tests {
     use super::*;
     use crate::budget::Steps;
+    use crate::xsd::compile::compile;
     use crate::xsd::room::Room;
 
     #[test]
@@ -308,5 +322,55 @@ mod tests {
         let (mut builder, mut size) = (Builder::new(Steps::new(1000), Room::default()), 0);
         assert_eq!(builder.read(&Pending { found, from: None, kind: Kind::First }, &mut size), Some(0));
         assert!((2900..3100).contains(&size), "{size}");
+    }
+
+    const XS: &str = r#"xmlns:xs="http://www.w3.org/2001/XMLSchema""#;
+
+    fn including(attributes: &str, files: &[&str]) -> String {
+        let includes: String = files.iter().map(|file| format!(r#"<xs:include schemaLocation="{file}"/>"#)).collect();
+        format!("<xs:schema {XS} {attributes}>{includes}</xs:schema>")
+    }
+
+    /// The problems of a schema in these files, the first of which refers to the others.
+    fn problems(files: &[(&str, String)]) -> Vec<(String, String)> {
+        let found = |name: &str| {
+            let (file, text) = files.iter().find(|(file, _)| *file == name)?;
+            Some(Found { file: (*file).into(), bytes: text.as_bytes().into() })
+        };
+        let mut resolve = |reference: Reference<'_>| Ok(reference.location.and_then(found));
+        let problems = compile(found(files[0].0).into_iter().collect(), &mut resolve).err().unwrap_or_default();
+        problems.into_iter().map(|problem| (problem.file.to_string(), problem.message)).collect()
+    }
+
+    /// Its entities add some 600 KiB to it.
+    fn inflated(comment: &str) -> String {
+        let entity = format!(r#"<!ENTITY e "{}">"#, " ".repeat(1000));
+        format!("<!DOCTYPE xs:schema [{entity}]><!--{comment}--><xs:schema {XS}>{}</xs:schema>", "&e;".repeat(600))
+    }
+
+    #[test]
+    fn a_file_that_is_known_is_not_parsed_again() {
+        let files = [("main.xsd", including("", &["a.xsd"; 100])), ("a.xsd", inflated(""))];
+        assert_eq!(problems(&files), []);
+        let copies =
+            [("main.xsd", including("", &["a.xsd", "b.xsd"])), ("a.xsd", inflated("")), ("b.xsd", inflated(""))];
+        assert_eq!(problems(&copies), []);
+        let broken = [("main.xsd", including("", &["a.xsd"; 3])), ("a.xsd", "<a>".to_owned())];
+        let found = problems(&broken);
+        assert!(found.len() == 1 && found[0].0 == "a.xsd", "{found:?}");
+    }
+
+    #[test]
+    fn what_entities_add_is_bounded_for_all_files_together() {
+        let two =
+            [("main.xsd", including("", &["a.xsd", "b.xsd"])), ("a.xsd", inflated("a")), ("b.xsd", inflated("b"))];
+        let found = problems(&two);
+        assert!(found.len() == 1 && found[0].0 == "b.xsd" && found[0].1.contains("too much"), "{found:?}");
+        // A file without a target namespace has that of each file that includes it, and is read for each.
+        let import = |n: u32| format!(r#"<xs:import namespace="urn:{n}" schemaLocation="{n}.xsd"/>"#);
+        let of = |n: u32| including(&format!(r#"targetNamespace="urn:{n}""#), &["a.xsd"]);
+        let main = format!("<xs:schema {XS}>{}{}</xs:schema>", import(1), import(2));
+        let found = problems(&[("main.xsd", main), ("1.xsd", of(1)), ("2.xsd", of(2)), ("a.xsd", inflated(""))]);
+        assert!(found.len() == 1 && found[0].0 == "a.xsd" && found[0].1.contains("too much"), "{found:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Reads the parts that the declarations of a DTD are made of.
 
 use super::markup::name_end;
+use super::namespaces::split;
 use crate::xsd::chars::{is_name_char, is_space};
 
 /// A text, and how far it is read.
@@ -54,8 +55,13 @@ impl<'t> Cursor<'t> {
     }
 
     /// Takes a name.
-    pub(super) fn name(&mut self) -> Option<&'t str> {
+    fn name(&mut self) -> Option<&'t str> {
         Some(self.skip(name_end(self.rest))).filter(|name| !name.is_empty())
+    }
+
+    /// Takes a qualified name, as elements and attributes have.
+    pub(super) fn qname(&mut self) -> Option<&'t str> {
+        self.name().filter(|name| split(name).is_ok())
     }
 
     /// Takes a name without a colon, as entities and notations have (Namespaces in XML, §7).
@@ -114,7 +120,7 @@ impl<'t> Cursor<'t> {
         while self.take("|") {
             names = true;
             self.space();
-            self.name()?;
+            self.qname()?;
             self.space();
         }
         (self.take(")") && (self.take("*") || !names)).then_some(())
@@ -130,7 +136,7 @@ impl<'t> Cursor<'t> {
                 open.push(None);
                 continue;
             }
-            self.name()?;
+            self.qname()?;
             loop {
                 let _ = self.take("?") || self.take("*") || self.take("+");
                 self.space();

@@ -33,11 +33,12 @@ impl Dtd {
         let mut cursor = Cursor::new(content);
         let placed = |at: usize, message: Message| Malformed::new(offset.saturating_add(at), message);
         let wrong = |cursor: &Cursor<'_>| placed(cursor.at(), WRONG.into());
-        if !cursor.space() || cursor.name().is_none() {
+        if !cursor.space() || cursor.qname().is_none() {
             return Err(wrong(&cursor));
         }
         if cursor.space() && !cursor.rest().is_empty() && !cursor.rest().starts_with('[') {
             cursor.external_id(false).ok_or_else(|| wrong(&cursor))?;
+            dtd.entities.set_incomplete();
             cursor.space();
         }
         if cursor.take("[") {
@@ -107,9 +108,14 @@ impl Dtd {
 
     /// Reads what a parameter entity declares, which is referred to.
     fn parameter(&mut self, cursor: &mut Cursor<'_>, open: &mut Vec<Rc<str>>, work: &mut Work) -> Result<(), Message> {
-        let name = cursor.name().filter(|_| cursor.take(";")).ok_or("a `%` begins no reference")?;
-        let Some(Some(text)) = self.parameters.get(name) else {
+        let name = cursor.nc_name().filter(|_| cursor.take(";")).ok_or("a `%` begins no reference")?;
+        let declared = self.parameters.get(name);
+        if declared.is_none() && self.standalone {
+            return Err("a standalone document refers to a parameter entity that is not declared".into());
+        }
+        let Some(Some(text)) = declared else {
             self.unread = true;
+            self.entities.set_incomplete();
             return Ok(());
         };
         let text = Rc::clone(text);
@@ -176,13 +182,13 @@ impl Dtd {
         const WRONG: &str = "the declaration of attributes is not well-formed";
         let spaced = |cursor: &mut Cursor<'_>| cursor.space().then_some(()).ok_or(WRONG);
         spaced(cursor)?;
-        let element = cursor.name().ok_or(WRONG)?;
+        let element = cursor.qname().ok_or(WRONG)?;
         loop {
             let spaced_before = cursor.space();
             if cursor.take(">") {
                 return Ok(());
             }
-            let name = cursor.name().filter(|_| spaced_before).ok_or(WRONG)?;
+            let name = cursor.qname().filter(|_| spaced_before).ok_or(WRONG)?;
             spaced(cursor)?;
             let tokenized = attribute_type(cursor).ok_or(WRONG)?;
             spaced(cursor)?;
@@ -215,7 +221,7 @@ impl Dtd {
 /// `name content>`
 fn element(cursor: &mut Cursor<'_>) -> Option<()> {
     cursor.space().then_some(())?;
-    cursor.name()?;
+    cursor.qname()?;
     cursor.space().then_some(())?;
     cursor.content()?;
     cursor.end()

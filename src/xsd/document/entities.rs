@@ -5,29 +5,35 @@ use std::collections::HashMap;
 use super::markup::name_end;
 use super::references::resolve;
 
-/// Bytes that entities and defaults may add beyond twice the document.
+/// Bytes that entities and defaults may add beyond twice the documents.
 const MORE: usize = 1 << 20;
 /// Most entities within each other.
 pub(super) const MAX_NESTING: usize = 64;
 /// What a reference costs beside the text that it stands for, in bytes.
 const REFERENCE: usize = 4;
 
-/// What entities and defaults may still add to a document, in bytes; also those that are read again on the way.
+/// What entities and defaults may still add to the documents of a schema, in bytes; also those that are read again on the way.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(crate) struct Work {
     left: usize,
 }
 
+impl Default for Work {
+    fn default() -> Self {
+        Self { left: MORE }
+    }
+}
+
 impl Work {
-    /// What a document may have added: what is checked is not much larger than what is written.
-    pub(super) fn of(document: &str) -> Self {
-        Self { left: document.len().saturating_mul(2).saturating_add(MORE) }
+    /// Adds what is allowed for a document: what is checked is not much larger than what is written.
+    pub(super) fn allow(&mut self, document: &str) {
+        self.left = self.left.saturating_add(document.len().saturating_mul(2));
     }
 
     /// Takes bytes before they are added.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), &'static str> {
         const TOO_MUCH: &str =
-            "the entities and defaults of the DTD are too much: more than 1 MiB beyond twice the document";
+            "the entities and defaults of the DTD are too much: more than 1 MiB beyond twice the files of the schema";
         self.left = self.left.checked_sub(bytes).ok_or(TOO_MUCH)?;
         Ok(())
     }
@@ -105,9 +111,16 @@ pub(super) fn replacement(value: &str) -> Result<Box<str>, &'static str> {
 #[derive(Debug, Default)]
 pub(super) struct Entities {
     by_name: HashMap<Box<str>, Entity>,
+    /// Whether there are declarations that are not read, or do not count.
+    incomplete: bool,
 }
 
 impl Entities {
+    /// Says that there are declarations that are not read, or do not count.
+    pub(super) fn set_incomplete(&mut self) {
+        self.incomplete = true;
+    }
+
     /// Adds an entity, unless there is one with its name: the first declaration counts (§4.2).
     pub(super) fn declare(&mut self, name: &str, entity: Entity) {
         self.by_name.entry(name.into()).or_insert(entity);
@@ -131,6 +144,9 @@ impl Entities {
             Some(Entity::External) => return Err("an external entity is not read"),
             Some(Entity::Unparsed) => return Err("an unparsed entity is only named, and never referred to"),
             Some(Entity::Hidden) => return Err("a standalone document refers to an entity of a parameter entity"),
+            None if self.incomplete => {
+                return Err("an entity is not declared, or only in or after a part of the DTD that is not read");
+            }
             None => return Err("an entity is not declared in the document"),
         };
         if open.len() > MAX_NESTING {

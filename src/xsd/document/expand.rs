@@ -3,6 +3,7 @@
 //! That is done before the text is parsed, with a bound on what comes out, so that all that follows sees a document without
 //! entities of its own. Places in the expanded text are translated back.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -19,24 +20,36 @@ pub(crate) struct Expanded {
     pub(crate) text: String,
     #[cfg_attr(not(test), expect(dead_code, reason = "bodies have no DTD, but documents of the W3C's suite do"))]
     pub(crate) dtd: Dtd,
-    /// Offsets in the text, and what they were in the document; between them both grow alike, or the document's not at all.
-    places: Vec<(usize, usize)>,
+    places: Vec<Place>,
+}
+
+/// Where a part of an expanded text begins, and where that is in the document.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    expanded: usize,
+    original: usize,
+    /// Whether all of the part is of an entity, and so at the place of the reference.
+    fixed: bool,
 }
 
 impl Expanded {
     /// The offset in the document of an offset in the expanded text.
     pub(crate) fn original(&self, offset: usize) -> usize {
-        let after = self.places.partition_point(|(expanded, _)| *expanded <= offset);
-        let Some((expanded, original)) = after.checked_sub(1).and_then(|index| self.places.get(index)) else {
+        let after = self.places.partition_point(|place| place.expanded <= offset);
+        let Some(place) = after.checked_sub(1).and_then(|index| self.places.get(index)) else {
             return offset;
         };
-        let limit = self.places.get(after).map_or(usize::MAX, |(_, original)| *original);
-        original.saturating_add(offset.saturating_sub(*expanded)).min(limit)
+        if place.fixed {
+            return place.original;
+        }
+        // The part may be longer than it is in the document, by the defaults of a tag.
+        let limit = self.places.get(after).map_or(usize::MAX, |place| place.original);
+        place.original.saturating_add(offset.saturating_sub(place.expanded)).min(limit)
     }
 }
 
 /// Expands the entities of a document, whose line ends are line feeds; `None` if it has no DTD.
-pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Malformed> {
+pub(crate) fn expand(text: &str, work: &mut Work) -> Result<Option<Expanded>, Malformed> {
     if memchr::memmem::find(text.as_bytes(), b"<!DOCTYPE").is_none() {
         return Ok(None);
     }
@@ -47,8 +60,8 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Malformed> {
             Token::Skipped | Token::Instruction => {}
             Token::Text(text) if text.is_blank() => {}
             Token::Doctype(content) => {
-                let mut work = Work::of(text);
-                let dtd = Dtd::read(content, start.saturating_add(9), is_standalone(text), &mut work)?;
+                work.allow(text);
+                let dtd = Dtd::read(content, start.saturating_add(9), is_standalone(text), work)?;
                 let expander = Expander { dtd: &dtd, work, out: String::new(), places: Vec::new() };
                 let (text, places) = expander.run(text, tokens.offset())?;
                 return Ok(Some(Expanded { text, dtd, places }));
@@ -61,9 +74,9 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Malformed> {
 /// Puts entities and defaults into a text.
 struct Expander<'a> {
     dtd: &'a Dtd,
-    work: Work,
+    work: &'a mut Work,
     out: String,
-    places: Vec<(usize, usize)>,
+    places: Vec<Place>,
 }
 
 /// A text that is being copied.
@@ -101,7 +114,7 @@ impl<'a> Source<'a> {
 }
 
 impl<'a> Expander<'a> {
-    fn run(mut self, document: &'a str, start: usize) -> Result<(String, Vec<(usize, usize)>), Malformed> {
+    fn run(mut self, document: &'a str, start: usize) -> Result<(String, Vec<Place>), Malformed> {
         self.out.push_str(document.get(..start).unwrap_or(""));
         let mut open = vec![Source::new(document, 0)];
         let mut place = start;
@@ -112,60 +125,58 @@ impl<'a> Expander<'a> {
             if let [source] = &*open {
                 place = source.at();
             }
-            self.step(&mut open).map_err(|malformed| Malformed { offset: place, ..malformed })?;
+            self.step(&mut open).map_err(|message| Malformed::new(place, message))?;
         }
         Ok((self.out, self.places))
     }
 
-    /// Copies the next token of the innermost text, or begins with the entity that it refers to. The offset of an error has
-    /// no meaning.
-    fn step(&mut self, open: &mut Vec<Source<'a>>) -> Result<(), Malformed> {
+    /// Copies the next token of the innermost text, or begins with the entity that it refers to.
+    fn step(&mut self, open: &mut Vec<Source<'a>>) -> Result<(), Cow<'static, str>> {
         let nested = open.len() > 1;
         let Some(source) = open.last_mut() else { return Ok(()) };
-        let fail = |message: &'static str| Malformed::new(0, message);
         let at = source.at();
-        if let Some((name, end)) = source.entity().map_err(fail)? {
+        if let Some((name, end)) = source.entity()? {
             if !nested && source.depth == 0 {
-                return Err(fail("text outside the root element is not allowed"));
+                return Err("text outside the root element is not allowed".into());
             }
             source.tokens.back_to(end);
-            let text = self.dtd.entities.open(name, open.iter().map(|source| source.text), &mut self.work);
+            let text = self.dtd.entities.open(name, open.iter().map(|source| source.text), self.work);
             if !nested {
-                self.places.push((self.out.len(), at));
+                self.places.push(Place { expanded: self.out.len(), original: at, fixed: true });
             }
-            open.push(Source::new(text.map_err(fail)?, 1));
+            open.push(Source::new(text?, 1));
             return Ok(());
         }
-        let token = source.tokens.next()?;
+        let token = source.tokens.next().map_err(|malformed| malformed.message)?;
         let written = source.text.get(at..source.at()).unwrap_or("");
         match token {
             Token::Start { name, empty } => {
                 source.depth = source.depth.saturating_add(usize::from(!empty));
-                let copied = self.tag((name, empty), written, source.tokens.attributes()).map_err(fail)?;
+                let copied = self.tag((name, empty), written, source.tokens.attributes())?;
                 if !nested && !copied {
-                    self.places.push((self.out.len(), source.at()));
+                    self.places.push(Place { expanded: self.out.len(), original: source.at(), fixed: false });
                 }
             }
             Token::End(_) if nested && source.depth == 0 => {
-                return Err(fail("an entity ends an element that does not begin in it"));
+                return Err("an entity ends an element that does not begin in it".into());
             }
             Token::End(_) => {
                 source.depth = source.depth.saturating_sub(1);
                 self.out.push_str(written);
             }
             // Characters of an entity mean themselves, whatever is next to them.
-            Token::Text(_) if nested => self.escape(written, &['\r', ']', '>']).map_err(fail)?,
+            Token::Text(_) if nested => self.escape(written, &['\r', ']', '>'])?,
             Token::CData(text) if text.contains('\r') => {
-                self.escape(text, &['\r', ']', '>', '<', '&']).map_err(fail)?;
+                self.escape(text, &['\r', ']', '>', '<', '&'])?;
             }
-            Token::Doctype(_) => return Err(fail("a DOCTYPE is only allowed once, and before the root element")),
+            Token::Doctype(_) => return Err("a DOCTYPE is only allowed once, and before the root element".into()),
             Token::End_ | Token::Incomplete if nested && source.depth > 0 => {
-                return Err(fail("an entity begins an element that does not end in it"));
+                return Err("an entity begins an element that does not end in it".into());
             }
             Token::End_ | Token::Incomplete => {
                 open.pop();
                 if let [source] = &**open {
-                    self.places.push((self.out.len(), source.at()));
+                    self.places.push(Place { expanded: self.out.len(), original: source.at(), fixed: false });
                 }
             }
             _ => self.out.push_str(written),
@@ -188,7 +199,7 @@ impl<'a> Expander<'a> {
         }
         self.out.extend(["<", name]);
         for attribute in attributes {
-            let mut value = self.dtd.entities.value(attribute.value, &mut self.work)?;
+            let mut value = self.dtd.entities.value(attribute.value, self.work)?;
             if let Some(declared) = declared {
                 value = declared.normalized(attribute.name, value);
             }
@@ -240,8 +251,9 @@ mod tests {
     /// A document as it is read, with its entities and defaults in it: values and text in plain characters.
     fn read(text: &str) -> Result<String, String> {
         let wrong = |malformed: Malformed| malformed.message.into_owned();
-        Tree::parse(text, &mut Names::new(), &mut Room::default()).map_err(|(malformed, _)| wrong(malformed))?;
-        let expanded = expand(&line_ends(text)).map_err(wrong)?.map(|expanded| expanded.text);
+        Tree::parse(text, &mut Names::new(), &mut Room::default(), &mut Work::default())
+            .map_err(|(malformed, _)| wrong(malformed))?;
+        let expanded = expand(&line_ends(text), &mut Work::default()).map_err(wrong)?.map(|expanded| expanded.text);
         let mut tokens = Tokens::new(expanded.as_deref().unwrap_or(text), Accepts::SCHEMA);
         let mut seen = String::new();
         loop {
@@ -397,13 +409,30 @@ mod tests {
             let doctype = format!("<!DOCTYPE a [{external}{subset}]>");
             assert_eq!(read(&format!("{doctype}<a/>")).unwrap(), "<a b=\"x\"/>");
             assert!(read(&format!("{doctype}<a>&e;</a>")).is_err());
-            let standalone = format!("<?xml version='1.0' standalone='yes'?>{doctype}<a>&e;</a>");
-            assert_eq!(read(&standalone).unwrap(), "<a b=\"x\" c=\"y\">z</a>");
         }
+        // A document that stands alone declares what it refers to, and says that nothing else declares otherwise.
+        let standalone = |declared: &str| {
+            read(&format!("<?xml version='1.0' standalone='yes'?><!DOCTYPE a [{declared}{subset}]><a>&e;</a>"))
+        };
+        assert_eq!(standalone("<!ENTITY % p SYSTEM 'x'>").unwrap(), "<a b=\"x\" c=\"y\">z</a>");
+        assert!(standalone("").unwrap_err().contains("parameter entity that is not declared"));
         // An entity that is only declared in a parameter entity is unknown to who reads the document alone.
         let document = "<!DOCTYPE a [<!ENTITY % p '<!ENTITY e \"x\">'>%p;]><a>&e;</a>";
         assert_eq!(read(document).unwrap(), "<a>x</a>");
         assert!(read(&format!("<?xml version='1.0' standalone='yes'?>{document}")).is_err());
+    }
+
+    #[test]
+    fn an_entity_may_be_in_what_is_not_read() {
+        for (doctype, unread) in [
+            (" a [<!ENTITY f 'x'>]", false),
+            (" a SYSTEM 'x'", true),
+            (" a [<!ENTITY % p SYSTEM 'x'>%p;]", true),
+            (" a [%p;<!ENTITY e 'x'>]", true),
+        ] {
+            let said = read(&format!("<!DOCTYPE{doctype}><a>&e;</a>")).unwrap_err();
+            assert!(said.contains("not declared") && said.contains("not read") == unread, "{doctype}: {said}");
+        }
     }
 
     #[test]
@@ -428,6 +457,16 @@ mod tests {
             "",
             "a",
             " 1",
+            " a:b:c",
+            " :a",
+            " a:",
+            " a [<!ELEMENT a:b:c ANY>]",
+            " a [<!ELEMENT a (b|c:)>]",
+            " a [<!ELEMENT a (#PCDATA|:b)*>]",
+            " a [<!ATTLIST a:b:c d CDATA #IMPLIED>]",
+            " a [<!ATTLIST b xmlns: CDATA 'urn:x'>]",
+            " a [<!ATTLIST b c:1 CDATA #IMPLIED>]",
+            " a [%b:c;]",
             " a junk",
             " a junk []",
             " a []junk",
@@ -489,7 +528,8 @@ mod tests {
             ("<!DOCTYPE a [<!ENTITY e '<b>'>]>\n<a>\r\n x&e;</b></a>", (3, 3), "does not end"),
             ("<!DOCTYPE a [<!ENTITY e '<b>'>]>\n<a>&f;</a>", (2, 4), "not declared"),
         ] {
-            let (malformed, found) = Tree::parse(text, &mut Names::new(), &mut Room::default()).unwrap_err();
+            let (malformed, found) =
+                Tree::parse(text, &mut Names::new(), &mut Room::default(), &mut Work::default()).unwrap_err();
             assert!(found == place && malformed.message.contains(said), "{text}: {found:?} {}", malformed.message);
         }
     }
@@ -526,13 +566,20 @@ mod tests {
         let subset = "<!ENTITY b \"<c d='1' e='&f;'/>\"><!ENTITY f '\"2&#39;'>";
         assert_eq!(with(subset, "<a>&b;</a>").unwrap(), "<a><c d=\"1\" e=\"\\\"2'\"/></a>");
         assert_eq!(with("<!ENTITY b '--><c/><!--'>", "<a><!--> &b; --></a>").unwrap(), "<a></a>");
-        assert!(expand("<a/>").unwrap().is_none());
+        assert!(expand("<a/>", &mut Work::default()).unwrap().is_none());
     }
 
     #[test]
     fn places_in_the_document_are_known() {
+        let inner =
+            "<!DOCTYPE a [<!ATTLIST f g CDATA 'x'><!ENTITY e '<f/>\n<f/>'><!ENTITY h '&e;y<f/>'>]><a>z&h;<d/></a>";
+        let expanded = expand(inner, &mut Work::default()).unwrap().unwrap();
+        let content = expanded.text.rfind("<a>").unwrap();
+        let found = expanded.text.match_indices("<f").filter(|(at, _)| *at > content);
+        let places: Vec<&str> = found.map(|(at, _)| &inner[expanded.original(at)..][..3]).collect();
+        assert_eq!(places, ["&h;"; 3]);
         let text = "<!DOCTYPE a [<!ATTLIST a b CDATA 'x'><!ENTITY e 'yyyyyyyyyyyyyyyy'>]><a c='&e;'>&e;<d/><a/></a>";
-        let expanded = expand(text).unwrap().unwrap();
+        let expanded = expand(text, &mut Work::default()).unwrap().unwrap();
         for end in ["<d/>", "<a b=\"x\"/>", "</a>"] {
             let at = expanded.original(expanded.text.rfind(end).unwrap());
             assert!(text[at..].starts_with(&end[..2]), "{end}: {}", &text[at..]);
@@ -542,6 +589,6 @@ mod tests {
     #[test]
     fn unparsed_entities_are_known() {
         let text = "<!DOCTYPE a [<!ENTITY e SYSTEM 'x' NDATA n><!ENTITY f SYSTEM 'x'><!ENTITY e 'y'>]><a/>";
-        assert_eq!(expand(text).unwrap().unwrap().dtd.unparsed().collect::<Vec<_>>(), ["e"]);
+        assert_eq!(expand(text, &mut Work::default()).unwrap().unwrap().dtd.unparsed().collect::<Vec<_>>(), ["e"]);
     }
 }

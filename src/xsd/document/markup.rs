@@ -52,10 +52,7 @@ pub(crate) fn declaration(data: &str) -> Result<(), &'static str> {
             ("standalone", "yes" | "no") => 2,
             _ => return Err(WRONG),
         };
-        if place < next {
-            return Err(WRONG);
-        }
-        if next == 0 && place > 0 {
+        if place < next || next == 0 && place > 0 {
             return Err(WRONG);
         }
         next = place + 1;

@@ -5,7 +5,7 @@ mod bindings;
 mod cursor;
 pub(crate) mod decode;
 pub(crate) mod dtd;
-mod entities;
+pub(crate) mod entities;
 pub(crate) mod expand;
 pub(crate) mod malformed;
 pub(crate) mod markup;

@@ -33,11 +33,18 @@ impl Binding {
     }
 }
 
+/// Whether an attribute of this name declares a namespace.
+pub(crate) fn is_declaration(name: &str) -> bool {
+    name.strip_prefix("xmlns").is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
 /// Returns the prefix that an attribute of this name declares; empty for the default namespace.
-pub(crate) fn declared_prefix(name: &str) -> Option<&str> {
-    match name.strip_prefix("xmlns")? {
-        "" => Some(""),
-        rest => rest.strip_prefix(':'),
+pub(crate) fn declared_prefix(name: &str) -> Result<Option<&str>, &'static str> {
+    match name {
+        "xmlns" => Ok(Some("")),
+        // `xmlns:` would be the empty prefix too.
+        name if is_declaration(name) => split(name).map(|(_, prefix)| Some(prefix)),
+        _ => Ok(None),
     }
 }
 
@@ -134,6 +141,22 @@ impl Scopes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_declaration_has_a_prefix_or_none() {
+        for (name, prefix) in [
+            ("xmlns", Ok(Some(""))),
+            ("xmlns:p", Ok(Some("p"))),
+            ("xmlnsp", Ok(None)),
+            ("p:xmlns", Ok(None)),
+            ("xmlns:", Err(())),
+            ("xmlns::p", Err(())),
+            ("xmlns:p:q", Err(())),
+            ("xmlns:1", Err(())),
+        ] {
+            assert_eq!(declared_prefix(name).map_err(|_| ()), prefix, "{name}");
+        }
+    }
 
     #[test]
     fn the_innermost_declaration_counts() {

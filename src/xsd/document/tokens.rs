@@ -265,6 +265,9 @@ impl<'a> Tokens<'a> {
         let end = match memchr2(b';', b'<', near) {
             Some(end) if near.get(end) == Some(&b';') => end,
             None if rest.len() < 64 && !self.last => return Err(Stop::Incomplete),
+            None if rest.len() >= 64 => {
+                return self.fail("an `&` begins no reference, or one of more than 64 bytes; write `&amp;`");
+            }
             _ => return self.fail("an `&` begins no reference; write `&amp;`"),
         };
         let c = resolve(rest.get(..end).unwrap_or(""), offset)?;
@@ -298,8 +301,7 @@ impl<'a> Tokens<'a> {
         let (offset, rest) = (self.offset(), self.rest());
         if rest.starts_with("<!--") {
             self.at = self.at.saturating_add(4);
-            let comment = self.until("--")?;
-            let _ = comment;
+            self.until("--")?;
             return match self.rest().as_bytes().first() {
                 Some(b'>') => {
                     self.at = self.at.saturating_add(1);
@@ -488,6 +490,13 @@ mod tests {
         ] {
             assert!(all(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_reference_in_text_is_not_longer_than_64_bytes() {
+        let of = |zeros: usize| all(&format!("<a>&#{}65;</a>", "0".repeat(zeros)));
+        assert!(of(60).is_ok());
+        assert!(of(61).unwrap_err().contains("more than 64 bytes"));
     }
 
     #[test]

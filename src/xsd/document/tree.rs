@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::bindings::{self, Bindings, Outer};
+use super::entities::Work;
 use super::expand::expand;
 use super::malformed::{Lines, Malformed, position};
-use super::namespaces::{check_declaration, declared_prefix, split};
+use super::namespaces::{check_declaration, declared_prefix, is_declaration, split};
 use super::references::{attribute_value, line_ends};
 use super::tokens::{Accepts, RawAttribute, Token, Tokens};
 use crate::xsd::chars::{is_space, is_xml_char};
@@ -66,8 +67,13 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Parses a document. The error has its line and column; so it has if there is too little room.
-    pub(crate) fn parse(text: &str, names: &mut Names, room: &mut Room) -> Result<Self, (Malformed, (u32, u32))> {
+    /// Parses a document. The error has its line and column; so it has if there is too little room. Entities take from `work`.
+    pub(crate) fn parse(
+        text: &str,
+        names: &mut Names,
+        room: &mut Room,
+        work: &mut Work,
+    ) -> Result<Self, (Malformed, (u32, u32))> {
         // Before all else (XML 1.0 §2.11): the carriage returns that are left are those of character references.
         let text = &*line_ends(text);
         let placed = |malformed: Malformed| {
@@ -77,7 +83,7 @@ impl Tree {
         if let Some((offset, _)) = text.char_indices().find(|(_, c)| !is_xml_char(*c)) {
             return Err(placed(Malformed::new(offset, "a character is not allowed in XML")));
         }
-        match expand(text).map_err(placed)? {
+        match expand(text, work).map_err(placed)? {
             None => Builder::new(text, text, (names, room), &|offset| offset).run().map_err(placed),
             Some(expanded) => {
                 let added = expanded.text.len().saturating_sub(text.len());
@@ -306,7 +312,7 @@ impl<'a> Builder<'a> {
         let mut declared = Vec::new();
         let mut seen: HashSet<&str> = HashSet::new();
         for attribute in raw {
-            let Some(prefix) = declared_prefix(attribute.name) else { continue };
+            let Some(prefix) = declared_prefix(attribute.name)? else { continue };
             if !seen.insert(prefix) {
                 return Err("duplicate attribute");
             }
@@ -321,7 +327,7 @@ impl<'a> Builder<'a> {
 
     fn attributes(&mut self, id: NodeId, raw: &[RawAttribute<'_>]) -> Result<(), &'static str> {
         let mut seen: HashSet<QName> = HashSet::with_capacity(raw.len());
-        for attribute in raw.iter().filter(|attribute| declared_prefix(attribute.name).is_none()) {
+        for attribute in raw.iter().filter(|attribute| !is_declaration(attribute.name)) {
             let (prefix, local) = split(attribute.name)?;
             let ns = match prefix {
                 "" => Some(Sym::NONE),
@@ -360,7 +366,7 @@ mod tests {
     fn a_tree_has_names_values_and_places() {
         let mut names = Names::new();
         let text = "<a xmlns='urn:a' xmlns:p='urn:p'>\n <p:b p:c='&lt;' d=' '/>\n <e xmlns=''>x</e></a>";
-        let tree = Tree::parse(text, &mut names, &mut Room::default()).unwrap();
+        let tree = Tree::parse(text, &mut names, &mut Room::default(), &mut Work::default()).unwrap();
         let children: Vec<_> = tree.children(NodeId::ROOT).collect();
         let (b, e) = (tree.node(children[0]).unwrap(), tree.node(children[1]).unwrap());
         assert_eq!((names.show(b.name), b.place, b.has_text), ("{urn:p}b".to_owned(), (2, 2), false));
@@ -373,7 +379,7 @@ mod tests {
     fn a_document_within_another_keeps_namespaces_and_places() {
         let mut names = Names::new();
         let text = "<a xmlns:p='urn:p' x='0'><b y='1'/>\n<p:c z='2'><p:d/><e z='3'/></p:c><f z='4'/></a>";
-        let tree = Tree::parse(text, &mut names, &mut Room::default()).unwrap();
+        let tree = Tree::parse(text, &mut names, &mut Room::default(), &mut Work::default()).unwrap();
         let c = tree.within(tree.children(NodeId::ROOT).nth(1).unwrap());
         let root = c.node(NodeId::ROOT).unwrap();
         assert_eq!((names.show(root.name), root.place), ("{urn:p}c".to_owned(), (2, 1)));
@@ -389,7 +395,7 @@ mod tests {
     fn a_prefix_means_what_the_innermost_declaration_says() {
         let mut names = Names::new();
         let text = "<a xmlns:p='urn:1'><p:b/><p:b xmlns:p='urn:2'><p:c/></p:b><p:b xmlns:p='urn:3'/><p:b xmlns:p='urn:4' xmlns='urn:5'/><p:b><d xmlns='urn:6'><e xmlns=''/></d></p:b></a>";
-        let tree = Tree::parse(text, &mut names, &mut Room::default()).unwrap();
+        let tree = Tree::parse(text, &mut names, &mut Room::default(), &mut Work::default()).unwrap();
         let shown: Vec<String> = tree.nodes.iter().map(|node| names.show(node.name)).collect();
         assert_eq!(
             shown,
@@ -407,7 +413,10 @@ mod tests {
     #[test]
     fn a_tree_takes_room() {
         let text = "<a b='1'><c/></a>";
-        let parsed = |bytes| Tree::parse(text, &mut Names::new(), &mut Room::new(bytes)).map(|tree| tree.nodes.len());
+        let parsed = |bytes| {
+            Tree::parse(text, &mut Names::new(), &mut Room::new(bytes), &mut Work::default())
+                .map(|tree| tree.nodes.len())
+        };
         assert_eq!(parsed(1_000), Ok(2));
         assert_eq!(parsed(300).map_err(|(malformed, _)| malformed.message.into_owned()), Err(NO_ROOM.to_owned()));
     }
@@ -423,12 +432,24 @@ mod tests {
             "<a/>x",
             "<p:a/>",
             "<a b='' b=''/>",
+            "<a xmlns:='urn:a'/>",
+            "<a xmlns:=''/>",
+            "<a xmlns:b:c='urn:a'/>",
+            "<a xmlns:1='urn:a'/>",
+            "<a xmlns:b=''/>",
+            "<a xmlns:xmlns='urn:a'/>",
+            "<a xmlns:xml='urn:a'/>",
+            "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
+            "<!DOCTYPE a [<!ATTLIST a xmlns:1 CDATA 'urn:a'>]><a/>",
             "<a><!DOCTYPE a></a>",
             "<a>\u{1}</a>",
         ] {
-            assert!(Tree::parse(text, &mut Names::new(), &mut Room::default()).is_err(), "{text}");
+            assert!(
+                Tree::parse(text, &mut Names::new(), &mut Room::default(), &mut Work::default()).is_err(),
+                "{text}"
+            );
         }
         let deep = "<a>".repeat(100_000);
-        assert!(Tree::parse(&deep, &mut Names::new(), &mut Room::default()).is_err());
+        assert!(Tree::parse(&deep, &mut Names::new(), &mut Room::default(), &mut Work::default()).is_err());
     }
 }

@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use super::compile::{compile, compile_within};
 use super::components::documents::{Found, Resolver};
 use super::document::decode::decode;
+use super::document::entities::Work;
 use super::document::expand::expand;
 use super::document::references::line_ends;
 use super::document::tokens::Accepts;
@@ -47,7 +48,8 @@ pub(super) fn violations(schema: &Schema, text: &str) -> Vec<Violation> {
 fn judge_bytes(schema: &Schema, bytes: &[u8]) -> Result<(), String> {
     let text = decode(bytes).map_err(|malformed| malformed.message.into_owned())?;
     let limits = limits(100_000_000);
-    let expanded = expand(&line_ends(&text)).map_err(|malformed| malformed.message.into_owned())?;
+    let expanded =
+        expand(&line_ends(&text), &mut Work::default()).map_err(|malformed| malformed.message.into_owned())?;
     let (text, entities) = match &expanded {
         Some(expanded) => (&*expanded.text, expanded.dtd.unparsed().map(Box::from).collect()),
         None => (&*text, HashSet::new()),

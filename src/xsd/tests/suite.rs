@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::super::components::documents::Reference;
+use super::super::document::entities::Work;
 use super::super::document::tree::{NodeId, Tree};
 use super::super::names::Names;
 use super::super::room::Room;
@@ -73,7 +74,8 @@ fn is_other(version: Option<&str>) -> bool {
 /// The groups of tests in a file that lists them.
 fn groups(list: &Path) -> Vec<Vec<Test>> {
     let mut names = Names::new();
-    let tree = Tree::parse(&std::fs::read_to_string(list).unwrap(), &mut names, &mut Room::default()).unwrap();
+    let text = std::fs::read_to_string(list).unwrap();
+    let tree = Tree::parse(&text, &mut names, &mut Room::default(), &mut Work::default()).unwrap();
     let attribute = |id: NodeId, name: &str| tree.attribute(id, names.find(name));
     let kind = |id: NodeId| names.text(tree.node(id).unwrap().name.local);
     let one = |id: NodeId| {

@@ -238,9 +238,21 @@ fn hostile_and_broken_bodies_are_no_xml_to_us() {
         ("`xml`", any("<b xmlns:xml='urn:x'/>")),
         ("`xml`", any("<b xmlns:p='http://www.w3.org/XML/1998/namespace'/>")),
         ("`xmlns`", any("<b xmlns:xmlns='urn:x'/>")),
+        ("`xmlns`", any("<b xmlns:xmlns='http://www.w3.org/2000/xmlns/'/>")),
+        ("`xmlns`", any("<b xmlns:p='http://www.w3.org/2000/xmlns/'/>")),
+        ("`xmlns`", any("<b xmlns='http://www.w3.org/2000/xmlns/'/>")),
+        ("`xml`", any("<b xmlns='http://www.w3.org/XML/1998/namespace'/>")),
         ("colon", any("<a:b:c xmlns:a='u'/>")),
         ("colon", any("<:b/>")),
         ("colon", any("<b :a=''/>")),
+        ("colon", any("<b xmlns:='urn:x'/>")),
+        ("colon", any("<b xmlns:=''/>")),
+        ("colon", any("<b c='' xmlns:='urn:x'/>")),
+        ("colon", any("<b xmlns='urn:x' xmlns:='urn:x'/>")),
+        ("colon", any("<b xmlns:a:b='urn:x'/>")),
+        ("colon", any("<b xmlns::b='urn:x'/>")),
+        ("colon", any("<b xmlns:1='urn:x'/>")),
+        ("colon", any("<b xmlns:-='&#32;'/>")),
         ("end tag", any("<b></c>")),
         ("end tag", b"</any>".to_vec()),
         ("ends before", b"<any xmlns='urn:o'>".to_vec()),
@@ -445,6 +457,12 @@ fn soap_messages_are_judged_by_what_is_in_their_body() {
         Reason::MalformedBody
     );
     assert_eq!(refused(&request, "<a>").0, Reason::MalformedBody);
+    for name in ["xmlns:", "xmlns:a:b", "xmlns:1"] {
+        let declared = format!("<e:Body {name}='urn:o'>");
+        let (reason, words) = refused(&request, message("<order xmlns='urn:o'/>").replace("<e:Body>", &declared));
+        assert_eq!(reason, Reason::MalformedBody, "{name}");
+        assert!(words.contains("colon"), "{name}: {words}");
+    }
 }
 
 #[test]
