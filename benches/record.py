@@ -637,7 +637,7 @@ def crashes(options):
         recorder, generator = Recorder(), random.Random(options.seed)
         world.policy(FILE_SINK, sink(recorder))
         recorder.switch("well")
-        proxy, kills, torn, torn_file, halves = Proxy(world).ready(), [], 0, 0, 0
+        proxy, kills, torn, torn_file, halves, before = Proxy(world).ready(), [], 0, 0, 0, None
         callers = Callers(world, options.rate)
         for crash in range(options.count):
             time.sleep(generator.uniform(0.05, 3))
@@ -650,7 +650,10 @@ def crashes(options):
                 with segment.open("ab") as file:
                     file.write(b'{"@timestamp":"2026-01-01T00:00:00.000Z","ecs":')
                 halves += 1
-            torn += end_of(segment) > 0
+            # A start that is killed before it has cut leaves the same line.
+            half = (segment, segment.stat().st_size) if end_of(segment) > 0 else None
+            torn += half is not None and half != before
+            before = half
             torn_file += end_of(world.folder / "audit.jsonl") > 0
             proxy = Proxy(world)
             if crash % 10 == 9:

@@ -155,7 +155,7 @@ fn open(path: &Path, of: &File) -> io::Result<File> {
     match options.clone().create_new(true).open(path) {
         Ok(new) => {
             let (owner, own) = (of.metadata()?, new.metadata()?);
-            // Whoever may write to the file may take its lock.
+            // Those who may write to the file may take its lock.
             let _ = new.set_permissions(Permissions::from_mode(owner.mode() & 0o666));
             if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) {
                 // Only some users may give files away; others run as the owner.
