@@ -161,7 +161,7 @@ impl Builder {
     }
 
     /// Takes room for so many entries of a table, which has room for as many again.
-    pub(crate) fn keep<T>(&mut self, count: usize) {
+    pub(crate) fn keep_entries<T>(&mut self, count: usize) {
         self.room.keep(count.saturating_mul(2 * size_of::<T>()));
     }
 
@@ -285,7 +285,7 @@ impl Builder {
 
     pub(crate) fn add_particle(&mut self, particle: Particle) -> ParticleId {
         let id = ParticleId(u32::try_from(self.components.particles.len()).unwrap_or(u32::MAX));
-        self.keep::<Particle>(1);
+        self.keep_entries::<Particle>(1);
         self.components.particles.push(particle);
         id
     }

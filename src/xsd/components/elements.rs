@@ -132,7 +132,7 @@ impl Builder {
         let prefixes = self.prefixes(at, &text);
         let value = ValueConstraint { fixed, text, prefixes };
         self.room.keep(value.text.len());
-        self.keep::<(Box<str>, Sym)>(value.prefixes.len());
+        self.keep_entries::<(Box<str>, Sym)>(value.prefixes.len());
         if both {
             self.problem(at, constraint, "there are both `default` and `fixed`");
         }

@@ -20,8 +20,8 @@ impl Builder {
         let id = SimpleId(self.builtin.saturating_add(next(&self.components.raw_simple)));
         let derivation = RawDerivation::Restriction { base: SimpleId::ANY, facets: Vec::new() };
         let place = self.place(at);
-        self.keep::<RawSimple>(1);
-        self.keep::<SimpleType>(1);
+        self.keep_entries::<RawSimple>(1);
+        self.keep_entries::<SimpleType>(1);
         self.components.raw_simple.push(RawSimple { name, place, derivation, final_: Derivations::default() });
         id
     }
@@ -29,8 +29,8 @@ impl Builder {
     pub(crate) fn new_complex(&mut self, name: Option<QName>, at: At) -> ComplexId {
         let id = ComplexId(next(&self.components.complex));
         let place = self.place(at);
-        self.keep::<ComplexType>(1);
-        self.keep::<TypeRule>(1);
+        self.keep_entries::<ComplexType>(1);
+        self.keep_entries::<TypeRule>(1);
         self.components.complex.push(ComplexType {
             name,
             place,
@@ -51,7 +51,7 @@ impl Builder {
     pub(crate) fn new_element(&mut self, name: QName, at: At) -> ElementId {
         let id = ElementId(next(&self.components.elements));
         let place = self.place(at);
-        self.keep::<ElementDecl>(1);
+        self.keep_entries::<ElementDecl>(1);
         self.components.elements.push(ElementDecl {
             name,
             place,
@@ -71,15 +71,15 @@ impl Builder {
     pub(crate) fn new_attribute(&mut self, name: QName, at: At) -> AttributeId {
         let id = AttributeId(next(&self.components.attributes));
         let place = self.place(at);
-        self.keep::<AttributeDecl>(1);
+        self.keep_entries::<AttributeDecl>(1);
         self.components.attributes.push(AttributeDecl { name, place, ty: SimpleId::ANY, value: None });
         id
     }
 
     pub(crate) fn new_group(&mut self) -> GroupId {
         let id = GroupId(next(&self.components.groups));
-        self.keep::<ModelGroup>(1);
-        self.keep::<GroupIndex>(1);
+        self.keep_entries::<ModelGroup>(1);
+        self.keep_entries::<GroupIndex>(1);
         self.components.groups.push(ModelGroup { kind: GroupKind::Sequence, particles: Vec::new() });
         id
     }
@@ -87,7 +87,7 @@ impl Builder {
     fn new_attribute_group(&mut self, at: At) -> AttributeGroupId {
         let id = AttributeGroupId(next(&self.components.attribute_groups));
         let place = self.place(at);
-        self.keep::<AttributeGroup>(1);
+        self.keep_entries::<AttributeGroup>(1);
         self.components.attribute_groups.push(AttributeGroup { place, ..AttributeGroup::default() });
         id
     }
@@ -97,7 +97,7 @@ impl Builder {
         let name = self.own_name(at);
         let id = ConstraintId(next(&self.components.constraints));
         let kind = ConstraintKind::Unique;
-        self.keep::<IdentityConstraint>(1);
+        self.keep_entries::<IdentityConstraint>(1);
         let constraint = IdentityConstraint { name, kind, selector: Vec::new(), fields: Vec::new() };
         self.components.constraints.push(constraint);
         if self.components.globals.constraints.insert(name, id).is_some() {
@@ -225,7 +225,7 @@ impl Builder {
             };
             let known = self.redefined.get(&(at.document, name)).map_or(&[][..], Vec::as_slice);
             if known.iter().filter_map(|other| self.redefinitions.get(*other)).any(|other| other.new == old) {
-                // What it says is not looked at, so that a name is found at once among few.
+                // Another one of the same name is not registered, so that these are few.
                 self.duplicate(at, &kind, name);
                 continue;
             }

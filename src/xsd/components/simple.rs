@@ -94,8 +94,8 @@ impl Builder {
             let value: Box<str> = self.raw(child, "value").unwrap_or_default().into();
             let prefixes = if facet == Facet::Enumeration { self.prefixes(child, &value) } else { Vec::new() };
             let fixed = self.flag(child, "fixed");
-            self.keep::<RawFacet>(1);
-            self.keep::<(Box<str>, Sym)>(prefixes.len());
+            self.keep_entries::<RawFacet>(1);
+            self.keep_entries::<(Box<str>, Sym)>(prefixes.len());
             self.room.keep(value.len());
             facets.push(RawFacet { facet, value, fixed, place: self.place(child), prefixes });
         }

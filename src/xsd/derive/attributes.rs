@@ -87,7 +87,7 @@ impl Builder {
 
     /// Whether there are steps for so many more attributes; it is a problem if there are not.
     fn pay_attributes(&mut self, count: usize, place: Place) -> bool {
-        self.keep::<(AttributeUse, AttributeRule)>(count);
+        self.keep_entries::<(AttributeUse, AttributeRule)>(count);
         let paid = self.steps.take((count as u64).saturating_mul(ATTRIBUTE)).is_ok();
         if !paid {
             let message = "the types have too many attributes, all together";

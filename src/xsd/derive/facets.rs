@@ -86,7 +86,7 @@ impl Builder {
         }
         if !patterns.is_empty() {
             // Those of the base are copied.
-            self.keep::<Arc<[Pattern]>>(ty.facets.patterns.len().saturating_add(1));
+            self.keep_entries::<Arc<[Pattern]>>(ty.facets.patterns.len().saturating_add(1));
             Arc::make_mut(&mut ty.facets.patterns).push(patterns.into());
         }
         if let Some(enumeration) = enumeration {
@@ -131,7 +131,7 @@ impl Builder {
         self.simple = types;
         match checked.flatten() {
             Some(value) => {
-                self.keep::<(Value, u64)>(1);
+                self.keep_entries::<(Value, u64)>(1);
                 self.room.keep(value.size());
                 values.add(value, &raw.value);
             }

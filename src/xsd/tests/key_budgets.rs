@@ -108,3 +108,19 @@ fn an_element_that_is_selected_is_paid_for_with_each_path_of_its_fields() {
     assert_eq!(judged(&schema, &text, 15_000, 1 << 20), None);
     assert_eq!(judged(&schema, &text, 50_000, 1 << 20), Some(true));
 }
+
+#[test]
+fn tables_that_are_handed_from_element_to_element_are_paid_for() {
+    let constraint = |kind: &str, name: String, selector: &str, more: String| {
+        format!(r#"<xs:{kind} name="{name}"{more}><xs:selector xpath="{selector}"/><xs:field xpath="@a"/></xs:{kind}>"#)
+    };
+    let keys: String = (0..100).map(|n| constraint("key", format!("k{n}"), ".", String::new())).collect();
+    let references: String =
+        (0..100).map(|n| constraint("keyref", format!("f{n}"), "z", format!(r#" refer="k{n}""#))).collect();
+    let schema = schema(&format!(
+        r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:element ref="e"/></xs:sequence></xs:complexType>{references}</xs:element><xs:element name="e"><xs:complexType><xs:sequence><xs:element ref="e" minOccurs="0"/><xs:element ref="l" minOccurs="0"/></xs:sequence></xs:complexType></xs:element><xs:element name="l"><xs:complexType><xs:attribute name="a"/></xs:complexType>{keys}</xs:element>"#
+    ));
+    let text = format!("<r>{}<l a='1'/>{}</r>", "<e>".repeat(200), "</e>".repeat(200));
+    assert_eq!(judged(&schema, &text, 70_000, 1 << 20), None);
+    assert_eq!(judged(&schema, &text, 150_000, 1 << 20), Some(true));
+}

@@ -3,7 +3,7 @@
 //! The paths of fields are followed from each selected element as a set of bits, one for each number of
 //! steps that lead to the open element.
 
-use super::keys::{Kept, KeyReference, Keys, Origin, SIZE, Tables};
+use super::keys::{Kept, KeyReference, Keys, MOVE, Origin, SIZE, Tables};
 use super::selectors::{Selector, Selectors};
 use super::values::{Number, Values, take};
 use crate::budget::{Exhausted, Steps};
@@ -391,6 +391,7 @@ impl<'s> Identity<'s> {
         while let Some(kept) = self.kept.pop_if(|kept| kept.depth >= depth) {
             *memory = memory.saturating_add(kept.size());
             for (constraint, keys) in kept.tables {
+                steps.take(MOVE)?;
                 if let Some(own) = tables.get_mut(&constraint) {
                     steps.take(keys.cost())?;
                     own.absorb(keys);
@@ -426,7 +427,7 @@ impl<'s> Identity<'s> {
         let Some(kept) = self.kept.last_mut() else { return Ok(()) };
         let before = kept.size();
         for (constraint, keys) in tables {
-            steps.take(keys.cost())?;
+            steps.take(keys.cost().saturating_add(MOVE))?;
             kept.tables.entry(constraint).or_default().absorb(keys);
         }
         take(memory, kept.size().saturating_sub(before))

@@ -4,16 +4,13 @@ use super::values::Number;
 use crate::xsd::components::model::ConstraintId;
 use crate::xsd::names::FastMap;
 
-/// The values of the fields of one element.
-pub(super) type Key = Number;
-
 /// Bytes that a key or a reference takes, beside its values, while its table doubles.
 pub(super) const SIZE: usize = 32;
 
 /// A reference to a key.
 #[derive(Debug)]
 pub(super) struct KeyReference {
-    pub(super) key: Key,
+    pub(super) key: Number,
     pub(super) offset: usize,
 }
 
@@ -21,7 +18,7 @@ pub(super) struct KeyReference {
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     /// Whether a key comes from the element itself, or only from one within.
-    pub(super) known: FastMap<Key, Origin>,
+    pub(super) known: FastMap<Number, Origin>,
 }
 
 /// Where a key is from.
@@ -51,6 +48,9 @@ impl Kept {
     }
 }
 
+/// Steps to hand a table over to the element around, beside its keys.
+pub(super) const MOVE: u64 = 2;
+
 /// Bytes that a table takes, beside its keys.
 const TABLE: usize = 256;
 
@@ -79,7 +79,7 @@ impl Keys {
     }
 
     /// Whether a reference finds its key.
-    pub(super) fn contains(&self, key: Key) -> bool {
+    pub(super) fn contains(&self, key: Number) -> bool {
         self.known.get(&key).is_some_and(|origin| *origin != Origin::Conflict)
     }
 }
