@@ -195,11 +195,13 @@ impl<O: Output> Writer<O> {
     /// Writes lines. Returns false if it gave up because the sink is being closed.
     fn write(&mut self, lines: &Bytes, records: u64) -> bool {
         self.state.takes(lines);
-        let prepared = match () {
-            // What is recognised in the file has to be there.
-            () if !self.present.is_empty() => Ok(()),
-            () if self.source.is_kept() => self.output.prepare(Some(&mut || self.source.keep())),
-            () => self.output.prepare(None),
+        let prepared = if !self.present.is_empty() {
+            // Until these have come, the next start has to find them in this file.
+            Ok(())
+        } else if self.source.is_kept() {
+            self.output.prepare(Some(&mut || self.source.keep()))
+        } else {
+            self.output.prepare(None)
         };
         if let Err(error) = prepared {
             // These lines come again, too.
