@@ -131,7 +131,7 @@ impl FileOutput {
                 let opened = open_file::regular_with(OpenOptions::new().read(true).write(is_doubtful), &path);
                 opened.and_then(|file| {
                     let tail = FileTail::read(&file, Some(first))?;
-                    if is_doubtful {
+                    if is_doubtful && tail.hashes().next().is_some() {
                         tail.write_again(&file)?;
                         file.sync_data()?;
                     }

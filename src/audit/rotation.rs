@@ -134,7 +134,11 @@ pub(super) fn put_aside(path: &Path, most: usize) -> Vec<PathBuf> {
     };
     let beside =
         fs::read_dir(&names.folder).into_iter().flatten().flatten().filter(is_beside).map(|entry| entry.path());
-    let modified = |path: PathBuf| Some((fs::metadata(&path).ok()?.modified().ok()?, path));
+    // No links: what they lead to was not put aside.
+    let modified = |path: PathBuf| {
+        let metadata = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        Some((metadata.modified().ok()?, path))
+    };
     let mut all: Vec<_> = rotated.chain(beside).filter_map(modified).collect();
     all.sort_unstable();
     all.into_iter().rev().map(|(_, path)| path).take(most).collect()
@@ -344,6 +348,21 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn links_and_folders_were_not_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["audit.jsonl", "audit.jsonl.1", "audit-20260101T000000.000Z.jsonl.gz", "other.jsonl"] {
+            fs::write(at(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink(at("other.jsonl"), at("audit.jsonl.2")).unwrap();
+        fs::create_dir(at("audit.jsonl.3")).unwrap();
+        let mut found = put_aside(&at("audit.jsonl"), 4);
+        found.sort();
+        assert_eq!(found, [at("audit-20260101T000000.000Z.jsonl.gz"), at("audit.jsonl.1")]);
+        assert_eq!(put_aside(&at("audit.jsonl"), 1).len(), 1);
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub(crate) struct Description {
     faults: FastMap<QName, ElementId>,
     /// The name of the first service.
     pub(crate) service: Option<Box<str>>,
-    /// Where the services are, as the WSDL says: URLs, or what stands there before it is deployed.
+    /// Where the services are, as the WSDL says: URLs, or what is written there before it is deployed.
     pub(crate) addresses: Vec<Box<str>>,
 }
 
