@@ -12,7 +12,7 @@ use super::batch::Batch;
 use super::chain::Hash;
 use super::queue::{Queue, Received};
 use super::sink_state::State;
-use super::spool::{Reader, Spool, Taken};
+use super::spool::{Reader, Spool, Taken, Wanted};
 
 /// Hashes of the next lines that a sink has already.
 pub(super) type Present = HashSet<Hash>;
@@ -53,6 +53,8 @@ pub(super) struct Spooled {
     spool: Arc<Spool>,
     /// Name of the sink.
     sink: String,
+    /// Keeps its cursor until the writer has started, also if the policy is replaced before.
+    wanted: Option<Wanted>,
     /// Absent until the writer has started.
     reader: Option<Box<Reader>>,
     kept: Instant,
@@ -70,6 +72,7 @@ impl Source {
         Self::Spool(Spooled {
             spool: Arc::clone(spool),
             sink: sink.to_owned(),
+            wanted: Some(Wanted::new(spool, sink)),
             reader: None,
             kept: Instant::now(),
             pace,
@@ -114,6 +117,7 @@ impl Source {
                         None => return Ok(None),
                     },
                 };
+                spooled.wanted = None;
                 begin(Some(reader)).map(Some)
             }
         }

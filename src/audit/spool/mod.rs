@@ -20,7 +20,7 @@ pub(super) use self::appender::{AppendError, Appender};
 pub(crate) use self::files::is_spool_file;
 pub(super) use self::open::{Opened, open};
 pub(super) use self::reader::{Reader, Taken};
-pub(super) use self::shared::{Spool, SpooledSink};
+pub(super) use self::shared::{Spool, SpooledSink, Wanted};
 
 #[cfg(test)]
 mod tests;

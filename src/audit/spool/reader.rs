@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::cursor;
 use super::files::Position;
-use super::shared::{Recent, Spool, State};
+use super::shared::{Recent, Spool, State, Wanted};
 use crate::audit::chain::Hash;
 use crate::audit::sealed_line::{LINE_MAX, LineId, SealedLine};
 use crate::open_file;
@@ -63,6 +63,7 @@ impl Reader {
         is_wanted: impl Fn() -> bool,
     ) -> Option<Self> {
         let name = cursor::name(sink);
+        let _wanted = Wanted::new(spool, sink);
         let delivered = spool.take_cursor(&name, is_wanted)?;
         let (sent, taken, piece, pieces) = (delivered, delivered, delivered, VecDeque::new());
         let spool = Arc::clone(spool);

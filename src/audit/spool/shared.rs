@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -34,7 +34,7 @@ pub(super) struct State {
     pub(super) synced: Position,
     /// How far each sink has got, by the name of its cursor.
     pub(super) cursors: BTreeMap<String, Entry>,
-    /// Names of cursors that readers wait for.
+    /// Names of cursors that sinks want; nobody forgets them.
     pub(super) wanted: Vec<String>,
     /// Readers that wait for lines.
     pub(super) waiting: usize,
@@ -90,6 +90,37 @@ impl Entry {
         let (delivered, sent) = (cursor.position, cursor.position);
         Self { delivered, sent, cursor, held: false, removed: false, former: None }
     }
+
+    /// Whether another sink goes on where this one is.
+    fn has_heir(&self) -> bool {
+        self.removed && self.cursor.kind.is_empty()
+    }
+}
+
+/// A sink that is open: its cursor is not forgotten before its reader has taken it.
+pub(in crate::audit) struct Wanted {
+    spool: Arc<Spool>,
+    name: String,
+}
+
+impl Wanted {
+    /// The cursor of this sink is wanted as long as the value lives.
+    pub(in crate::audit) fn new(spool: &Arc<Spool>, sink: &str) -> Self {
+        let name = cursor::name(sink);
+        spool.lock().wanted.push(name.clone());
+        Self { spool: Arc::clone(spool), name }
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        let mut state = self.spool.lock();
+        if let Some(index) = state.wanted.iter().position(|wanted| *wanted == self.name) {
+            state.wanted.swap_remove(index);
+        }
+        drop(state);
+        self.spool.forget();
+    }
 }
 
 impl Spool {
@@ -125,7 +156,7 @@ impl Spool {
 
     /// Whether another sink goes on where this one is: nothing is lost if it ends at once.
     pub(in crate::audit) fn has_heir(&self, sink: &str) -> bool {
-        self.lock().cursors.get(&cursor::name(sink)).is_some_and(|entry| entry.removed && entry.cursor.kind.is_empty())
+        self.lock().cursors.get(&cursor::name(sink)).is_some_and(Entry::has_heir)
     }
 
     /// Keeps a cursor for each of these sinks, and for no other. A sink that has none takes over that of a sink of the same kind
@@ -232,24 +263,11 @@ impl Spool {
     /// Takes the cursor of a sink, waiting until it is in force, and former readers have let go: that of the sink, and that of
     /// the one in whose place it goes on. Absent if the reader is not wanted any more meanwhile.
     pub(super) fn take_cursor(&self, name: &str, is_wanted: impl Fn() -> bool) -> Option<Position> {
-        // Until then, nobody forgets it.
-        self.lock().wanted.push(name.to_owned());
-        let taken = self.wait_for_cursor(name, is_wanted);
-        let mut state = self.lock();
-        if let Some(index) = state.wanted.iter().position(|wanted| wanted == name) {
-            state.wanted.swap_remove(index);
-        }
-        drop(state);
-        if taken.is_none() {
-            self.forget();
-        }
-        taken
-    }
-
-    fn wait_for_cursor(&self, name: &str, is_wanted: impl Fn() -> bool) -> Option<Position> {
         let mut state = self.lock();
         while is_wanted() {
-            let Some(entry) = state.cursors.get_mut(name).filter(|entry| !entry.held) else {
+            // One that another goes on for gets nothing, unless it comes back.
+            let free = |entry: &&mut Entry| !entry.held && !entry.has_heir();
+            let Some(entry) = state.cursors.get_mut(name).filter(free) else {
                 state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };

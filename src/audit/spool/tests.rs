@@ -3,6 +3,7 @@ use super::super::chain::tests::{names, unsealed};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -286,6 +287,37 @@ fn a_sink_that_was_moved_does_not_wait_for_ever() {
     // What the former one has got at last changes nothing.
     drop(former);
     assert_eq!(heir.left(), 0);
+}
+
+#[test]
+fn a_sink_that_a_reload_takes_away_before_its_thread_runs_has_its_lines_or_an_heir() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let spool = Arc::clone(sealed.spool());
+    let open = ["file-a", "syslog-b"].map(|sink| Wanted::new(&spool, sink));
+    spool.settle(&[sink_of("file-a"), sink_of("syslog-b")], later()).unwrap();
+    sealed.append(&["1"]).unwrap();
+    spool.settle(&[sink_of("file-c")], later()).unwrap();
+    assert_eq!(["file-a", "syslog-b", "file-c"].map(|sink| spool.has_heir(sink)), [true, false, false]);
+    // Who has an heir gets nothing, and waits until it is told to end.
+    let looked = AtomicU64::new(0);
+    let had = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let once = || looked.fetch_add(1, Relaxed) == 0;
+            Reader::new(&spool, "file-a", Duration::ZERO, once).is_some()
+        });
+        while looked.load(Relaxed) < 2 {
+            spool.wake();
+            std::thread::yield_now();
+        }
+        reader.join().unwrap()
+    });
+    assert!(!had);
+    for sink in ["syslog-b", "file-c"] {
+        assert_eq!(taken(&mut Reader::new(&spool, sink, Duration::ZERO, || true).unwrap(), 1 << 20), ["1"], "{sink}");
+    }
+    drop(open);
+    assert_eq!(spool.lock().cursors.len(), 1);
 }
 
 #[test]
