@@ -106,6 +106,8 @@ impl FileOutput {
         if let Some(unwritten) = tail.unwritten(&present)
             // Others may write behind it, or go on with a line.
             && let Ok(Some(_alone)) = FileLock::take(&self.path, &self.file, Access::Rotates)
+            // Somebody may have written while the other files were read.
+            && tail.is_end_of(&self.file)
             // Not where a file can only be appended to.
             && self.file.set_len(unwritten).is_ok()
         {

@@ -87,6 +87,11 @@ impl FileTail {
         self.is_whole
     }
 
+    /// Whether nothing was written behind it.
+    pub(super) fn is_end_of(&self, file: &File) -> bool {
+        file.metadata().is_ok_and(|metadata| metadata.len() == self.end)
+    }
+
     /// Hashes of the lines that were sealed.
     pub(super) fn hashes(&self) -> impl Iterator<Item = Hash> {
         self.lines.iter().filter_map(|(_, kind)| match kind {
@@ -223,6 +228,15 @@ mod tests {
             assert_eq!((found.len(), tail.is_whole()), (expected, first > 1), "{first}");
             assert_eq!(hashes_in(text.as_bytes(), &id).unwrap(), (tail.hashes().collect(), first > 1));
         }
+    }
+
+    #[test]
+    fn it_is_no_end_once_somebody_wrote_behind_it() {
+        let file = file(b"a line\nanother");
+        let tail = FileTail::read(&file, None).unwrap();
+        assert!(tail.is_end_of(&file));
+        file.write_all_at(b" line\n", 14).unwrap();
+        assert!(!tail.is_end_of(&file));
     }
 
     #[test]

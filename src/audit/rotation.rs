@@ -141,6 +141,7 @@ pub(super) fn put_aside(path: &Path, most: usize) -> Vec<PathBuf> {
     };
     let mut all: Vec<_> = rotated.chain(beside).filter_map(modified).collect();
     all.sort_unstable();
+    all.dedup();
     all.into_iter().rev().map(|(_, path)| path).take(most).collect()
 }
 

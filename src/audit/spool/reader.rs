@@ -63,6 +63,7 @@ impl Reader {
         is_wanted: impl Fn() -> bool,
     ) -> Option<Self> {
         let name = cursor::name(sink);
+        // Of those that did not say so before.
         let _wanted = Wanted::new(spool, sink);
         let delivered = spool.take_cursor(&name, is_wanted)?;
         let (sent, taken, piece, pieces) = (delivered, delivered, delivered, VecDeque::new());

@@ -79,8 +79,9 @@ pub(super) struct Entry {
     pub(super) sent: Position,
     /// A reader has it.
     held: bool,
-    /// The sink is not in the policy any more: the cursor is removed when its reader lets go of it.
-    removed: bool,
+    /// The sink is not in the policy any more: the cursor is removed when its reader lets go of it. The number of the line that was to
+    /// come next.
+    removed: Option<u64>,
     /// The sink goes on where this one is, once its reader has let go, but at the latest at this time.
     former: Option<(String, Instant)>,
 }
@@ -88,16 +89,16 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(cursor: Cursor) -> Self {
         let (delivered, sent) = (cursor.position, cursor.position);
-        Self { delivered, sent, cursor, held: false, removed: false, former: None }
+        Self { delivered, sent, cursor, held: false, removed: None, former: None }
     }
 
     /// Whether another sink goes on where this one is.
     fn has_heir(&self) -> bool {
-        self.removed && self.cursor.kind.is_empty()
+        self.removed.is_some() && self.cursor.kind.is_empty()
     }
 }
 
-/// A sink that is open: its cursor is not forgotten before its reader has taken it.
+/// A sink that is open: its cursor is not forgotten before its reader has taken it, or has learned that another sink has.
 pub(in crate::audit) struct Wanted {
     spool: Arc<Spool>,
     name: String,
@@ -170,8 +171,9 @@ impl Spool {
         let mut changed = Vec::new();
         let mut state = self.lock();
         let names: Vec<String> = sinks.iter().map(|sink| cursor::name(&sink.name)).collect();
+        let next = state.end.line;
         for (name, entry) in &mut state.cursors {
-            entry.removed = !names.contains(name);
+            entry.removed = if names.contains(name) { None } else { entry.removed.or(Some(next)) };
         }
         for (sink, name) in sinks.iter().zip(&names) {
             if let Some(entry) = state.cursors.get_mut(name) {
@@ -180,7 +182,8 @@ impl Spool {
                 entry.cursor.kind.clone_from(&sink.kind);
                 continue;
             }
-            let former = state.cursors.iter_mut().find(|(_, entry)| entry.removed && entry.cursor.kind == sink.kind);
+            let former =
+                state.cursors.iter_mut().find(|(_, entry)| entry.removed.is_some() && entry.cursor.kind == sink.kind);
             let (position, former) = match former {
                 Some((former, entry)) => {
                     // It has one heir, and what it gets from now on is not noted any more.
@@ -190,7 +193,9 @@ impl Spool {
                         former = entry.cursor.sink,
                         "an audit sink goes on where another was"
                     );
-                    (entry.delivered, entry.held.then(|| (former.clone(), deadline)))
+                    // One that waits for another itself hands that on.
+                    let former = entry.held.then(|| (former.clone(), deadline)).or_else(|| entry.former.take());
+                    (entry.delivered, former)
                 }
                 None => (state.end, None),
             };
@@ -209,11 +214,9 @@ impl Spool {
     fn forget(&self) {
         let mut locked = self.lock();
         let state = &mut *locked;
-        let (end, mut files) = (state.end.line, Vec::new());
+        let mut files = Vec::new();
         state.cursors.retain(|name, entry| {
-            if entry.held || !entry.removed || state.wanted.contains(name) {
-                return true;
-            }
+            let Some(end) = entry.removed.filter(|_| !entry.held && !state.wanted.contains(name)) else { return true };
             let lines = end.saturating_sub(entry.delivered.line);
             if lines > 0 && !entry.cursor.kind.is_empty() {
                 let sink = &entry.cursor.sink;

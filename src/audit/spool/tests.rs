@@ -274,6 +274,27 @@ fn a_sink_that_was_moved_begins_where_the_former_one_ends() {
 }
 
 #[test]
+fn a_sink_that_was_moved_twice_waits_for_the_first_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut first = reader(sealed.spool(), "file-a");
+    sealed.append(&["1", "2"]).unwrap();
+    assert_eq!(taken(&mut first, 1 << 20), ["1", "2"]);
+    for sink in ["file-b", "file-c"] {
+        sealed.spool().settle(&[sink_of(sink)], later()).unwrap();
+    }
+    let spool = Arc::clone(sealed.spool());
+    let heir = std::thread::spawn(move || Reader::new(&spool, "file-c", Duration::ZERO, || true).unwrap());
+    while sealed.spool().lock().wanted.is_empty() {
+        std::thread::yield_now();
+    }
+    first.delivered();
+    drop(first);
+    sealed.append(&["3"]).unwrap();
+    assert_eq!(taken(&mut heir.join().unwrap(), 1 << 20), ["3"]);
+}
+
+#[test]
 fn a_sink_that_was_moved_does_not_wait_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
