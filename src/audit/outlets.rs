@@ -1,7 +1,7 @@
 //! Where sealed lines go, and what the sealer shares with those that give it lines.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) handed: AtomicU64,
     /// Records that were passed on.
     pub(super) passed_on: AtomicU64,
+    /// Held while records go from the count of the sealer to those of the sinks, so that none is counted twice, or not at all.
+    passing: Mutex<()>,
     /// The end of the process is near: what cannot be passed on by then is given up.
     pub(super) deadline: Mutex<Option<Instant>>,
     /// Where lines go from now on, until the sealer has seen it.
@@ -81,6 +83,18 @@ impl Shared {
     pub(super) fn dies(&self) {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(DIED.to_owned());
         self.died.store(true, Relaxed);
+    }
+
+    /// Counts records as those of the sinks, which are about to get them.
+    pub(super) fn pass_on(&self, records: u64, sinks: &[Arc<Sink>]) {
+        let _passing = self.counts();
+        sinks.iter().for_each(|sink| sink.expect(records));
+        self.passed_on.fetch_add(records, Relaxed);
+    }
+
+    /// While the guard lives, no record goes from one count to another.
+    pub(super) fn counts(&self) -> MutexGuard<'_, ()> {
+        self.passing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The outlets that are to come, if there are any.

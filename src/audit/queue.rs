@@ -226,6 +226,9 @@ mod tests {
         let queue = Arc::new(Queue::new(6, PATIENCE));
         let receiver = Arc::clone(&queue);
         let received = std::thread::spawn(move || (items(receiver.receive(None)), items(receiver.receive(None))));
+        while !queue.lock().receiving {
+            std::thread::yield_now();
+        }
         for item in 0..3 {
             queue.offer(item).unwrap();
         }

@@ -241,6 +241,7 @@ impl Sealing {
             self.keep(&lines, records)
         } else {
             let batch = Batch { lines: lines.clone(), records };
+            self.shared.pass_on(records, &self.outlets.sinks);
             for sink in &self.outlets.sinks {
                 sink.take(&batch, || self.shared.is_over());
             }
@@ -252,7 +253,7 @@ impl Sealing {
             // An error means that the last follower has gone.
             let _ = self.shared.live.0.send(lines);
         }
-        if !matches!(kept, Fate::Lost) {
+        if self.appender.is_some() && !matches!(kept, Fate::Lost) {
             self.shared.passed_on.fetch_add(records, Relaxed);
         }
     }
@@ -401,8 +402,9 @@ impl Sealing {
         self.cover(Timestamp::now());
         self.pass_on();
         self.outlets = outlets;
-        for sink in self.shared.retired() {
-            if !self.outlets.sinks.iter().any(|used| Arc::ptr_eq(used, &sink)) {
+        // Those that read the spool need not wait for this.
+        for sink in self.shared.retired().iter().filter(|_| self.appender.is_none()) {
+            if !self.outlets.sinks.iter().any(|used| Arc::ptr_eq(used, sink)) {
                 // Nothing more comes for it. Idle workers still hold it, and a sink in its place waits for its end.
                 sink.close(Instant::now() + GRACE);
             }

@@ -164,11 +164,15 @@ impl Sink {
         }
     }
 
+    /// Counts records that [`take`](Self::take) is about to get.
+    pub(super) fn expect(&self, records: u64) {
+        self.state.handed.fetch_add(records, Relaxed);
+    }
+
     /// Queues a batch, blocking the thread while there is no room. The batch is lost if the sink is closed or given up, or
     /// `is_over` returns true. Does nothing with a spool.
     pub(super) fn take(&self, batch: &Batch, is_over: impl Fn() -> bool) {
         let Input::Queue(queue) = &self.input else { return };
-        self.state.handed.fetch_add(batch.records, Relaxed);
         let gives_up = || self.state.is_given_up() || is_over();
         if queue.send_blocking(batch.clone(), gives_up).is_err() {
             self.lost(batch);
@@ -202,11 +206,13 @@ impl Sink {
 
     /// Takes no more batches, and gives up those that are not written by then.
     pub(super) fn close(&self, deadline: Instant) {
+        // Before anything that can end the writer.
+        self.state.give_up_at(deadline);
         self.state.closing.store(true, Relaxed);
         if let Input::Queue(queue) = &self.input {
             queue.close();
         }
-        self.give_up_at(deadline);
+        self.wake();
     }
 
     /// Waits until its writer has ended.

@@ -324,6 +324,7 @@ impl Trail {
         for sink in sinks().filter(|sink| sink.at_risk() == 0 && sink.waiting() > 0) {
             tracing::info!(sink = %sink.config, lines = sink.waiting(), "the audit spool keeps lines for the next start");
         }
+        let _counts = sealer.shared.counts();
         let left = |sinks: &[Arc<Sink>]| sinks.iter().map(|sink| sink.at_risk()).sum::<u64>();
         // Of those of earlier trails, this counts the ones that have ended.
         let retired = left(&self.retired());
@@ -856,12 +857,28 @@ mod tests {
             on_full: OnFull::Wait,
         };
         let spooled = |sinks: &[SinkConfig]| AuditConfig { spool: Some(spool.clone()), ..config(sinks) };
-        let old = Trail::open(&spooled(&[at("a"), at("c")]), None).unwrap();
+        let old = Trail::open(&spooled(&[]), None).unwrap();
+        let sealer = old.sealer.as_ref().unwrap();
+        let (writes, written) = std::sync::mpsc::channel();
+        let (mut sinks, mut unblock) = (Vec::new(), Vec::new());
+        for name in ["a", "c"] {
+            let (sender, blocked) = std::sync::mpsc::channel();
+            let output = Stuck { writes: writes.clone(), blocked };
+            sinks.push(Arc::new(Sink::start(&at(name), output, sealer.spool.as_ref(), None).unwrap()));
+            unblock.push(sender);
+        }
+        let outlets = Arc::new(Outlets { sinks, spool: Some(spool.clone()), ..Outlets::default() });
+        sealer.replace(Arc::clone(&outlets));
+        let old = Trail { outlets, ..old };
         old.expect(old.sinks().iter().map(|sink| &sink.config));
+        old.send(batch(&["stuck"])).await;
+        written.recv().unwrap();
+        written.recv().unwrap();
         let new = Trail::open(&spooled(&[at("new")]), Some(&old)).unwrap();
         new.install(&old);
         let at_once = old.sinks().iter().filter(|sink| sink.state.is_given_up()).count();
         assert_eq!((at_once, old.sinks().iter().all(|sink| sink.state.deadline().is_some())), (1, true));
+        unblock.iter().for_each(|sender| sender.send(()).unwrap());
         assert_eq!(new.close(PATIENCE).await, 0);
     }
 }

@@ -80,7 +80,8 @@ fn the_last_records_of_a_file_are_shown_and_those_that_come() {
     std::fs::rename(&path, format!("{path}.1")).unwrap();
     assert_eq!(proxy.reload(), Reloaded::Unchanged);
     client.get("/open").send().is(200);
-    assert_eq!(number(following.next()), 7, "the sixth is that of the reload");
+    let last = number(following.next());
+    assert!(matches!(last, 6 | 7), "that of the reload comes before or after: {last}");
     drop(proxy);
 }
 
