@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use super::appender::Appender;
 use super::cursor::Cursor;
@@ -13,6 +14,12 @@ use super::files::create;
 use super::recovery::{self, Recovered};
 use super::shared::{Entry, Spool, State};
 use crate::audit::chain::Hash;
+
+/// How long a process that is just ending may still have the spool open.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is looked meanwhile.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// What was found in a folder.
 pub(in crate::audit) struct Opened {
@@ -32,10 +39,16 @@ pub(in crate::audit) fn open(folder: &Path) -> io::Result<Opened> {
         DirBuilder::new().mode(0o750).create(folder)?;
     }
     let lock = create(&folder.join("lock"))?;
-    lock.try_lock().map_err(|error| match error {
-        TryLockError::Error(error) => error,
-        TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "another process has this spool open"),
-    })?;
+    let tried = Instant::now();
+    while let Err(error) = lock.try_lock() {
+        match error {
+            TryLockError::WouldBlock if tried.elapsed() < PATIENCE => std::thread::sleep(RETRY),
+            TryLockError::WouldBlock => {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process has this spool open"));
+            }
+            TryLockError::Error(error) => return Err(error),
+        }
+    }
     let Recovered { segments, end, last, torn } = recovery::recover(folder)?;
     let cursors = Cursor::all(folder, segments.front().map_or(0, |(first, _)| *first), end)?;
     let entries = cursors.into_iter().map(|(name, cursor)| (name, Entry::new(cursor))).collect();
