@@ -5,6 +5,8 @@
 //! around it, and so on. Unique particle attribution makes the first match the only one, except that an element may be counted
 //! in more than one way, by repetitions within repetitions: then several states are kept.
 
+use std::cmp::Ordering;
+
 use super::index::{GroupIndex, head_key, name_key};
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ElementId, GroupKind, Namespaces, ParticleId, Term};
@@ -345,8 +347,14 @@ impl<'a> Models<'a> {
                 found = found.or(Some(matched));
                 // To compare it with the others.
                 steps.take((next.len() as u64).saturating_mul(state.cost()))?;
-                if !next.iter().any(|other| self.dominates(other, &state)) {
-                    next.retain(|other| !self.dominates(&state, other));
+                let mut dominated = false;
+                // None is dominated by one that is kept, so that either it is dominated, or some of the others are.
+                next.retain(|other| {
+                    let order = if dominated { None } else { self.compare(&state, other) };
+                    dominated = dominated || order.is_some_and(Ordering::is_ge);
+                    order != Some(Ordering::Less)
+                });
+                if !dominated {
                     next.push(state);
                 }
             }
@@ -355,17 +363,29 @@ impl<'a> Models<'a> {
         Ok(found)
     }
 
-    /// Whether all that can follow one state can follow the other one: it has counted less, and enough.
-    fn dominates(self, one: &State, other: &State) -> bool {
-        let less = |(one, other): (&Frame, &Frame)| {
-            let enough = || one.count >= self.bounds(one.particle).0 || self.body_nullable(one.particle);
-            one.particle == other.particle
-                && one.child == other.child
-                && (one.count == other.count || (one.count < other.count && enough()))
-        };
-        one.frames.len() == other.frames.len()
-            && one.seen == other.seen
-            && one.frames.iter().zip(&other.frames).all(less)
+    /// Compares two states: one is less if all that can follow the other one can follow it, as it has counted less, and
+    /// enough. `None` if neither is.
+    fn compare(self, one: &State, other: &State) -> Option<Ordering> {
+        if one.frames.len() != other.frames.len() || one.seen != other.seen {
+            return None;
+        }
+        let mut order = Ordering::Equal;
+        for (one, other) in one.frames.iter().zip(&other.frames) {
+            if one.particle != other.particle || one.child != other.child {
+                return None;
+            }
+            let counted = one.count.cmp(&other.count);
+            if counted.is_eq() {
+                continue;
+            }
+            let enough =
+                || one.count.min(other.count) >= self.bounds(one.particle).0 || self.body_nullable(one.particle);
+            if (order.is_ne() && order != counted) || !enough() {
+                return None;
+            }
+            order = counted;
+        }
+        Some(order)
     }
 }
 
