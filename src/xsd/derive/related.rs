@@ -16,7 +16,7 @@ pub(crate) struct Types<'a> {
 /// Steps to find out whether a type is derived from another one, beside those for the types between them.
 const DERIVED: u64 = 16;
 /// Types that are looked at in a step.
-const BASES: u64 = 4;
+const BASES: u64 = 3;
 
 impl Builder {
     pub(crate) fn types(&self) -> Types<'_> {
