@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::context::Builder;
 use super::syntax;
 use super::work::{At, Document};
+use crate::budget::Exhausted;
 use crate::xsd::document::decode::decode;
 use crate::xsd::document::malformed::position;
 use crate::xsd::document::tree::{NodeId, Tree};
@@ -19,6 +20,10 @@ use crate::xsd::room::TOO_LARGE;
 const MAX_DOCUMENTS: usize = 4096;
 /// Most bytes of all of them, with their entities.
 const MAX_SIZE: usize = 64 << 20;
+/// Steps to find what a reference leads to.
+const REFERENCE: u64 = 200;
+/// The name of the schema of the namespace `xml:`, which no file has.
+const XML_FILE: &str = "http://www.w3.org/2001/xml.xsd";
 
 /// A document that another one refers to.
 #[derive(Debug, Clone, Copy)]
@@ -85,67 +90,110 @@ impl Builder {
                 if xml_needed.is_empty() || self.documents.iter().any(|document| document.target == Sym::XML) {
                     return;
                 }
-                let found = Found { file: "xml.xsd".into(), bytes: XML_XSD.as_bytes().into() };
+                let found = Found { file: XML_FILE.into(), bytes: XML_XSD.as_bytes().into() };
                 left.push(Pending { found, from: xml_needed.pop(), kind: Kind::Import(Sym::XML) });
                 continue;
             };
-            size = size.saturating_add(pending.found.bytes.len());
-            if self.documents.len() >= MAX_DOCUMENTS || size > MAX_SIZE {
-                let place = pending.from.map_or_else(Place::default, |at| self.place(at));
-                let message =
-                    format!("a schema can have at most {MAX_DOCUMENTS} files, of {} MiB together", MAX_SIZE >> 20);
-                return self.problems.add(place, "schema_reference", message);
-            }
-            let Some(document) = self.read(&pending, &mut size) else { continue };
+            let Ok(document) = self.read(&pending, &mut size) else { return };
+            let Some(document) = document else { continue };
             let mut referred = Vec::new();
-            self.references(document, resolve, &mut referred, &mut xml_needed);
-            for inner in self.schemas_within(document) {
-                self.references(inner, resolve, &mut referred, &mut xml_needed);
+            let inner = self.schemas_within(document);
+            for document in std::iter::once(document).chain(inner) {
+                if self.references(document, resolve, &mut referred, &mut xml_needed).is_err() {
+                    let message = "the files of the schema have too many references to others, all together";
+                    return self.problems.add(Place { document, line: 1, column: 1 }, "schema_reference", message);
+                }
             }
             left.extend(referred.into_iter().rev());
         }
     }
 
-    /// Parses a document, unless it has been read with the same target namespace. Returns its number if it is new, and adds
-    /// what its DTD adds to the size.
-    fn read(&mut self, pending: &Pending, size: &mut usize) -> Option<u32> {
+    /// Reads a document, unless it has been read with the same target namespace. Returns its number if it is new, and adds
+    /// its bytes and what its DTD adds to the size.
+    fn read(&mut self, pending: &Pending, size: &mut usize) -> Result<Option<u32>, Exhausted> {
         let Found { file, bytes } = &pending.found;
-        let number = u32::try_from(self.documents.len()).ok()?;
-        if let Some(own) = self.declared_targets.get(bytes).copied() {
+        // By its name first: a file may be referred to often, and its bytes are many.
+        let declared = match self.declared_in_files.get(file).copied() {
+            Some(Some(own)) if self.is_read(pending, own) => return Ok(None),
+            // It is not well-formed.
+            Some(None) => return Ok(None),
+            Some(own) => own,
+            None => self.declared_targets.get(bytes).copied(),
+        };
+        *size = size.saturating_add(bytes.len());
+        if self.documents.len() >= MAX_DOCUMENTS || *size > MAX_SIZE {
+            let place = pending.from.map_or_else(Place::default, |at| self.place(at));
+            let message =
+                format!("a schema can have at most {MAX_DOCUMENTS} files, of {} MiB together", MAX_SIZE >> 20);
+            self.problems.add(place, "schema_reference", message);
+            return Err(Exhausted);
+        }
+        if let Some(own) = declared {
             let (target, _) = self.target_for(pending, own);
-            // Two equal copies of one file are one.
-            if self.seen_contents.contains_key(&(Arc::clone(bytes), target)) {
+            if let Some(first) = self.seen_contents.get(&(Arc::clone(bytes), target)).copied() {
                 self.check_target(pending, own, target);
-                return None;
+                self.keep_read(pending, own, target);
+                return Ok(self.add_copy(first, Arc::clone(file)));
             }
         }
-        let room = self.room;
-        let (tree, problem) = match self.parse(bytes) {
-            Ok(tree) => (tree, None),
-            Err(problem) => (Tree::default(), Some(problem)),
+        Ok(self.read_new(pending, size))
+    }
+
+    /// Whether a file that declares this target namespace has been read with the one that it has from this reference.
+    fn is_read(&mut self, pending: &Pending, own: Sym) -> bool {
+        let (target, _) = self.target_for(pending, own);
+        let read = self.seen_documents.contains(&(Arc::clone(&pending.found.file), target));
+        if read {
+            self.check_target(pending, own, target);
+        }
+        read
+    }
+
+    fn keep_read(&mut self, pending: &Pending, own: Sym, target: Sym) {
+        let file = &pending.found.file;
+        self.declared_in_files.insert(Arc::clone(file), Some(own));
+        self.seen_documents.insert((Arc::clone(file), target));
+    }
+
+    /// Adds a document that has the bytes of another one. Its components are those of the other one, but its references lead
+    /// to files beside itself.
+    fn add_copy(&mut self, first: u32, file: Arc<str>) -> Option<u32> {
+        let number = u32::try_from(self.documents.len()).ok()?;
+        let original = self.documents.get(first as usize)?;
+        let (tree, imports) = (Rc::clone(&original.tree), Vec::new());
+        let copy = Document { file: Arc::clone(&file), tree, copy_of: Some(first), imports, ..**original };
+        self.files.push(file);
+        self.documents.push(Rc::new(copy));
+        Some(number)
+    }
+
+    /// Parses a document. Returns its number, unless it is not well-formed.
+    fn read_new(&mut self, pending: &Pending, size: &mut usize) -> Option<u32> {
+        let Found { file, bytes } = &pending.found;
+        let number = u32::try_from(self.documents.len()).ok()?;
+        let whole = Place { document: number, line: 1, column: 1 };
+        self.files.push(Arc::clone(file));
+        let tree = match self.parse(bytes) {
+            Ok(tree) => tree,
+            Err(((line, column), message)) => {
+                let message = match self.room.is_short() {
+                    true => TOO_LARGE.to_owned(),
+                    false => format!("the file is not acceptable XML: {message}"),
+                };
+                self.problems.add(Place { line, column, ..whole }, "schema_reference", message);
+                self.declared_in_files.insert(Arc::clone(file), None);
+                self.documents.push(Rc::new(Document { file: Arc::clone(file), ..Document::default() }));
+                return None;
+            }
         };
         *size = size.saturating_add(tree.added());
         let declared = tree.attribute(NodeId::ROOT, self.names.find("targetNamespace")).map(str::to_owned);
         let own = declared.as_deref().map_or(Sym::NONE, |target| self.names.intern(target.trim()));
         let (target, chameleon) = self.target_for(pending, own);
         self.check_target(pending, own, target);
+        self.keep_read(pending, own, target);
         self.declared_targets.insert(Arc::clone(bytes), own);
         self.seen_contents.insert((Arc::clone(bytes), target), number);
-        let is_known = self.seen_documents.insert((Arc::clone(file), target), number).is_some();
-        if is_known && !self.room.is_short() {
-            // Its tree is not kept.
-            self.room = room;
-            return None;
-        }
-        self.files.push(Arc::clone(file));
-        let whole = Place { document: number, line: 1, column: 1 };
-        if let Some(((line, column), message)) = problem {
-            let message = match self.room.is_short() {
-                true => TOO_LARGE.to_owned(),
-                false => format!("the file is not acceptable XML: {message}"),
-            };
-            self.problems.add(Place { line, column, ..whole }, "schema_reference", message);
-        }
         let wsdl = matches!(pending.kind, Kind::First | Kind::Wsdl) && self.is_wsdl(&tree);
         if tree.node(NodeId::ROOT).is_some() && !wsdl {
             syntax::check(&tree, number, &self.names, &mut self.problems);
@@ -157,7 +205,8 @@ impl Builder {
                 "`targetNamespace` is empty; leave it out for no namespace",
             );
         }
-        let document = Document { file: Arc::clone(file), tree, target, chameleon, wsdl, imports: Vec::new() };
+        let document =
+            Document { file: Arc::clone(file), tree: Rc::new(tree), target, chameleon, wsdl, ..Document::default() };
         self.documents.push(Rc::new(document));
         Some(number)
     }
@@ -197,9 +246,15 @@ impl Builder {
     }
 
     /// Finds what a document refers to.
-    fn references(&mut self, number: u32, resolve: &mut Resolver<'_>, left: &mut Vec<Pending>, xml: &mut Vec<At>) {
+    fn references(
+        &mut self,
+        number: u32,
+        resolve: &mut Resolver<'_>,
+        left: &mut Vec<Pending>,
+        xml: &mut Vec<At>,
+    ) -> Result<(), Exhausted> {
         let root = At { document: number, node: NodeId::ROOT };
-        let Some(document) = self.document(root) else { return };
+        let Some(document) = self.document(root) else { return Ok(()) };
         let mut imports = Vec::new();
         if document.wsdl {
             return self.wsdl_references(root, &document.file, resolve, left);
@@ -212,13 +267,16 @@ impl Builder {
                 "include" | "redefine" => Kind::Include,
                 "import" => {
                     let sym = namespace.as_deref().map_or(Sym::NONE, |namespace| self.intern(namespace));
-                    self.check_import(at, namespace.as_deref(), sym, document.target);
+                    if document.copy_of.is_none() {
+                        self.check_import(at, namespace.as_deref(), sym, document.target);
+                    }
                     imports.push(sym);
                     reference.import = Some(namespace.as_deref().unwrap_or(""));
                     Kind::Import(sym)
                 }
                 _ => continue,
             };
+            self.steps.take(REFERENCE)?;
             match resolve(reference) {
                 Ok(Some(found)) => left.push(Pending { found, from: Some(at), kind: how }),
                 Ok(None) if how == Kind::Import(Sym::XML) => xml.push(at),
@@ -237,6 +295,7 @@ impl Builder {
         if let Some(document) = self.documents.get_mut(number as usize).and_then(Rc::get_mut) {
             document.imports = imports;
         }
+        Ok(())
     }
 
     /// Whether a document is a WSDL.
@@ -264,11 +323,17 @@ impl Builder {
         let types = self.wsdl_children(root, "types");
         let schemas = types.into_iter().flat_map(|types| self.children(types)).filter(|(_, kind)| &**kind == "schema");
         let mut added = Vec::new();
-        for (at, _) in schemas.collect::<Vec<_>>() {
+        for ((at, _), position) in schemas.collect::<Vec<_>>().into_iter().zip(1_u32..) {
             let Ok(number) = u32::try_from(self.documents.len()) else { break };
             if self.documents.len() >= MAX_DOCUMENTS {
                 self.problem(at, "schema_reference", format!("a schema can have at most {MAX_DOCUMENTS} documents"));
                 break;
+            }
+            // They come right after the WSDL.
+            let first = outer.copy_of.map(|first| first.saturating_add(position));
+            if let Some(first) = first {
+                added.extend(self.add_copy(first, Arc::clone(&outer.file)));
+                continue;
             }
             let tree = outer.tree.within(at.node);
             let target = tree.attribute(NodeId::ROOT, self.names.find("targetNamespace")).map(str::to_owned);
@@ -276,7 +341,7 @@ impl Builder {
             self.files.push(Arc::clone(&outer.file));
             syntax::check(&tree, number, &self.names, &mut self.problems);
             let file = Arc::clone(&outer.file);
-            let document = Document { file, tree, target, chameleon: false, wsdl: false, imports: Vec::new() };
+            let document = Document { file, tree: Rc::new(tree), target, ..Document::default() };
             self.documents.push(Rc::new(document));
             added.push(number);
         }
@@ -284,15 +349,23 @@ impl Builder {
     }
 
     /// Finds what a WSDL imports.
-    fn wsdl_references(&mut self, root: At, file: &str, resolve: &mut Resolver<'_>, left: &mut Vec<Pending>) {
+    fn wsdl_references(
+        &mut self,
+        root: At,
+        file: &str,
+        resolve: &mut Resolver<'_>,
+        left: &mut Vec<Pending>,
+    ) -> Result<(), Exhausted> {
         for at in self.wsdl_children(root, "import") {
             let location = self.attribute(at, "location");
+            self.steps.take(REFERENCE)?;
             match resolve(Reference { from: file, location: location.as_deref(), import: None }) {
                 Ok(Some(found)) => left.push(Pending { found, from: Some(at), kind: Kind::Wsdl }),
                 Ok(None) => self.problem(at, "WSDL 1.1 §2.1.1", "an import of a WSDL needs a `location`"),
                 Err(message) => self.problem(at, "schema_reference", message),
             }
         }
+        Ok(())
     }
 
     fn check_import(&mut self, at: At, namespace: Option<&str>, sym: Sym, target: Sym) {
@@ -311,7 +384,7 @@ impl Builder {
 mod tests {
     use super::*;
     use crate::budget::Steps;
-    use crate::xsd::compile::compile;
+    use crate::xsd::compile::{compile, compile_within};
     use crate::xsd::room::Room;
 
     #[test]
@@ -320,8 +393,8 @@ mod tests {
         let text = format!(r#"<!DOCTYPE a [<!ENTITY e "{}">]><xs:schema {xs}>&e;&e;&e;</xs:schema>"#, " ".repeat(1000));
         let found = Found { file: "main.xsd".into(), bytes: text.into_bytes().into() };
         let (mut builder, mut size) = (Builder::new(Steps::new(1000), Room::default()), 0);
-        assert_eq!(builder.read(&Pending { found, from: None, kind: Kind::First }, &mut size), Some(0));
-        assert!((2900..3100).contains(&size), "{size}");
+        assert_eq!(builder.read(&Pending { found, from: None, kind: Kind::First }, &mut size), Ok(Some(0)));
+        assert!((4000..4200).contains(&size), "{size}");
     }
 
     const XS: &str = r#"xmlns:xs="http://www.w3.org/2001/XMLSchema""#;
@@ -333,13 +406,118 @@ mod tests {
 
     /// The problems of a schema in these files, the first of which refers to the others.
     fn problems(files: &[(&str, String)]) -> Vec<(String, String)> {
-        let found = |name: &str| {
-            let (file, text) = files.iter().find(|(file, _)| *file == name)?;
-            Some(Found { file: (*file).into(), bytes: text.as_bytes().into() })
+        problems_within(200_000_000, files)
+    }
+
+    /// The same, of a schema that may take so many steps.
+    fn problems_within(steps: u64, files: &[(&str, String)]) -> Vec<(String, String)> {
+        let files: Vec<Found> =
+            files.iter().map(|(file, text)| Found { file: (*file).into(), bytes: text.as_bytes().into() }).collect();
+        let mut resolve = |reference: Reference<'_>| {
+            let folder = reference.from.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+            let path = reference.location.map(|location| format!("{folder}{location}"));
+            Ok(files.iter().find(|found| Some(&*found.file) == path.as_deref()).cloned())
         };
-        let mut resolve = |reference: Reference<'_>| Ok(reference.location.and_then(found));
-        let problems = compile(found(files[0].0).into_iter().collect(), &mut resolve).err().unwrap_or_default();
+        let compiled = compile_within((Steps::new(steps), Room::default()), vec![files[0].clone()], &mut resolve);
+        let problems = compiled.err().unwrap_or_default();
         problems.into_iter().map(|problem| (problem.file.to_string(), problem.message)).collect()
+    }
+
+    fn declaring(element: &str) -> String {
+        format!(r#"<xs:schema {XS}><xs:element name="{element}"/></xs:schema>"#)
+    }
+
+    #[test]
+    fn equal_files_in_two_folders_refer_to_files_of_their_own() {
+        let element = r#"<xs:element name="r"><xs:complexType><xs:sequence><xs:element ref="a"/><xs:element ref="b"/></xs:sequence></xs:complexType></xs:element>"#;
+        let main = including("", &["a/m.xsd", "b/m.xsd"]).replace("</xs:schema>", &format!("{element}</xs:schema>"));
+        let middle = || including("", &["t.xsd", "m.xsd"]);
+        let files = [
+            ("main.xsd", main),
+            ("a/m.xsd", middle()),
+            ("b/m.xsd", middle()),
+            ("a/t.xsd", declaring("a")),
+            ("b/t.xsd", declaring("b")),
+        ];
+        assert_eq!(problems(&files), []);
+        // What is wrong with a reference is said of the file that has it.
+        let wrong = format!(r#"<xs:schema {XS} targetNamespace="urn:t"/>"#);
+        let [main, a, b, t, _] = files;
+        let found = problems(&[main, a, b, t, ("b/t.xsd", wrong)]);
+        assert!(found.len() == 1 && found[0].0 == "b/m.xsd" && found[0].1.contains("urn:t"), "{found:?}");
+    }
+
+    #[test]
+    fn equal_wsdls_in_two_folders_contain_references_of_their_own() {
+        let definitions = |content: &str| {
+            format!(
+                r#"<definitions xmlns="{WSDL}" xmlns:xs="http://www.w3.org/2001/XMLSchema">{content}</definitions>"#
+            )
+        };
+        let import = |folder: &str| format!(r#"<import namespace="" location="{folder}/m.wsdl"/>"#);
+        let middle =
+            || definitions(&format!("<types>{}{}</types>", including("", &["t.xsd"]), including("", &["u.xsd"])));
+        let found = problems(&[
+            ("main.wsdl", definitions(&(import("a") + &import("b")))),
+            ("a/m.wsdl", middle()),
+            ("b/m.wsdl", middle()),
+            ("a/t.xsd", declaring("a")),
+            ("a/u.xsd", declaring("u")),
+            ("b/t.xsd", declaring("b")),
+            ("b/u.xsd", "<a>".to_owned()),
+        ]);
+        assert!(found.len() == 1 && found[0].0 == "b/u.xsd", "{found:?}");
+    }
+
+    #[test]
+    fn equal_files_without_end_are_too_many() {
+        let bytes: Arc<[u8]> = including("", &["x/m.xsd"]).into_bytes().into();
+        let main = Found { file: "m.xsd".into(), bytes: Arc::clone(&bytes) };
+        let mut deeper = 0;
+        let problems = compile(vec![main], &mut |_| {
+            deeper += 1;
+            Ok(Some(Found { file: format!("{deeper}/m.xsd").into(), bytes: Arc::clone(&bytes) }))
+        });
+        let problems = problems.err().unwrap_or_default();
+        assert!(problems.len() == 1 && problems[0].message.contains("at most 4096 files"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_file_counts_once_however_often_it_is_referred_to() {
+        let large = format!("<!--{}-->{}", " ".repeat(1 << 20), declaring("a"));
+        assert_eq!(problems(&[("main.xsd", including("", &["a.xsd"; 70])), ("a.xsd", large.clone())]), []);
+        let names: Vec<String> = (0..70).map(|n| format!("{n}.xsd")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut files = vec![("main.xsd", including("", &names))];
+        files.extend(names.iter().map(|name| (*name, large.clone())));
+        let found = problems(&files);
+        assert!(found.len() == 1 && found[0].1.contains("64 MiB together"), "{found:?}");
+    }
+
+    #[test]
+    fn references_are_paid_for() {
+        let files = [("main.xsd", including("", &["a.xsd"; 1000])), ("a.xsd", declaring("a"))];
+        assert_eq!(problems_within(300_000, &files), []);
+        let found = problems_within(100_000, &files);
+        assert!(found.len() == 1 && found[0].1.contains("too many references"), "{found:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_xml_has_one_problem() {
+        let import = r#"<xs:import namespace="urn:t" schemaLocation="a.xsd"/>"#;
+        let main = format!("<xs:schema {XS}>{import}{import}</xs:schema>");
+        let found = problems(&[("main.xsd", main), ("a.xsd", "<xs:schema".to_owned())]);
+        assert!(found.len() == 1 && found[0].0 == "a.xsd", "{found:?}");
+    }
+
+    #[test]
+    fn a_file_with_the_name_of_what_is_built_in_does_not_hide_it() {
+        let import = r#"<xs:import namespace="http://www.w3.org/XML/1998/namespace"/>"#;
+        let used =
+            r#"<xs:element name="r"><xs:complexType><xs:attribute ref="xml:lang"/></xs:complexType></xs:element>"#;
+        let main = including("", &["xml.xsd"]).replace("</xs:schema>", &format!("{used}</xs:schema>"));
+        let main = main.replacen("<xs:include", &format!("{import}<xs:include"), 1);
+        assert_eq!(problems(&[("main.xsd", main), ("xml.xsd", declaring("a"))]), []);
     }
 
     /// Its entities add some 600 KiB to it.

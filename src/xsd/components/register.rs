@@ -114,14 +114,17 @@ impl Builder {
 
     /// Registers what is global in all documents, then what is redefined.
     pub(crate) fn register(&mut self) {
-        for document in 0..next(&self.documents) {
+        let numbers = (0..next(&self.documents)).zip(&self.documents);
+        let own: Vec<u32> =
+            numbers.filter(|(_, document)| document.copy_of.is_none()).map(|(number, _)| number).collect();
+        for document in own.iter().copied() {
             let root = At { document, node: NodeId::ROOT };
             for (at, kind) in self.children(root) {
                 self.register_global(at, &kind);
             }
         }
         // A document that is redefined may itself redefine another one, whose redefinitions come first.
-        for document in (0..next(&self.documents)).rev() {
+        for document in own.into_iter().rev() {
             let root = At { document, node: NodeId::ROOT };
             for (at, kind) in self.children(root) {
                 if &*kind == "redefine" {

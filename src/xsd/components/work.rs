@@ -1,5 +1,6 @@
 //! Documents, places in them, and what has to be built from them.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::model::{AttributeGroupId, AttributeId, ComplexId, ConstraintId, ElementId, GroupId, TypeId};
@@ -8,10 +9,10 @@ use crate::xsd::document::tree::{NodeId, Tree};
 use crate::xsd::names::{QName, Sym};
 
 /// A schema document.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Document {
     pub(crate) file: Arc<str>,
-    pub(crate) tree: Tree,
+    pub(crate) tree: Rc<Tree>,
     /// The namespace of its components; with `chameleon`, that of the document that includes it.
     pub(crate) target: Sym,
     /// Names without a prefix or a default namespace mean the target namespace.
@@ -20,6 +21,8 @@ pub(crate) struct Document {
     pub(crate) wsdl: bool,
     /// Namespaces that it imports, sorted.
     pub(crate) imports: Vec<Sym>,
+    /// The document that has the same bytes, and the components of both.
+    pub(crate) copy_of: Option<u32>,
 }
 
 /// An element of a document.

@@ -280,7 +280,7 @@ impl Rules<'_> {
             Some(("rcase-NameAndTypeOK.5", "`{}` has identity constraints that the base does not have"))
         } else if theirs.block.and(element.block) != theirs.block {
             Some(("rcase-NameAndTypeOK.6", "`{}` blocks less than that of the base"))
-        } else if self.types.derived(element.ty, theirs.ty, not_by, self.items.steps) != Ok(true) {
+        } else if !self.types.derived(element.ty, theirs.ty, not_by, self.items.steps)? {
             Some(("rcase-NameAndTypeOK.7", "the type of `{}` is no restriction of that in the base"))
         } else {
             None

@@ -10,6 +10,10 @@ use crate::xsd::problem::Place;
 /// Most members of all substitution groups, counted in each group that they are in.
 const MAX_MEMBERS: u64 = 2_000_000;
 
+/// What is wrong with types that it takes too many steps to compare.
+const TOO_MANY_TYPES: &str =
+    "the types of the members of substitution groups are derived through too many others, all together";
+
 /// Heads that are looked at in a step.
 const HEADS: u64 = 4;
 
@@ -58,12 +62,17 @@ impl Builder {
             let Some(element) = self.components.elements.get(index as usize) else { return };
             let Some(head) = element.head.and_then(|head| self.components.elements.get(head.index())) else { continue };
             let types = Types { simple: &self.simple, complex: &self.components.complex };
-            if types.derived(element.ty, head.ty, head.final_, &mut self.steps) != Ok(true) {
-                let shown = self.show(head.name);
-                let message =
-                    format!("the type is not derived from that of the head, `{shown}`, or in a way that it forbids");
-                let place = element.place;
-                self.problems.add(place, "e-props-correct.4", message);
+            let place = element.place;
+            match types.derived(element.ty, head.ty, head.final_, &mut self.steps) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let shown = self.show(head.name);
+                    let message = format!(
+                        "the type is not derived from that of the head, `{shown}`, or in a way that it forbids"
+                    );
+                    self.problems.add(place, "e-props-correct.4", message);
+                }
+                Err(Exhausted) => return self.problems.add(place, "e-props-correct.4", TOO_MANY_TYPES),
             }
         }
     }
@@ -98,9 +107,7 @@ impl Builder {
                     Ok(false) => {}
                     Err(Exhausted) => {
                         let place = self.components.elements.get(id.index()).map(|member| member.place);
-                        let message = "the types of the members of substitution groups are derived through too many others, \
-                                       all together";
-                        return self.problems.add(place.unwrap_or_default(), "e-props-correct.4", message);
+                        return self.problems.add(place.unwrap_or_default(), "e-props-correct.4", TOO_MANY_TYPES);
                     }
                 }
                 left.extend(direct.get(&id).into_iter().flat_map(|members| members.iter().rev().copied()));
@@ -121,7 +128,7 @@ impl Builder {
             return Ok(false);
         }
         let types = Types { simple: &self.simple, complex: &self.components.complex };
-        let Some(how) = types.derivation(member.ty, head.ty) else {
+        let Some(how) = types.derivation(member.ty, head.ty, &mut self.steps)? else {
             // Through a member of a union.
             return types.derived(member.ty, head.ty, Derivations::default(), &mut self.steps);
         };
@@ -137,8 +144,7 @@ impl Builder {
             }
             at = ty.base;
         }
-        // As long as the way that was looked for at first.
-        self.steps.take(length.div_ceil(4))?;
+        self.steps.take(length)?;
         if let TypeId::Complex(ty) = head.ty {
             blocked =
                 blocked.with(self.components.complex.get(ty.index()).map_or_else(Derivations::default, |ty| ty.block));

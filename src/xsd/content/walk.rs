@@ -5,16 +5,23 @@
 //! around it, and so on. Unique particle attribution makes the first match the only one, except that an element may be counted
 //! in more than one way, by repetitions within repetitions: then several states are kept.
 
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
 use super::index::{GroupIndex, head_key, name_key};
 use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::model::{Components, ElementId, GroupKind, Namespaces, ParticleId, Term};
-use crate::xsd::names::QName;
+use crate::xsd::names::{FastHasher, QName};
 
 /// Heads that are compared in a step, and wildcards that are asked.
 const HEADS: u64 = 4;
 const WILDCARDS: u64 = 2;
 /// Steps of the way to a particle that are compared in a step.
 const FRAMES: u64 = 4;
+/// Kinds of states that are compared in a step.
+const KINDS: u64 = 4;
+/// Steps to compare two states of one kind, for each part of the way that is compared in a step.
+const COMPARED: u64 = 2;
 /// Children that are looked through one by one for the next element of a sequence.
 const AHEAD: usize = 32;
 
@@ -334,7 +341,7 @@ impl<'a> Models<'a> {
         incoming: Incoming<'_>,
         steps: &mut Steps,
     ) -> Result<Option<Match>, Exhausted> {
-        let mut next: Vec<State> = Vec::new();
+        let mut next: Vec<(u64, State)> = Vec::new();
         let mut found = None;
         for state in states.iter() {
             for skip in 0.. {
@@ -343,29 +350,68 @@ impl<'a> Models<'a> {
                 let mut state = state.clone();
                 let Some(matched) = self.advance(&mut state, content, incoming, skip, steps)? else { break };
                 found = found.or(Some(matched));
-                // To compare it with the others.
-                steps.take((next.len() as u64).saturating_mul(state.cost()))?;
-                if !next.iter().any(|other| self.dominates(other, &state)) {
-                    next.retain(|other| !self.dominates(&state, other));
-                    next.push(state);
+                steps.take(next.len() as u64 / KINDS)?;
+                let kind = self.kind(&state);
+                let (mut dominated, mut compared) = (false, 0_u64);
+                // None is dominated by one that is kept, so that either it is dominated, or some of the others are.
+                next.retain(|(other_kind, other)| {
+                    if dominated || kind != *other_kind {
+                        return true;
+                    }
+                    compared = compared.saturating_add(COMPARED);
+                    let order = self.compare(&state, other);
+                    dominated = order.is_some_and(Ordering::is_ge);
+                    order != Some(Ordering::Less)
+                });
+                steps.take(compared.saturating_mul(state.cost()))?;
+                if !dominated {
+                    next.push((kind, state));
                 }
             }
         }
-        *states = next;
+        *states = next.into_iter().map(|(_, state)| state).collect();
         Ok(found)
     }
 
-    /// Whether all that can follow one state can follow the other one: it has counted less, and enough.
-    fn dominates(self, one: &State, other: &State) -> bool {
-        let less = |(one, other): (&Frame, &Frame)| {
-            let enough = || one.count >= self.bounds(one.particle).0 || self.body_nullable(one.particle);
-            one.particle == other.particle
-                && one.child == other.child
-                && (one.count == other.count || (one.count < other.count && enough()))
-        };
-        one.frames.len() == other.frames.len()
-            && one.seen == other.seen
-            && one.frames.iter().zip(&other.frames).all(less)
+    /// Whether a particle has been repeated often enough.
+    fn is_enough(self, frame: &Frame) -> bool {
+        frame.count >= self.bounds(frame.particle).0 || self.body_nullable(frame.particle)
+    }
+
+    /// A hash that two states have in common if one is less than the other one: of all but the counts that are enough.
+    fn kind(self, state: &State) -> u64 {
+        let mut hasher = FastHasher::default();
+        for frame in &state.frames {
+            frame.particle.hash(&mut hasher);
+            hasher.write_u32(frame.child);
+            hasher.write_u32(if self.is_enough(frame) { u32::MAX } else { frame.count });
+        }
+        state.seen.iter().for_each(|word| hasher.write_u64(*word));
+        hasher.finish()
+    }
+
+    /// Compares two states: one is less if all that can follow the other one can follow it, as it has counted less, and
+    /// enough. `None` if neither is.
+    fn compare(self, one: &State, other: &State) -> Option<Ordering> {
+        if one.frames.len() != other.frames.len() || one.seen != other.seen {
+            return None;
+        }
+        let mut order = Ordering::Equal;
+        for (one, other) in one.frames.iter().zip(&other.frames) {
+            if one.particle != other.particle || one.child != other.child {
+                return None;
+            }
+            let counted = one.count.cmp(&other.count);
+            if counted.is_eq() {
+                continue;
+            }
+            let less = if counted.is_lt() { one } else { other };
+            if (order.is_ne() && order != counted) || !self.is_enough(less) {
+                return None;
+            }
+            order = counted;
+        }
+        Some(order)
     }
 }
 

@@ -271,7 +271,7 @@ impl Builder {
                 self.problems.add(usage.place, "derivation-ok-restriction.2.1.1", message);
             }
             let (own, base) = (self.attribute_type(usage), self.attribute_type(other));
-            if other.decl != usage.decl && !self.is_simple_derived(own, base) {
+            if other.decl != usage.decl && !self.is_simple_derived(own, base, usage.place) {
                 let shown = self.show(usage.name);
                 let message = format!("the type of the attribute `{shown}` is not derived from that in the base");
                 self.problems.add(usage.place, "derivation-ok-restriction.2.1.2", message);

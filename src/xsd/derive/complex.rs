@@ -68,8 +68,7 @@ impl Builder {
         match content {
             Content::Simple(base) if ty.extends => Content::Simple(base),
             Content::Simple(base) => {
-                if let Some(inner) = inner.filter(|inner| !self.is_simple_derived(*inner, base)) {
-                    let _ = inner;
+                if inner.is_some_and(|inner| !self.is_simple_derived(inner, base, ty.place)) {
                     let message = "the type of the content is not derived from that of the base";
                     self.problems.add(ty.place, "derivation-ok-restriction.5.1.1", message);
                 }

@@ -4,6 +4,7 @@ use crate::budget::{Exhausted, Steps};
 use crate::xsd::components::context::Builder;
 use crate::xsd::components::model::{ComplexId, ComplexType, Content, Derivations, TypeId};
 use crate::xsd::datatypes::simple_type::{SimpleId, SimpleType, Variety};
+use crate::xsd::problem::Place;
 
 /// The types of a schema.
 #[derive(Clone, Copy)]
@@ -12,18 +13,25 @@ pub(crate) struct Types<'a> {
     pub(crate) complex: &'a [ComplexType],
 }
 
-/// Steps to look through the types that one is derived from.
+/// Steps to find out whether a type is derived from another one, beside those for the types between them.
 const DERIVED: u64 = 16;
+/// Types that are looked at in a step.
+const BASES: u64 = 3;
 
 impl Builder {
     pub(crate) fn types(&self) -> Types<'_> {
         Types { simple: &self.simple, complex: &self.components.complex }
     }
 
-    /// Whether a simple type is another one, or derived from it; not if the checks have taken too much to tell.
-    pub(crate) fn is_simple_derived(&mut self, id: SimpleId, from: SimpleId) -> bool {
+    /// Whether a simple type is another one, or derived from it. If the checks have taken too much to tell, that is a problem.
+    pub(crate) fn is_simple_derived(&mut self, id: SimpleId, from: SimpleId, place: Place) -> bool {
         let types = Types { simple: &self.simple, complex: &self.components.complex };
-        self.steps.take(DERIVED).and_then(|()| types.simple_derived(id, from, &mut self.steps)) == Ok(true)
+        let derived = self.steps.take(DERIVED).and_then(|()| types.simple_derived(id, from, &mut self.steps));
+        derived.unwrap_or_else(|Exhausted| {
+            let message = "the simple types are derived through too many others, all together";
+            self.problems.add(place, "st-props-correct", message);
+            true
+        })
     }
 }
 
@@ -47,24 +55,28 @@ impl<'a> Types<'a> {
     }
 
     /// How a type is derived from another one, in all its steps; `None` if it is not.
-    pub(crate) fn derivation(self, id: TypeId, from: TypeId) -> Option<Derivations> {
+    pub(crate) fn derivation(
+        self,
+        id: TypeId,
+        from: TypeId,
+        steps: &mut Steps,
+    ) -> Result<Option<Derivations>, Exhausted> {
         let mut how = Derivations::default();
-        let mut at = id;
+        let (mut at, mut length) = (id, 0_u64);
         // No chain is longer than there are types.
-        for _ in 0..=self.simple.len().saturating_add(self.complex.len()) {
-            if at == from {
-                return Some(how);
-            }
-            let (base, step) = self.base(at)?;
+        let most = self.simple.len().saturating_add(self.complex.len()) as u64;
+        while at != from && length <= most {
+            let Some((base, step)) = self.base(at) else { break };
             how = how.with(step);
-            at = base;
+            (at, length) = (base, length.saturating_add(1));
         }
-        None
+        steps.take(length / BASES)?;
+        Ok((at == from).then_some(how))
     }
 
     /// `cos-st-derived-ok`: whether a simple type is the other one, or a restriction of it, or a member of its union.
     pub(crate) fn simple_derived(self, id: SimpleId, from: SimpleId, steps: &mut Steps) -> Result<bool, Exhausted> {
-        if from == SimpleId::ANY || self.derivation(TypeId::Simple(id), TypeId::Simple(from)).is_some() {
+        if from == SimpleId::ANY || self.derivation(TypeId::Simple(id), TypeId::Simple(from), steps)?.is_some() {
             return Ok(true);
         }
         let mut bases = Vec::new();
@@ -107,7 +119,7 @@ impl<'a> Types<'a> {
         steps: &mut Steps,
     ) -> Result<bool, Exhausted> {
         steps.take(DERIVED)?;
-        match self.derivation(id, from) {
+        match self.derivation(id, from, steps)? {
             Some(how) => Ok(!how.intersects(not_by)),
             None => self.derived_by_member(id, from, not_by, steps),
         }
@@ -123,17 +135,16 @@ impl<'a> Types<'a> {
         steps: &mut Steps,
     ) -> Result<bool, Exhausted> {
         let TypeId::Simple(from) = from else { return Ok(false) };
-        let (mut at, mut how) = (id, Derivations::RESTRICTION);
-        for _ in 0..=self.complex.len() {
-            match at {
-                TypeId::Simple(id) => return Ok(!how.intersects(not_by) && self.simple_derived(id, from, steps)?),
-                TypeId::Complex(_) => match self.base(at) {
-                    Some((base, step)) => (at, how) = (base, how.with(step)),
-                    None => return Ok(false),
-                },
+        let (mut at, mut how, mut length) = (id, Derivations::RESTRICTION, 0_u64);
+        while let (TypeId::Complex(_), Some((base, step))) = (at, self.base(at)) {
+            (at, how, length) = (base, how.with(step), length.saturating_add(1));
+            if length > self.complex.len() as u64 {
+                break;
             }
         }
-        Ok(false)
+        steps.take(length / BASES)?;
+        let TypeId::Simple(id) = at else { return Ok(false) };
+        Ok(!how.intersects(not_by) && self.simple_derived(id, from, steps)?)
     }
 
     /// The simple type of a type's values.

@@ -357,13 +357,51 @@ fn attributes_are_the_same_by_their_namespaces_and_not_their_prefixes() {
 
 #[test]
 fn ways_to_count_an_element_are_compared_by_all_that_is_open() {
-    let nested = |depth: usize| {
-        let counted = r#"<xs:sequence minOccurs="50" maxOccurs="100"><xs:sequence maxOccurs="3"><xs:element name="a" maxOccurs="2"/></xs:sequence></xs:sequence>"#;
+    let nested = |depth: usize, min: usize| {
+        let counted = format!(
+            r#"<xs:sequence minOccurs="{min}" maxOccurs="1000"><xs:sequence maxOccurs="3"><xs:element name="a" maxOccurs="2"/></xs:sequence></xs:sequence>"#
+        );
         let (open, close) = ("<xs:sequence>".repeat(depth), "</xs:sequence>".repeat(depth));
         schema(&format!(r#"<xs:element name="r"><xs:complexType>{open}{counted}{close}</xs:complexType></xs:element>"#))
     };
-    let text = format!("<r>{}</r>", "<a/>".repeat(60));
-    assert_eq!(judged(&nested(1), &text, 250_000, 1 << 20), Some(true));
-    assert_eq!(judged(&nested(100), &text, 1_000_000, 1 << 20), None);
-    assert_eq!(judged(&nested(100), &text, 10_000_000, 1 << 20), Some(true));
+    let text = |count: usize| format!("<r>{}</r>", "<a/>".repeat(count));
+    assert_eq!(judged(&nested(1, 50), &text(60), 100_000, 1 << 20), Some(true));
+    assert_eq!(judged(&nested(100, 50), &text(60), 500_000, 1 << 20), None);
+    assert_eq!(judged(&nested(100, 50), &text(60), 1_000_000, 1 << 20), Some(true));
+    // Until all of them have counted enough, none can stand for another one.
+    assert_eq!(judged(&nested(1, 190), &text(200), 2_000_000, 1 << 20), Some(true));
+}
+
+#[test]
+fn an_element_may_be_counted_in_any_way_that_fits() {
+    /// Which numbers are sums of so many of these.
+    fn sums(parts: &[usize], (min, max): (usize, usize)) -> Vec<usize> {
+        let mut of = vec![vec![0]];
+        for count in 0..max {
+            let mut next: Vec<usize> =
+                of[count].iter().flat_map(|sum| parts.iter().map(move |part| sum + part)).collect();
+            next.sort_unstable();
+            next.dedup();
+            of.push(next);
+        }
+        of.drain(..).skip(min).flatten().collect()
+    }
+    for bounds in [
+        [(1, 2), (1, 3), (5, 9)],
+        [(2, 3), (2, 3), (2, 3)],
+        [(2, 2), (0, 3), (4, 6)],
+        [(0, 2), (3, 4), (2, 5)],
+        [(3, 4), (2, 5), (0, 3)],
+    ] {
+        let [element, inner, outer] = bounds.map(|(min, max)| format!(r#"minOccurs="{min}" maxOccurs="{max}""#));
+        let schema = schema(&format!(
+            r#"<xs:element name="r"><xs:complexType><xs:sequence {outer}><xs:sequence {inner}><xs:element name="a" {element}/></xs:sequence></xs:sequence></xs:complexType></xs:element>"#
+        ));
+        let fitting = bounds.into_iter().fold(vec![1], |parts, bounds| sums(&parts, bounds));
+        for count in 0..70 {
+            let text = format!("<r>{}</r>", "<a/>".repeat(count));
+            let valid = judged(&schema, &text, 1_000_000, 1 << 20);
+            assert_eq!(valid, Some(fitting.contains(&count)), "{bounds:?} {count}");
+        }
+    }
 }

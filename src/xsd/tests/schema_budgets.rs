@@ -140,8 +140,61 @@ fn ways_to_the_types_of_heads_are_paid_for() {
     let members: String = (0..100).map(member).collect();
     let text = format!(r#"<xs:complexType name="t0"/>{types}<xs:element name="h" type="t0"/>{members}"#);
     assert_eq!(problems(&text, 100_000), "");
-    let said = problems(&text, 5000);
+    let said = problems(&text, 30_000);
     assert!(said.contains("substitution groups"), "{said}");
+}
+
+/// Types that are each derived from the one before.
+fn derived(count: u32, kind: &str, derivation: &str) -> String {
+    let of = |n: u32| {
+        format!(r#"<xs:{kind} name="t{n}">{}</xs:{kind}>"#, derivation.replace("BASE", &format!("t{}", n - 1)))
+    };
+    (1..count).map(of).collect()
+}
+
+#[test]
+fn ways_to_the_types_of_a_restriction_are_paid_for() {
+    let simple = r#"<xs:restriction base="BASE"/>"#;
+    let complex = r#"<xs:complexContent><xs:restriction base="BASE"/></xs:complexContent>"#;
+    let first = r#"<xs:simpleType name="t0"><xs:restriction base="xs:string"/></xs:simpleType>"#;
+    let element = |n: u32, ty: &str| format!(r#"<xs:element name="e{n}" type="{ty}"/>"#);
+    let group = |name: &str, ty: &str| {
+        let elements: String = (0..40).map(|n| element(n, ty)).collect();
+        format!(r#"<xs:group name="{name}"><xs:sequence>{elements}</xs:sequence></xs:group>"#)
+    };
+    let restrictions = |own: &str| {
+        let of = |n: u32| {
+            format!(
+                r#"<xs:complexType name="d{n}"><xs:complexContent><xs:restriction base="b">{own}</xs:restriction></xs:complexContent></xs:complexType>"#
+            )
+        };
+        (0..40).map(of).collect::<String>()
+    };
+    for (first, kind, derivation) in
+        [(first, "simpleType", simple), (r#"<xs:complexType name="t0"/>"#, "complexType", complex)]
+    {
+        let text = |length: u32| {
+            let groups = group("g", "t0") + &group("h", &format!("t{}", length - 1));
+            let base = r#"<xs:complexType name="b"><xs:group ref="g"/></xs:complexType>"#;
+            format!(
+                "{first}{}{groups}{base}{}",
+                derived(length, kind, derivation),
+                restrictions(r#"<xs:group ref="h"/>"#)
+            )
+        };
+        assert_eq!(problems(&text(2), 150_000), "", "{kind}");
+        let said = problems(&text(400), 150_000);
+        assert!(said.contains("too complex to be checked"), "{kind}: {said}");
+    }
+    let text = |length: u32| {
+        let base = r#"<xs:complexType name="b"><xs:simpleContent><xs:extension base="t0"/></xs:simpleContent></xs:complexType>"#;
+        let inner = format!(r#"<xs:simpleType><xs:restriction base="t{}"/></xs:simpleType>"#, length - 1);
+        let restrictions = restrictions(&inner).replace("complexContent", "simpleContent");
+        format!("{first}{base}{}{restrictions}", derived(length, "simpleType", simple))
+    };
+    assert_eq!(problems(&text(2), 3000), "");
+    let said = problems(&text(400), 3000);
+    assert!(said.contains("derived through too many others"), "{said}");
 }
 
 #[test]

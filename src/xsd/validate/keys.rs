@@ -6,6 +6,10 @@ use crate::xsd::names::FastMap;
 
 /// Bytes that a key or a reference takes, beside its values, while its table doubles.
 pub(super) const SIZE: usize = 32;
+/// Bytes that a table takes, beside its keys.
+const TABLE: usize = 256;
+/// Steps to hand a table over to the element around, beside its keys.
+pub(super) const MOVE: u64 = 2;
 
 /// A reference to a key.
 #[derive(Debug)]
@@ -47,12 +51,6 @@ impl Kept {
         size_of::<Self>().saturating_add(self.tables.capacity().saturating_mul(TABLE))
     }
 }
-
-/// Steps to hand a table over to the element around, beside its keys.
-pub(super) const MOVE: u64 = 2;
-
-/// Bytes that a table takes, beside its keys.
-const TABLE: usize = 256;
 
 impl Keys {
     /// Steps to add all of them to others.

@@ -30,7 +30,10 @@ impl Builder {
     /// Reads what the WSDLs among the documents say of operations, and builds the components that only messages have.
     pub(in crate::xsd) fn describe(&mut self) {
         let numbers = (0_u32..).zip(&self.documents);
-        let wsdls: Vec<u32> = numbers.filter(|(_, document)| document.wsdl).map(|(number, _)| number).collect();
+        let wsdls: Vec<u32> = numbers
+            .filter(|(_, document)| document.wsdl && document.copy_of.is_none())
+            .map(|(number, _)| number)
+            .collect();
         let roots: Vec<At> = wsdls.into_iter().map(|document| At { document, node: NodeId::ROOT }).collect();
         let Some(first) = roots.first().copied() else { return };
         self.open_wsdls(&roots);
