@@ -457,7 +457,22 @@ fn too_slow() -> Refusal {
     Refusal::new(Stage::Schema, Reason::RequestTimeout, "send the whole body sooner").closing()
 }
 
-fn broken(error: &dyn Error) -> Refusal {
+/// The connection was ended because the client sent too little on it.
+#[derive(Debug)]
+pub(crate) struct TooSlow;
+
+impl fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection was ended because the client was too slow")
+    }
+}
+
+impl Error for TooSlow {}
+
+fn broken(error: &(dyn Error + 'static)) -> Refusal {
+    if error.is::<TooSlow>() {
+        return too_slow();
+    }
     Refusal::new(Stage::Request, Reason::MalformedRequest, "the body's framing is broken, or it ended early")
         .cause(error.to_string())
         .closing()

@@ -16,7 +16,8 @@ pub(crate) const REQUEST: &str = "request";
 /// `event.reason` when the client disconnected before its response was complete.
 pub(crate) const CLIENT_DISCONNECTED: &str = "client_disconnected";
 
-/// `event.reason` when the client took too little of its response for `timeouts.stall`.
+/// `event.reason` when the client took too little of its response for `timeouts.stall`, or over HTTP/2 sent fields too slowly, which
+/// ends all requests of its connection.
 pub(crate) const CLIENT_STALLED: &str = "client_stalled";
 
 /// `event.action` when a request has become a WebSocket; that of the request follows when it ends.

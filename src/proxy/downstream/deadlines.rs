@@ -120,7 +120,8 @@ pub(super) async fn run_until_deadline<T>(
             let within = end_overdue(now);
             let (due, cut) = next_cut(client, timeouts, finishing, now);
             if due <= now {
-                if cut == Cut::Stalled {
+                // What else goes on over the connection is ended for the same reason.
+                if matches!(cut, Cut::Stalled | Cut::Head) {
                     client.end_stalled();
                 }
                 return Poll::Ready(Err(cut));

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::error::Error;
+use std::fmt;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -25,7 +26,7 @@ use super::stream_counter::{StreamCounter, Unread};
 use super::stream_deadline::{LastTurn, StreamDeadline, Streams, Watched};
 use super::unfinished_head::{cut_short, evicted, too_slow};
 use super::worker::Worker;
-use crate::body::Source;
+use crate::body::{Source, TooSlow};
 use crate::policy::{Limits, Timeouts};
 use crate::proxy::headers::strip_trailers;
 use crate::proxy::request::client_response::ClientResponse;
@@ -88,7 +89,12 @@ async fn run(
         opened.set(Some(Rc::clone(&stream)));
         let upgrade = extended_connect::take(&mut request);
         let (parts, body) = request.into_parts();
-        let body = RequestBody { body, max_trailers: settings.limits.headers, unread: unread.clone() };
+        let body = RequestBody {
+            body,
+            max_trailers: settings.limits.headers,
+            unread: unread.clone(),
+            client: Rc::clone(client),
+        };
         let source = Source::client(body, strip_trailers);
         let response = handle(worker, Rc::clone(client), parts, source);
         // Boxed, because hyper moves it around many times before it is polled.
@@ -242,11 +248,17 @@ fn violates_http2(cause: Option<&str>) -> Refusal {
 }
 
 /// The body of a request, with as many trailers as in HTTP/1.
-#[derive(Debug)]
 struct RequestBody {
     body: Incoming,
     max_trailers: usize,
     unread: Unread,
+    client: Rc<ClientConnection>,
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody").field("body", &self.body).finish_non_exhaustive()
+    }
 }
 
 impl Body for RequestBody {
@@ -257,7 +269,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Box<dyn Error>>>> {
-        let max_trailers = self.max_trailers;
+        let (max_trailers, ended_stalled) = (self.max_trailers, self.client.ended_stalled());
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && frame.data_ref().is_some_and(|data| !data.is_empty())
@@ -269,6 +281,7 @@ impl Body for RequestBody {
                 Ok(frame) if frame.trailers_ref().is_some_and(|trailers| trailers.len() > max_trailers) => {
                     Err("it has too many trailers".into())
                 }
+                Err(_) if ended_stalled => Err(TooSlow.into()),
                 frame => frame.map_err(Into::into),
             })
         })
