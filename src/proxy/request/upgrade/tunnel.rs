@@ -60,9 +60,10 @@ pub(in crate::proxy) async fn run(
     guard.opened();
     let Upgraded { settings, connection, credentials, most } = *upgraded;
     let (mut upstream, first, _held) = connection.into_stream();
-    let lost = guard.permission(credentials).lost();
-    let tunnel = Tunnel::new(guard, (client, early), (&mut upstream, first), most);
-    let end = until_end(tunnel, settings, lost, finish).await;
+    let lost = pin!(guard.permission(credentials).lost());
+    let mut tunnel = Tunnel::new(guard, (client, early), (&mut upstream, first), most);
+    let end = until_end(&mut tunnel, settings, lost, finish).await;
+    drop(tunnel);
     match end {
         End::Closed(word) | End::Over(word) => guard.over(word),
         End::Refused(refusal) => body.interrupted(refusal),
@@ -73,12 +74,11 @@ pub(in crate::proxy) async fn run(
 }
 
 async fn until_end<C: AsyncRead + AsyncWrite + Unpin>(
-    mut tunnel: Tunnel<'_, C>,
+    tunnel: &mut Tunnel<'_, C>,
     settings: WebSocket,
-    lost: impl Future<Output = Refusal>,
+    mut lost: Pin<&mut impl Future<Output = Refusal>>,
     finish: &Cell<bool>,
 ) -> End {
-    let mut lost = pin!(lost);
     let begun = Instant::now();
     let mut timer = pin!(tokio::time::sleep(settings.idle));
     let end = loop {
