@@ -1,6 +1,6 @@
 //! Schema documents to a schema: all problems, or what instances are judged by.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::components::context::Builder;
@@ -70,7 +70,8 @@ impl Builder {
             redefinitions: Vec::new(),
             redefined: FastMap::default(),
             keyrefs: Vec::new(),
-            seen_documents: HashSet::default(),
+            seen_documents: TextMap::default(),
+            included: Vec::new(),
             declared_in_files: TextMap::default(),
             seen_contents: TextMap::default(),
             declared_targets: TextMap::default(),

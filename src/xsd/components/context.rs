@@ -1,6 +1,6 @@
 //! What all parts of the work on components share: documents, names, problems, and how references are resolved.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -42,7 +42,9 @@ pub(crate) struct Builder {
     /// `keyref`s and what they refer to, which may come later.
     pub(crate) keyrefs: Vec<(ConstraintId, QName, At)>,
     /// The files that have been read, with the target namespaces that they have where they are referred to.
-    pub(crate) seen_documents: HashSet<(Arc<str>, Sym)>,
+    pub(crate) seen_documents: TextMap<(Arc<str>, Sym), u32>,
+    /// Documents, and those that they include or redefine, in the order of the references.
+    pub(crate) included: Vec<(u32, u32)>,
     /// The target namespaces that files declare; `None` for one that is not well-formed.
     pub(crate) declared_in_files: TextMap<Arc<str>, Option<Sym>>,
     /// Documents by what is in them and target namespace.

@@ -114,12 +114,19 @@ impl Builder {
         let Found { file, bytes } = &pending.found;
         // By its name first: a file may be referred to often, and its bytes are many.
         let declared = match self.declared_in_files.get(file).copied() {
-            Some(Some(own)) if self.is_read(pending, own) => return Ok(None),
             // It is not well-formed.
             Some(None) => return Ok(None),
             Some(own) => own,
             None => self.declared_targets.get(bytes).copied(),
         };
+        if let Some(own) = declared {
+            let (target, _) = self.target_for(pending, own);
+            if let Some(read) = self.seen_documents.get(&(Arc::clone(file), target)).copied() {
+                self.check_target(pending, own, target);
+                self.include(pending, read);
+                return Ok(None);
+            }
+        }
         *size = size.saturating_add(bytes.len());
         if self.documents.len() >= MAX_DOCUMENTS || *size > MAX_SIZE {
             let place = pending.from.map_or_else(Place::default, |at| self.place(at));
@@ -132,34 +139,34 @@ impl Builder {
             let (target, _) = self.target_for(pending, own);
             if let Some(first) = self.seen_contents.get(&(Arc::clone(bytes), target)).copied() {
                 self.check_target(pending, own, target);
-                self.keep_read(pending, own, target);
-                return Ok(self.add_copy(first, Arc::clone(file)));
+                let copy = self.add_copy(first, Arc::clone(file), size);
+                copy.iter().for_each(|copy| self.keep_read(pending, own, target, *copy));
+                return Ok(copy);
             }
         }
         Ok(self.read_new(pending, size))
     }
 
-    /// Whether a file that declares this target namespace has been read with the one that it has from this reference.
-    fn is_read(&mut self, pending: &Pending, own: Sym) -> bool {
-        let (target, _) = self.target_for(pending, own);
-        let read = self.seen_documents.contains(&(Arc::clone(&pending.found.file), target));
-        if read {
-            self.check_target(pending, own, target);
-        }
-        read
-    }
-
-    fn keep_read(&mut self, pending: &Pending, own: Sym, target: Sym) {
+    fn keep_read(&mut self, pending: &Pending, own: Sym, target: Sym, number: u32) {
         let file = &pending.found.file;
         self.declared_in_files.insert(Arc::clone(file), Some(own));
-        self.seen_documents.insert((Arc::clone(file), target));
+        self.seen_documents.insert((Arc::clone(file), target), number);
+        self.include(pending, number);
+    }
+
+    /// Keeps that a document includes or redefines this one.
+    fn include(&mut self, pending: &Pending, number: u32) {
+        if let (Some(from), Kind::Include) = (pending.from, pending.kind) {
+            self.included.push((from.document, number));
+        }
     }
 
     /// Adds a document that has the bytes of another one. Its components are those of the other one, but its references lead
-    /// to files beside itself.
-    fn add_copy(&mut self, first: u32, file: Arc<str>) -> Option<u32> {
+    /// to files beside itself. What its DTD adds counts again: references are looked for in all of it.
+    fn add_copy(&mut self, first: u32, file: Arc<str>, size: &mut usize) -> Option<u32> {
         let number = u32::try_from(self.documents.len()).ok()?;
         let original = self.documents.get(first as usize)?;
+        *size = size.saturating_add(original.tree.added());
         let (tree, imports) = (Rc::clone(&original.tree), Vec::new());
         let copy = Document { file: Arc::clone(&file), tree, copy_of: Some(first), imports, ..**original };
         self.files.push(file);
@@ -191,7 +198,7 @@ impl Builder {
         let own = declared.as_deref().map_or(Sym::NONE, |target| self.names.intern(target.trim()));
         let (target, chameleon) = self.target_for(pending, own);
         self.check_target(pending, own, target);
-        self.keep_read(pending, own, target);
+        self.keep_read(pending, own, target, number);
         self.declared_targets.insert(Arc::clone(bytes), own);
         self.seen_contents.insert((Arc::clone(bytes), target), number);
         let wsdl = matches!(pending.kind, Kind::First | Kind::Wsdl) && self.is_wsdl(&tree);
@@ -332,7 +339,7 @@ impl Builder {
             // They come right after the WSDL.
             let first = outer.copy_of.map(|first| first.saturating_add(position));
             if let Some(first) = first {
-                added.extend(self.add_copy(first, Arc::clone(&outer.file)));
+                added.extend(self.add_copy(first, Arc::clone(&outer.file), &mut 0));
                 continue;
             }
             let tree = outer.tree.within(at.node);
@@ -445,6 +452,54 @@ mod tests {
         let [main, a, b, t, _] = files;
         let found = problems(&[main, a, b, t, ("b/t.xsd", wrong)]);
         assert!(found.len() == 1 && found[0].0 == "b/m.xsd" && found[0].1.contains("urn:t"), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_redefined_twice_has_the_inner_redefinition_first() {
+        let redefining = |file: &str, element: &str| {
+            format!(
+                r#"<xs:schema {XS}><xs:redefine schemaLocation="{file}"><xs:complexType name="T"><xs:complexContent><xs:extension base="T">
+                <xs:sequence><xs:element name="{element}"/></xs:sequence></xs:extension></xs:complexContent></xs:complexType></xs:redefine></xs:schema>"#
+            )
+        };
+        let elements =
+            |names: &[&str]| -> String { names.iter().map(|name| format!(r#"<xs:element name="{name}"/>"#)).collect() };
+        let inner = format!(
+            r#"<xs:schema {XS}><xs:complexType name="T"><xs:sequence>{}</xs:sequence></xs:complexType></xs:schema>"#,
+            elements(&["c"])
+        );
+        for order in [&["a.xsd", "b.xsd", "c.xsd"], &["c.xsd", "b.xsd", "a.xsd"], &["b.xsd", "c.xsd", "a.xsd"]] {
+            let is_it = |names: &[&str]| {
+                let restriction = format!(
+                    r#"<xs:complexType name="R"><xs:complexContent><xs:restriction base="T"><xs:sequence>{}</xs:sequence></xs:restriction></xs:complexContent></xs:complexType></xs:schema>"#,
+                    elements(names)
+                );
+                let main = including("", order).replace("</xs:schema>", &restriction);
+                let files = [
+                    ("main.xsd", main),
+                    ("a.xsd", redefining("b.xsd", "a")),
+                    ("b.xsd", redefining("c.xsd", "b")),
+                    ("c.xsd", inner.clone()),
+                ];
+                problems(&files).is_empty()
+            };
+            assert!(is_it(&["c", "b", "a"]) && !is_it(&["c", "a", "b"]), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_dtd_of_an_equal_file_adds_counts_again() {
+        let dots = "./".repeat(100_000);
+        let copy = format!(
+            r#"<!DOCTYPE a [<!ENTITY e "{dots}">]><xs:schema {XS}><xs:include schemaLocation="&e;t.xsd"/></xs:schema>"#
+        );
+        let target = format!("{dots}t.xsd");
+        let names: Vec<String> = (0..400).map(|n| format!("{n}.xsd")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut files = vec![("main.xsd", including("", &names)), (&*target, declaring("t"))];
+        files.extend(names.iter().map(|name| (*name, copy.clone())));
+        let found = problems(&files);
+        assert!(found.len() == 1 && found[0].1.contains("of 64 MiB together"), "{}", found.len());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Gives every global component its number, so that references are resolved whatever comes first.
 
+use std::collections::HashSet;
+
 use super::context::{Builder, next};
 use super::model::{
     AttributeDecl, AttributeGroup, AttributeGroupId, AttributeId, AttributeSet, ComplexId, ComplexType, ConstraintId,
@@ -117,14 +119,13 @@ impl Builder {
         let numbers = (0..next(&self.documents)).zip(&self.documents);
         let own: Vec<u32> =
             numbers.filter(|(_, document)| document.copy_of.is_none()).map(|(number, _)| number).collect();
-        for document in own.iter().copied() {
+        for document in own {
             let root = At { document, node: NodeId::ROOT };
             for (at, kind) in self.children(root) {
                 self.register_global(at, &kind);
             }
         }
-        // A document that is redefined may itself redefine another one, whose redefinitions come first.
-        for document in own.into_iter().rev() {
+        for document in self.inner_first() {
             let root = At { document, node: NodeId::ROOT };
             for (at, kind) in self.children(root) {
                 if &*kind == "redefine" {
@@ -132,6 +133,36 @@ impl Builder {
                 }
             }
         }
+    }
+
+    /// All documents, each after those that it includes or redefines: their redefinitions come before its own.
+    fn inner_first(&self) -> Vec<u32> {
+        let original = |number: u32| {
+            let copy_of = self.documents.get(number as usize).and_then(|document| document.copy_of);
+            copy_of.unwrap_or(number)
+        };
+        let mut included: Vec<_> = self.included.iter().map(|(from, to)| (original(*from), original(*to))).collect();
+        // The first reference of a document is the last one that is taken.
+        included.reverse();
+        included.sort_by_key(|(from, _)| *from);
+        let of = |number: u32| {
+            let start = included.partition_point(|(from, _)| *from < number);
+            let rest = included.get(start..).unwrap_or_default();
+            rest.iter().take_while(move |(from, _)| *from == number).map(|(_, to)| *to)
+        };
+        let (mut begun, mut order) = (HashSet::new(), Vec::with_capacity(self.documents.len()));
+        for first in 0..next(&self.documents) {
+            let mut left = vec![(first, false)];
+            while let Some((number, is_done)) = left.pop() {
+                if is_done {
+                    order.push(number);
+                } else if original(number) == number && begun.insert(number) {
+                    left.push((number, true));
+                    left.extend(of(number).filter(|to| !begun.contains(to)).map(|to| (to, false)));
+                }
+            }
+        }
+        order
     }
 
     fn register_global(&mut self, at: At, kind: &str) {
