@@ -14,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Upgraded;
 use super::frames::{self, Frames};
-use crate::policy::upgrade::WebSocket;
 use crate::proxy::http1::read_buffer::ReadBuffer;
 use crate::proxy::request::record_guard::RecordGuard;
 use crate::proxy::request::response_body::ResponseBody;
@@ -58,28 +57,25 @@ pub(in crate::proxy) async fn run(
 ) {
     let guard = body.guard();
     guard.opened();
-    let Upgraded { settings, connection, credentials, most } = *upgraded;
-    let (mut upstream, first, _held) = connection.into_stream();
-    let lost = pin!(guard.permission(credentials).lost());
-    let mut tunnel = Tunnel::new(guard, (client, early), (&mut upstream, first), most);
-    let end = until_end(&mut tunnel, settings, lost, finish).await;
-    drop(tunnel);
+    let end = until_end((client, early), upgraded, guard, finish).await;
     match end {
         End::Closed(word) | End::Over(word) => guard.over(word),
         End::Refused(refusal) => body.interrupted(refusal),
     }
     body.completed();
-    // When many end at once, all are ended and told before sockets are closed, which takes longer than that.
-    tokio::task::yield_now().await;
 }
 
-async fn until_end<C: AsyncRead + AsyncWrite + Unpin>(
-    tunnel: &mut Tunnel<'_, C>,
-    settings: WebSocket,
-    mut lost: Pin<&mut impl Future<Output = Refusal>>,
+async fn until_end(
+    (client, early): (impl AsyncRead + AsyncWrite + Unpin, Bytes),
+    upgraded: Box<Upgraded>,
+    guard: &mut RecordGuard,
     finish: &Cell<bool>,
 ) -> End {
+    let Upgraded { settings, connection, credentials, most } = *upgraded;
+    let mut lost = pin!(guard.permission(credentials).lost());
+    let (upstream, first, _held) = connection.into_stream();
     let begun = Instant::now();
+    let mut tunnel = Tunnel::new(guard, (client, early), (upstream, first), most);
     let mut timer = pin!(tokio::time::sleep(settings.idle));
     let end = loop {
         let (lifetime, idle) = (begun + settings.lifetime, tunnel.active.get() + settings.idle);
@@ -104,7 +100,7 @@ async fn until_end<C: AsyncRead + AsyncWrite + Unpin>(
 struct Tunnel<'a, C> {
     client: C,
     guard: &'a mut RecordGuard,
-    upstream: &'a mut Stream,
+    upstream: Stream,
     to_upstream: Direction,
     to_client: Direction,
     /// When a byte was last read.
@@ -190,7 +186,7 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Tunnel<'a, C> {
     fn new(
         guard: &'a mut RecordGuard,
         (client, early): (C, Bytes),
-        (upstream, first): (&'a mut Stream, Bytes),
+        (upstream, first): (Stream, Bytes),
         most: usize,
     ) -> Self {
         let (to_upstream, to_client) = (Direction::new(early, most), Direction::new(first, most));
@@ -212,7 +208,7 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Tunnel<'a, C> {
     /// Ready when the client has closed, or the upstream takes nothing any more.
     fn poll_to_upstream(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
         loop {
-            if ready!(self.to_upstream.poll_write(&mut *self.upstream, cx)).is_err() {
+            if ready!(self.to_upstream.poll_write(&mut self.upstream, cx)).is_err() {
                 return Poll::Ready(BY_UPSTREAM);
             }
             if !ready!(self.to_upstream.poll_read(&mut self.client, cx)) {
@@ -228,7 +224,7 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Tunnel<'a, C> {
             if ready!(self.to_client.poll_write(&mut self.client, cx)).is_err() {
                 return Poll::Ready(BY_CLIENT);
             }
-            if self.to_client.ended || !ready!(self.to_client.poll_read(&mut *self.upstream, cx)) {
+            if self.to_client.ended || !ready!(self.to_client.poll_read(&mut self.upstream, cx)) {
                 return Poll::Ready(BY_UPSTREAM);
             }
             self.active.set(Instant::now());
