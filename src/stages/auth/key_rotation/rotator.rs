@@ -262,7 +262,7 @@ impl<V: KeyVault> Rotator<'_, V> {
                 return Ok(());
             }
         }
-        let (number, id) = self.next_id(lost.unwrap_or(last))?;
+        let Some((number, id)) = self.next_id(lost.unwrap_or(last))? else { return Ok(()) };
         let secret = api_key_format::mint(&id).map_err(|_| "the system cannot provide random bytes now".to_owned())?;
         let sha256 = sha256(secret.expose_secret().as_bytes());
         let asked = keys.iter().rev().find_map(|key| key.rotation.as_ref()?.asked.as_ref());
@@ -299,17 +299,24 @@ impl<V: KeyVault> Rotator<'_, V> {
         }
     }
 
-    /// The number and the id of the next key: nothing else has it, and it is not revoked.
-    fn next_id(&self, last: u64) -> Result<(u64, String), String> {
+    /// The number and the id of the next key: nothing else has it, and it is not revoked. `None`: another node has made it since the
+    /// keys were looked at.
+    fn next_id(&self, last: u64) -> Result<Option<(u64, String)>, String> {
         let first = last.saturating_add(1);
         let free =
             (first..first.saturating_add(SKIPPED)).map(|number| (number, format!("{}-{number}", self.rotation.id)));
-        let is_free = |(_, id): &(u64, String)| {
-            self.registry.key_by_id(id).is_none()
-                && !self.listed.listed().any(|listed| *listed.id == **id)
-                && !self.registry.has_revocation(&RevocationKey::key(id).id())
-        };
-        free.into_iter().find(is_free).ok_or_else(|| "all ids of the next key are taken".to_owned())
+        for (number, id) in free {
+            match self.registry.key_by_id(&id) {
+                Some(known) if self.rotation.owns(&known) => return Ok(None),
+                Some(_) => continue,
+                None => {}
+            }
+            let is_listed = self.listed.listed().any(|listed| *listed.id == *id);
+            if !is_listed && !self.registry.has_revocation(&RevocationKey::key(&id).id()) {
+                return Ok(Some((number, id)));
+            }
+        }
+        Err("all ids of the next key are taken".to_owned())
     }
 
     /// Notes that the vault has a key, and ends those before. `in_vault`: what was there.

@@ -403,6 +403,19 @@ async fn of_two_nodes_one_makes_each_key() {
 }
 
 #[tokio::test]
+async fn a_key_that_another_node_makes_meanwhile_is_not_made_twice() {
+    let (node, vault) = (node(None).await, OneField::default());
+    let before = node.keys();
+    node.does_nothing(&vault, &[0]).await;
+    // That has come from the other one while this one was about to act on what it saw.
+    let progress = Progress::default();
+    let late = Rotator { progress: &progress, ..node.rotator(&vault) };
+    assert!(matches!(late.advance(before, at(0)).await, Outcome::Nothing));
+    let ids: Vec<_> = node.keys().iter().map(|key| key.id.clone()).collect();
+    assert_eq!(ids, [Box::from("acme-1")]);
+}
+
+#[tokio::test]
 async fn a_node_that_does_not_finish_is_replaced_and_comes_too_late() {
     let Some(server) = Server::start() else { return };
     let (one, two, vault) = (node(shared(&server)).await, node(shared(&server)).await, OneField::default());
