@@ -88,7 +88,7 @@ impl Shared {
     /// Counts records as those of the sinks, which are about to get them.
     pub(super) fn pass_on(&self, records: u64, sinks: &[Arc<Sink>]) {
         let _passing = self.counts();
-        sinks.iter().for_each(|sink| sink.expect(records));
+        sinks.iter().for_each(|sink| sink.count(records));
         self.passed_on.fetch_add(records, Relaxed);
     }
 

@@ -165,7 +165,7 @@ impl Sink {
     }
 
     /// Counts records that [`take`](Self::take) is about to get.
-    pub(super) fn expect(&self, records: u64) {
+    pub(super) fn count(&self, records: u64) {
         self.state.handed.fetch_add(records, Relaxed);
     }
 

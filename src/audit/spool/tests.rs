@@ -320,7 +320,7 @@ fn a_sink_that_a_reload_takes_away_before_its_thread_runs_has_its_lines_or_an_he
     sealed.append(&["1"]).unwrap();
     spool.settle(&[sink_of("file-c")], later()).unwrap();
     assert_eq!(["file-a", "syslog-b", "file-c"].map(|sink| spool.has_heir(sink)), [true, false, false]);
-    // Who has an heir gets nothing, and waits until it is told to end.
+    // A sink that has an heir gets nothing, and waits until it is told to end.
     let looked = AtomicU64::new(0);
     let had = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
