@@ -11,6 +11,7 @@ mod extended_connect;
 mod http2;
 pub(crate) mod listener;
 mod proxy_protocol;
+pub(super) mod rechecks;
 mod rewind;
 mod stream_counter;
 mod stream_deadline;

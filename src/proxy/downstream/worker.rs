@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use super::rechecks::Rechecks;
 use crate::audit::Recorder;
 use crate::proxy::upstream::{Pools, UpstreamLimit};
 use crate::runtime::InForce;
@@ -71,6 +72,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     /// Collects the audit records of this worker.
     pub(crate) recorder: Rc<Recorder>,
+    /// Where what outlasts its request waits to be decided about again.
+    pub(in crate::proxy) rechecks: Rc<Rechecks>,
     view: View<InForce, WorkerView>,
     /// What goes on after its request: records that wait for what they are about.
     late: RefCell<JoinSet<()>>,
@@ -81,7 +84,8 @@ impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let recorder = Recorder::new(Arc::clone(&shared.in_force.current().trail));
         let view = View::new(Arc::clone(&shared.in_force), |in_force| WorkerView::new(in_force, &shared, None));
-        Self { shared, recorder, view, late: RefCell::default() }
+        let rechecks = Rechecks::start(&shared.epoch);
+        Self { shared, recorder, rechecks, view, late: RefCell::default() }
     }
 
     /// Returns the view of the policy now in force, renewed first when the policy was replaced.

@@ -1,30 +1,20 @@
 //! Whether what a caller was permitted lasts: WebSockets, and responses that take long, end with the permission.
 //!
 //! It is decided anew whenever something has changed that may matter (a revocation, a suspension, a grant, a key, the policy), and
-//! every second for what ends by itself (a token, a key, a grant). Many changes in a row are decided about together: the cost of a
-//! change grows with the number of those that wait for it.
+//! every second for what ends by itself (a token, a key, a grant).
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
-use tokio::time::{Instant, sleep, sleep_until};
 
 use super::target::{self, ClientCertificateSource};
 use crate::chain;
-use crate::egress::jittered;
 use crate::exchange::{Exchange, Request};
 use crate::policy::Route;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::refusal::{Reason, Refusal, Stage};
-
-/// How often it is decided at least whether the permission still holds, if nothing has changed.
-pub(super) const CHECK: Duration = Duration::from_secs(1);
-
-/// How long it is at least from one decision to the next, whatever changes.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is kept of a request to decide about it again.
 pub(in crate::proxy) struct Credentials {
@@ -64,22 +54,15 @@ pub(super) struct Permission {
 impl Permission {
     /// Returns once the request would no longer be let through. Boxed, because what is passed to a future takes its room twice.
     pub(super) async fn lost(mut self: Box<Self>) -> Refusal {
-        let mut changes = self.worker.shared.epoch.changes();
-        // Something may have changed since it was let through.
-        changes.mark_changed();
+        let member = self.worker.rechecks.join();
         loop {
-            let pause_ends = Instant::now() + PAUSE;
-            tokio::select! {
-                // An error means that the process ends.
-                _ = changes.changed() => sleep_until(pause_ends).await,
-                () = sleep(jittered(CHECK)) => {}
-            }
-            changes.mark_unchanged();
+            let told = member.told();
             self.exchange.waited();
             // Boxed: rare, and large beside the wait for it.
             if let Err(refusal) = Box::pin(self.check()).await {
                 return refusal;
             }
+            told.await;
         }
     }
 

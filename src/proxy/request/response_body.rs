@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::permission::{CHECK, Credentials};
+use super::permission::Credentials;
 use super::record_guard::RecordGuard;
 use crate::body::Pieces;
 use crate::grpc;
+use crate::proxy::downstream::rechecks::CHECK;
 use crate::proxy::upstream::{Pool, ResponseError, UpstreamExchange};
 use crate::refusal::{Reason, Refusal, Stage};
 use crate::stages::schema::response::Masking;
