@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::cursor;
 use super::files::Position;
-use super::shared::{Recent, Spool, State, Wanted};
+use super::shared::{Entry, Recent, Spool, State, Wanted};
 use crate::audit::chain::Hash;
 use crate::audit::sealed_line::{LINE_MAX, LineId, SealedLine};
 use crate::open_file;
@@ -249,7 +249,8 @@ impl Reader {
 
     /// Whether the sink has more than its cursor on disk says.
     pub(in crate::audit) fn is_ahead(&self) -> bool {
-        self.spool.lock().cursors.get(&self.name).is_some_and(|entry| entry.cursor.position != self.delivered)
+        let is_ahead = |entry: &Entry| entry.unwritten || entry.cursor.position != self.delivered;
+        self.spool.lock().cursors.get(&self.name).is_some_and(is_ahead)
     }
 
     /// Stream and sequence of the next line.

@@ -71,8 +71,10 @@ pub(in crate::audit) struct SpooledSink {
 
 /// How far a sink has got.
 pub(super) struct Entry {
-    /// As it is on disk.
+    /// What the sink has for good. It is on disk, unless it is `unwritten`.
     pub(super) cursor: Cursor,
+    /// The cursor could not be written: that on disk is behind.
+    pub(super) unwritten: bool,
     /// What it has.
     pub(super) delivered: Position,
     /// What is on its way to it.
@@ -89,7 +91,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(cursor: Cursor) -> Self {
         let (delivered, sent) = (cursor.position, cursor.position);
-        Self { delivered, sent, cursor, held: false, removed: None, former: None }
+        Self { delivered, sent, cursor, unwritten: false, held: false, removed: None, former: None }
     }
 
     /// Whether another sink goes on where this one is.
@@ -299,24 +301,36 @@ impl Spool {
         None
     }
 
-    /// Writes a cursor to disk, and removes the segments that no sink needs any more.
+    /// A sink has this for good: writes its cursor to disk, and removes the segments that no sink needs any more. That makes the room
+    /// without which a full disk takes no cursor. If the process ends before there is any, the sink gets again what is left: the
+    /// cursor on disk is then of a segment that is gone, or of one that is there.
     pub(super) fn keep(&self, name: &str, position: Position) -> io::Result<()> {
         let mut state = self.lock();
         let Some(entry) = state.cursors.get_mut(name) else { return Ok(()) };
-        if entry.cursor.position == position || entry.cursor.kind.is_empty() {
+        let is_kept = entry.cursor.position == position && !entry.unwritten;
+        if is_kept || entry.cursor.kind.is_empty() {
             return Ok(());
         }
         let cursor = Cursor { position, unsynced: false, ..entry.cursor.clone() };
         drop(state);
-        cursor.write(&self.folder, name)?;
+        let written = self.write(name, &cursor);
         if let Some(entry) = self.lock().cursors.get_mut(name) {
             (entry.cursor.position, entry.cursor.unsynced) = (position, false);
         }
         self.forget();
-        Ok(())
+        written.or_else(|_| self.write(name, &cursor))
     }
 
-    /// What a sink has may not be on its disk: it goes back to where its cursor on disk is.
+    /// Writes a cursor to disk.
+    fn write(&self, name: &str, cursor: &Cursor) -> io::Result<()> {
+        let written = cursor.write(&self.folder, name);
+        if let Some(entry) = self.lock().cursors.get_mut(name) {
+            entry.unwritten = written.is_err();
+        }
+        written
+    }
+
+    /// What a sink has may not be on its disk: it goes back to where its cursor is.
     pub(super) fn go_back(&self, name: &str) -> io::Result<()> {
         let mut state = self.lock();
         let Some(entry) = state.cursors.get_mut(name) else { return Ok(()) };
@@ -325,7 +339,7 @@ impl Spool {
         let cursor = entry.cursor.clone();
         drop(state);
         // That of a sink that another goes on for is not there any more.
-        if cursor.kind.is_empty() { Ok(()) } else { cursor.write(&self.folder, name) }
+        if cursor.kind.is_empty() { Ok(()) } else { self.write(name, &cursor) }
     }
 
     /// Whether what a sink has may not be on its disk.
@@ -380,7 +394,7 @@ impl Spool {
         self.forget();
         // A cursor of a segment that is gone starts with the first that is there, which is this one.
         for (name, cursor) in cursors {
-            if let Err(error) = cursor.write(&self.folder, &name) {
+            if let Err(error) = self.write(&name, &cursor) {
                 tracing::warn!(%error, "a cursor of the audit spool could not be written");
             }
         }

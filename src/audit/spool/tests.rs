@@ -535,6 +535,50 @@ fn a_full_disk_has_room_again_once_every_sink_has_all_lines() {
     assert_eq!((opened.last, sealed.spool().end()), (Some(("a/1".into(), 3)), 3));
 }
 
+/// On a full disk there may be no room for a cursor either, until what every sink has is removed.
+#[test]
+fn what_every_sink_has_makes_room_although_their_cursors_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    sealed.append(&["1", "2"]).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["1", "2"]);
+    sink.delivered();
+    let cursor = format!("{}.cursor", cursor::name("sink"));
+    let (blocked, written) = (folder.path().join(format!("{cursor}.next")), folder.path().join(cursor));
+    let before = fs::read(&written).unwrap();
+    fs::create_dir(&blocked).unwrap();
+    sink.keep();
+    assert!(sealed.appender.start_over());
+    assert_eq!((sealed.spool().bytes(), fs::read(&written).unwrap() == before), (0, true));
+
+    // A crash now doubles what is there, and loses nothing.
+    sealed.append(&["3"]).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["00000000000000000002.jsonl", written.file_name().unwrap().to_str().unwrap()] {
+        fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let (crashed, _) = Sealed::open(copy.path(), "a/2");
+    crashed.spool().settle(&[sink_of("sink")], later()).unwrap();
+    let mut next = Reader::new(crashed.spool(), "sink", Duration::ZERO, || true).unwrap();
+    assert_eq!(taken(&mut next, 1 << 20), ["3"]);
+
+    // As soon as it can be written, it is.
+    assert_eq!(taken(&mut sink, 1 << 20), ["3"]);
+    sink.delivered();
+    sink.keep();
+    assert!(sink.is_ahead(), "it is not on disk");
+    fs::remove_dir(&blocked).unwrap();
+    sink.keep();
+    assert!(!sink.is_ahead());
+    drop(sink);
+    drop(sealed);
+    let (sealed, _) = Sealed::open(folder.path(), "a/2");
+    sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
+    let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), [""; 0]);
+}
+
 /// A file that is removed while somebody has it open takes up room all the same.
 #[test]
 fn a_reader_lets_go_of_the_segment_that_is_removed_for_room() {
