@@ -205,7 +205,10 @@ impl Trail {
         };
         let spooled = |sink: &SinkConfig| SpooledSink { name: sink.to_string(), kind: sink.kind().to_owned() };
         if let Err(error) = spool.settle(&sinks.map(spooled).collect::<Vec<_>>(), Instant::now() + GRACE) {
-            tracing::error!(%error, "a cursor of the audit spool could not be written; its sink may get lines twice");
+            tracing::error!(
+                %error,
+                "a cursor of the audit spool could not be written; if the process ends before it is, its sink may get lines twice or miss some"
+            );
         }
     }
 

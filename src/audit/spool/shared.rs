@@ -168,7 +168,7 @@ impl Spool {
     /// soon as its reader has ended.
     ///
     /// # Errors
-    /// A cursor cannot be written.
+    /// A cursor cannot be written. It is when its sink has more lines.
     pub(in crate::audit) fn settle(&self, sinks: &[SpooledSink], deadline: Instant) -> io::Result<()> {
         let mut changed = Vec::new();
         let mut state = self.lock();
@@ -206,10 +206,11 @@ impl Spool {
             state.cursors.insert(name.clone(), Entry { former, ..Entry::new(cursor) });
         }
         drop(state);
-        let written = changed.iter().try_for_each(|(name, cursor)| cursor.write(&self.folder, name));
+        // One that cannot be written keeps none of the others from being written.
+        let written: Vec<_> = changed.iter().map(|(name, cursor)| self.write(name, cursor)).collect();
         self.forget();
         self.freed.notify_all();
-        written
+        written.into_iter().collect()
     }
 
     /// Forgets cursors that nobody needs any more, and removes the segments that every sink is past.

@@ -579,6 +579,29 @@ fn what_every_sink_has_makes_room_although_their_cursors_cannot_be_written() {
     assert_eq!(taken(&mut sink, 1 << 20), [""; 0]);
 }
 
+#[test]
+fn a_cursor_that_cannot_be_written_keeps_no_other_from_being_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let path = |sink: &str, end: &str| folder.path().join(format!("{}.cursor{end}", cursor::name(sink)));
+    fs::create_dir(path("a-1", ".next")).unwrap();
+    assert!(sealed.spool().settle(&[sink_of("a-1"), sink_of("b-2")], later()).is_err());
+    assert_eq!(["a-1", "b-2"].map(|sink| path(sink, "").exists()), [false, true]);
+
+    // It is in force all the same, and written as soon as that is possible.
+    sealed.append(&["1"]).unwrap();
+    let mut sink = Reader::new(sealed.spool(), "a-1", Duration::ZERO, || true).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["1"]);
+    fs::remove_dir(path("a-1", ".next")).unwrap();
+    assert!(sink.is_ahead());
+    sink.keep();
+    drop((sink, sealed));
+    let (sealed, _) = Sealed::open(folder.path(), "a/2");
+    sealed.spool().settle(&[sink_of("a-1"), sink_of("b-2")], later()).unwrap();
+    let mut sink = Reader::new(sealed.spool(), "a-1", Duration::ZERO, || true).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["1"], "it was not delivered");
+}
+
 /// A file that is removed while somebody has it open takes up room all the same.
 #[test]
 fn a_reader_lets_go_of_the_segment_that_is_removed_for_room() {
