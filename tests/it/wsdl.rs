@@ -104,9 +104,29 @@ fn an_action_is_that_of_the_operation_in_the_body() {
         let refused = post("soapaction", value, "text/xml").refused(422, "schema_violation");
         assert!(refused.text().contains("the SOAPAction is not that of the operation"), "{value}");
     }
+    // What one server takes for this action, another takes for a part of it.
+    for value in [
+        "'urn:example:service#Cancel'",
+        "\"urn:example:service#Cancel",
+        "urn:a\"",
+        "\" urn:example:service#Cancel\"",
+        "a b",
+    ] {
+        post("soapaction", value, "text/xml").refused(400, "malformed_body");
+    }
     post("x-any", "", "application/soap+xml; action=\"urn:example:service#Send\"").refused(422, "schema_violation");
     post("x-any", "", "application/soap+xml; action=\"urn:example:service#Cancel\"").is(200);
-    post("x-any", "", "application/soap+xml; action*=utf-8''urn%3Aother").refused(400, "malformed_body");
+    let cancel = "action=\"urn:example:service#Cancel\"";
+    for hidden in [
+        "action*=utf-8''urn%3Aother",
+        &format!("x-action=\"urn:example:service#Send\"; {cancel}"),
+        &format!("a=\"; action=urn:example:service#Send; \"; {cancel}"),
+        &format!("{cancel}; reaction=\"urn:example:service#Send\""),
+        "action=\"urn:example:service#Cancel'\"",
+    ] {
+        post("x-any", "", &format!("application/soap+xml; {hidden}")).refused(400, "malformed_body");
+    }
+    post("x-any", "", &format!("application/soap+xml; charset=utf-8; {cancel}")).is(200);
     let twice = client.post("/service", envelope(SOAP_1_1, "", CANCEL)).header("content-type", "text/xml");
     twice.header("soapaction", "\"\"").header("soapaction", "\"\"").send().refused(400, "malformed_body");
     proxy.done();
@@ -207,6 +227,66 @@ fn responses_are_those_of_the_operation_or_faults() {
     }
 }
 
+#[test]
+fn faults_are_validated_under_the_statuses_that_they_have() {
+    let of = |number: &str| fault(&format!("<unknownInvoice xmlns='urn:example:service'>{number}</unknownInvoice>"));
+    for (status, media, body, good) in [
+        (500, "text/xml", envelope(SOAP_1_1, "", &of("7")), true),
+        (500, "text/xml", envelope(SOAP_1_1, "", &of("x")), false),
+        (400, "text/xml", envelope(SOAP_1_1, "", &of("x")), false),
+        (500, "text/html", "<p>out of order".to_owned(), true),
+        (404, "text/xml", "<none/>".to_owned(), true),
+    ] {
+        let upstream =
+            upstream().does(move |call| call.answer(status, &[("content-type", media)], body.clone())).start();
+        let proxy = invoices(&upstream);
+        let mut client = client(&proxy);
+        let call = client.post("/service", envelope(SOAP_1_1, "", CANCEL)).header("content-type", "text/xml");
+        if good {
+            drop(call.send().is(status));
+        } else {
+            drop(call.send().refused(502, "invalid_upstream_response"));
+        }
+        drop(client);
+        proxy.done();
+    }
+}
+
+#[test]
+fn nothing_is_a_response_where_the_operation_has_none() {
+    let wsdl = example("service.wsdl");
+    let output = "<wsdl:output message=\"tns:Cancelled\"/>";
+    assert!(wsdl.contains(output));
+    let one_way = wsdl.replace(output, "");
+    let cancel = one_way.split("<wsdl:operation name=\"Cancel\">").last().unwrap().to_owned();
+    let without = cancel.replacen("<wsdl:output><soap:body use=\"literal\"/></wsdl:output>", "", 1);
+    let one_way = one_way.replace(&cancel, &without);
+    for (operation, body, good) in
+        [(CANCEL.to_owned(), "", true), (CANCEL.to_owned(), "<no/>", false), (invoice(), "", false)]
+    {
+        let upstream = upstream().does(move |call| call.answer(202, &[], body)).start();
+        let proxy = proxy()
+            .before(&upstream)
+            .file("schemas/service.wsdl", &*one_way)
+            .file("schemas/invoice.xsd", example("invoice.xsd"))
+            .file("schemas/line.xsd", example("line.xsd"))
+            .route(
+                "POST /service",
+                "public: true, request: { soap: schemas/service.wsdl }, response: { soap: schemas/service.wsdl }",
+            )
+            .start();
+        let mut client = client(&proxy);
+        let call = client.post("/service", envelope(SOAP_1_1, "", &operation)).header("content-type", "text/xml");
+        if good {
+            drop(call.send().is(202));
+        } else {
+            drop(call.send().refused(502, "invalid_upstream_response"));
+        }
+        drop(client);
+        proxy.done();
+    }
+}
+
 fn invoice() -> String {
     std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/xml-soap/invoice.xml"))
         .unwrap()
@@ -234,8 +314,9 @@ fn rpc_messages_have_the_parts_of_their_operation() {
     post(SOAP_1_2, good, "application/soap+xml").is(200);
     post(SOAP_1_2, good, "application/soap+xml; action=\"urn:price\"").is(200);
     post(SOAP_1_2, good, "application/soap+xml; action=\"urn:ping\"").refused(422, "schema_violation");
-    // The binding names no action for SOAP 1.1: any that is not another operation's.
-    post(SOAP_1_1, good, "text/xml; action=\"urn:any\"").is(200);
+    // The binding names no action for SOAP 1.1: none, or that of WS-Addressing.
+    post(SOAP_1_1, good, "text/xml; action=\"urn:stock:Stock:PriceRequest\"").is(200);
+    post(SOAP_1_1, good, "text/xml; action=\"urn:any\"").refused(422, "schema_violation");
     post(SOAP_1_1, good, "text/xml; action=\"urn:ping\"").refused(422, "schema_violation");
     post(SOAP_1_1, "", "text/xml").is(200);
     post(SOAP_1_2, "", "application/soap+xml").refused(422, "schema_violation");

@@ -29,6 +29,9 @@ use crate::stages::schema::{Bounds, Requirement};
 /// Default of `request.max_size` and `response.max_size`.
 pub(super) const MAX_CHECKED_BODY: u64 = 1024 * 1024;
 
+/// Statuses that SOAP faults have (SOAP 1.1 §6.2; SOAP 1.2 part 2 §7.5.2.2).
+const FAULTS: [u16; 2] = [400, 500];
+
 /// Defaults of routes.
 pub(super) struct Defaults {
     /// Largest body that is not validated.
@@ -262,6 +265,10 @@ pub(super) fn response(
                 .help("write one contract per status, such as `200: { json: … }`");
         }
         statuses.push((Statuses::Class(2), answer(context, schemas, content, at)?));
+        if let Some(written) = &content.soap {
+            let faults = Contents::new(faults(context, schemas, written, at.key("soap"))?);
+            statuses.extend(FAULTS.map(|status| (Statuses::One(status), faults.clone())));
+        }
     }
     for (text, content) in &written.statuses {
         let at = at.key(text);
@@ -353,6 +360,18 @@ fn of_json_alone(context: &mut Context<'_>, written: &document::Response, hides_
                 .help("give these responses a route of their own, without `mask`");
         }
     }
+}
+
+/// What an error may be where successful responses are SOAP messages: a fault, or anything that does not say that it is one.
+fn faults(
+    context: &mut Context<'_>,
+    schemas: &mut Schemas,
+    written: &document::SoapContract,
+    at: At<'_>,
+) -> Option<Vec<(MediaRange, Content)>> {
+    let mut contents = soap(context, schemas, written, Soap::RESPONSE, at)?;
+    contents.extend(MediaRange::parse("*/*").map(|others| (others, Content::Unchecked)));
+    Some(contents)
 }
 
 fn answer(

@@ -1,6 +1,6 @@
-//! When what outlasts its request, such as a WebSocket, is decided about again: at every change, and once a second.
+//! When what outlasts its request, such as a WebSocket, is decided about again: at every change, and about once a second.
 //!
-//! One task of the worker tells all of them. With a timer for each, and each waiting for changes on its own, the waits would cost
+//! One task of the worker notifies all of them. With a timer for each, and each waiting for changes on its own, the waits would cost
 //! more than the decisions when there are thousands.
 
 use std::cell::Cell;
@@ -10,44 +10,54 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::state::epoch::Epoch;
 
-/// How often it is decided at least, if nothing has changed.
+/// How long it is from one decision to the next, if nothing has changed.
 pub(in crate::proxy) const CHECK: Duration = Duration::from_secs(1);
-/// How long it is at least from one decision to the next, whatever changes.
+/// How long it is at least from one change that is passed on to the next.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Without a change, one group is told after each pause: all at once would hold up the requests of the worker.
+/// Without a change, one group is due after each pause: all at once would hold up the requests of the worker.
 const GROUPS: usize = 20;
+const _: () = assert!(PAUSE.as_millis() * GROUPS as u128 == CHECK.as_millis());
 
-/// Those of a worker that wait to decide again.
+/// The members of a worker that decide again.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Rechecks {
-    groups: [Notify; GROUPS],
-    /// Of all groups.
+    groups: [Group; GROUPS],
+    /// The number of members in all groups.
     members: Cell<usize>,
     /// The group of the next member.
     next: Cell<usize>,
-    /// Told when there is a member again.
+    /// Notified when there is a first member.
     joined: Notify,
 }
 
-/// One that waits. It is told until it is dropped.
+#[derive(Debug, Default)]
+struct Group {
+    /// Something has changed.
+    changed: Notify,
+    /// [`CHECK`] has passed.
+    due: Notify,
+}
+
+/// Something that decides again whenever it is notified, until it is dropped.
 pub(in crate::proxy) struct Member {
     rechecks: Rc<Rechecks>,
     group: usize,
 }
 
 impl Rechecks {
-    /// Those of this worker, told of the changes of `epoch` from now on.
+    /// Starts the task of this worker, which passes on the changes of `epoch` from now on.
     pub(super) fn start(epoch: &Epoch) -> Rc<Self> {
         let rechecks = Rc::<Self>::default();
-        tokio::task::spawn_local(Rc::clone(&rechecks).tell(epoch.changes()));
+        tokio::task::spawn_local(Rc::clone(&rechecks).run(epoch.changes()));
         rechecks
     }
 
-    /// Adds one. It decides once by itself: what changed before is not told.
+    /// Adds a member. It decides once by itself: it is not notified of earlier changes.
     pub(in crate::proxy) fn join(self: &Rc<Self>) -> Member {
         let group = self.next.replace((self.next.get() + 1) % GROUPS);
         if self.members.replace(self.members.get() + 1) == 0 {
@@ -56,8 +66,8 @@ impl Rechecks {
         Member { rechecks: Rc::clone(self), group }
     }
 
-    /// Tells them, until the process ends.
-    async fn tell(self: Rc<Self>, mut changes: watch::Receiver<()>) {
+    /// Notifies the members, until the process ends.
+    async fn run(self: Rc<Self>, mut changes: watch::Receiver<()>) {
         for group in self.groups.iter().cycle() {
             while self.members.get() == 0 {
                 self.joined.notified().await;
@@ -65,22 +75,35 @@ impl Rechecks {
             let pause_ends = Instant::now() + PAUSE;
             match timeout_at(pause_ends, changes.changed()).await {
                 Ok(Ok(())) => {
-                    self.groups.iter().for_each(Notify::notify_waiters);
+                    for group in &self.groups {
+                        group.changed.notify_waiters();
+                        // Other requests have their turn after each group.
+                        yield_now().await;
+                    }
                     // Many changes in a row are decided about together.
                     sleep_until(pause_ends).await;
                 }
                 Ok(Err(_)) => return,
-                Err(_) => group.notify_waiters(),
+                Err(_) => group.due.notify_waiters(),
             }
         }
     }
 }
 
 impl Member {
-    /// Ready when it is to be decided again. Whatever is told from this call on counts, also before it is awaited.
-    pub(in crate::proxy) fn told(&self) -> Notified<'_> {
+    /// Ready after the next change that is passed on, counted from this call and not from when it is awaited.
+    pub(in crate::proxy) fn changed(&self) -> Notified<'_> {
+        self.group().changed.notified()
+    }
+
+    /// Ready when it is time to decide again although nothing has changed.
+    pub(in crate::proxy) fn due(&self) -> Notified<'_> {
+        self.group().due.notified()
+    }
+
+    fn group(&self) -> &Group {
         let [first, ..] = &self.rechecks.groups;
-        self.rechecks.groups.get(self.group).unwrap_or(first).notified()
+        self.rechecks.groups.get(self.group).unwrap_or(first)
     }
 }
 
@@ -98,32 +121,30 @@ mod tests {
 
     const SOON: Duration = Duration::from_millis(1);
 
-    /// How many of these are told by now.
+    /// How many of these are ready.
     async fn count(waits: impl IntoIterator<Item = Notified<'_>>) -> usize {
-        let mut told = 0;
+        let mut ready = 0;
         for wait in waits {
-            told += usize::from(timeout(Duration::ZERO, wait).await.is_ok());
+            ready += usize::from(timeout(Duration::ZERO, wait).await.is_ok());
         }
-        told
-    }
-
-    fn waits(members: &[Member]) -> Vec<Notified<'_>> {
-        members.iter().map(Member::told).collect()
+        ready
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]
-    async fn all_are_told_of_a_change_and_without_one_each_within_a_second() {
+    async fn all_are_notified_of_a_change_and_without_one_each_within_a_second() {
         let epoch = Epoch::default();
         let rechecks = Rechecks::start(&epoch);
         let members: Vec<_> = (0..3 * GROUPS).map(|_| rechecks.join()).collect();
-        let [early, late] = [waits(&members), waits(&members)];
+        let changed = || members.iter().map(Member::changed).collect::<Vec<_>>();
+        let [early, late] = [changed(), changed()];
         sleep(SOON).await;
         assert_eq!(count(early).await, 0, "nothing has changed");
         epoch.touch();
         sleep(SOON).await;
         assert_eq!(count(late).await, 3 * GROUPS, "all, at once");
 
-        let [early, late] = [waits(&members), waits(&members)];
+        let due = || members.iter().map(Member::due).collect::<Vec<_>>();
+        let [early, late] = [due(), due()];
         sleep(2 * PAUSE).await;
         let few = count(early).await;
         assert!((1..=6).contains(&few), "a few at a time: {few} in two pauses");
@@ -132,30 +153,30 @@ mod tests {
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]
-    async fn changes_in_a_row_are_told_once_in_a_pause() {
+    async fn changes_in_a_row_are_passed_on_once_in_a_pause() {
         let epoch = Epoch::default();
         let member = Rechecks::start(&epoch).join();
-        let mut told = 0;
-        // The first one is told at once, the others when the pause ends.
+        let mut notified = 0;
+        // Of the first one at once, of the others when the pause ends.
         for _ in 0..50 {
-            let wait = member.told();
+            let wait = member.changed();
             epoch.touch();
             sleep(SOON).await;
-            told += count([wait]).await;
+            notified += count([wait]).await;
         }
-        let wait = member.told();
+        let wait = member.changed();
         sleep(2 * SOON).await;
-        assert_eq!(told + count([wait]).await, 2);
+        assert_eq!(notified + count([wait]).await, 2);
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]
-    async fn who_joins_after_all_have_left_is_told_too() {
+    async fn a_member_that_joins_after_all_have_left_is_notified_too() {
         let epoch = Epoch::default();
         let rechecks = Rechecks::start(&epoch);
         drop(rechecks.join());
         sleep(10 * CHECK).await;
         let member = rechecks.join();
-        let wait = member.told();
+        let wait = member.changed();
         epoch.touch();
         sleep(SOON).await;
         assert_eq!(count([wait]).await, 1);

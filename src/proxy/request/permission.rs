@@ -56,13 +56,17 @@ impl Permission {
     pub(super) async fn lost(mut self: Box<Self>) -> Refusal {
         let member = self.worker.rechecks.join();
         loop {
-            let told = member.told();
+            // A change while it is being decided counts.
+            let changed = member.changed();
             self.exchange.waited();
             // Boxed: rare, and large beside the wait for it.
             if let Err(refusal) = Box::pin(self.check()).await {
                 return refusal;
             }
-            told.await;
+            tokio::select! {
+                () = changed => {}
+                () = member.due() => {}
+            }
         }
     }
 

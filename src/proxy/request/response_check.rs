@@ -60,7 +60,10 @@ pub(super) async fn check(
     let view = guard.view();
     let memory = &view.in_force.memory;
     let masks = hides && !route.mask_reporting.contains(Stage::Response);
+    // Nothing has to say what type it has.
+    let may_be_nothing = status.is_success() && guard.trace.called.as_ref().is_some_and(|called| called.is_one_way());
     let known = refused_by_head(route, requirement, contents, (hides, masks), headers);
+    let known = known.filter(|_| !may_be_nothing);
     let in_parts = masks && contents.is_none() && requirement.hides_in_parts(headers);
     let (size, called) = (forwarded.connection.size_hint(), guard.trace.called.as_ref());
     let mut parts = contents.and_then(|contents| requirement.in_parts(contents, headers, &size, memory, called));
@@ -79,7 +82,7 @@ pub(super) async fn check(
         }
     };
     let nothing = whole.as_ref().is_ok_and(Bytes::is_empty);
-    if nothing && (contents.is_none() || requirement.accepts_nothing(status)) {
+    if nothing && (contents.is_none() || may_be_nothing || requirement.accepts_nothing(status)) {
         return Ok((forwarded, read.into()));
     }
     let is_valid = whole.as_ref().is_ok_and(|whole| parts.is_some_and(|parts| parts.ends_valid(whole).is_some()));

@@ -40,8 +40,14 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
+    /// Whether a server that goes by this action may run the operation. One whose binding names no action may be found by the name that
+    /// WS-Addressing derives, of which some leave out the end, or by its own at the end of a URI.
     fn has_action(&self, action: &str) -> bool {
-        action == &*self.action || action == &*self.addressing
+        let is_derived = || {
+            let name = action.rsplit(['/', '#', ':']).next();
+            self.addressing.strip_suffix("Request") == Some(action) || name == Some(&*self.name)
+        };
+        action == &*self.action || action == &*self.addressing || self.action.is_empty() && is_derived()
     }
 }
 
@@ -112,18 +118,25 @@ impl Description {
     }
 
     /// The operations that a server may run for one of these messages, sent with these actions, by position: those that have
-    /// each action, or have none while it is not that of another one.
+    /// each action. If no binding names any, an action that is not that of another operation is nothing that a server goes by.
     pub(crate) fn called(&self, messages: &Messages, actions: &[&str]) -> Vec<usize> {
+        let names_none = self.operations.iter().all(|operation| operation.action.is_empty());
         let of_none: Vec<bool> = actions
             .iter()
-            .map(|action| !self.operations.iter().any(|operation| operation.has_action(action)))
+            .map(|action| names_none && !self.operations.iter().any(|operation| operation.has_action(action)))
             .collect();
         let runs = |operation: &Operation| {
             let mut actions = actions.iter().zip(&of_none);
-            actions.all(|(action, of_none)| operation.has_action(action) || *of_none && operation.action.is_empty())
+            actions.all(|(action, of_none)| *of_none || operation.has_action(action))
         };
         let positions = messages.operations.iter().copied();
         positions.filter(|position| self.operations.get(*position).is_some_and(runs)).collect()
+    }
+
+    /// Whether an operation has no response (WSDL 1.1 §2.4.1).
+    pub(crate) fn is_one_way(&self, operation: usize) -> bool {
+        let mut responses = self.messages.iter().filter(|((direction, ..), _)| *direction == Direction::Response);
+        !responses.any(|(_, messages)| messages.operations.contains(&operation))
     }
 
     /// The names of operations, for messages: of those that are `chosen`, by position.

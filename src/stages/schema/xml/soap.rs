@@ -48,6 +48,14 @@ pub(crate) struct Called {
     pub(super) operations: Vec<usize>,
 }
 
+impl Called {
+    /// Whether nothing is sent in answer, whichever of them it is.
+    pub(crate) fn is_one_way(&self) -> bool {
+        let wsdl = self.schema.description.as_ref();
+        wsdl.is_some_and(|wsdl| self.operations.iter().all(|operation| wsdl.is_one_way(*operation)))
+    }
+}
+
 /// The body is a SOAP message, 1.1 or 1.2.
 #[derive(Debug, Clone)]
 pub(crate) struct Soap {
@@ -99,18 +107,17 @@ impl Soap {
         let mut fields = headers.get_all(&SOAP_ACTION).iter();
         if let Some(field) = fields.next() {
             let text = field.to_str().ok().filter(|_| fields.next().is_none());
-            let text = text.ok_or_else(|| malformed("send one `SOAPAction`, a URI in quotes"))?.trim();
-            let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-            actions.push(quoted.unwrap_or(text).into());
+            let action = text.and_then(|text| action_of(text.trim()));
+            actions.push(action.ok_or_else(|| malformed("send one `SOAPAction`, a URI in quotes"))?.into());
         }
         for (name, value) in media.params() {
-            match name.as_str() {
-                name if name.eq_ignore_ascii_case("action") => actions.push(value.unquoted_str().into()),
-                // `action*` (RFC 2231) is the action for some parsers.
-                name if name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("action*")) => {
-                    return Err(malformed("send the parameter `action` without `*`"));
-                }
-                _ => {}
+            let value = value.unquoted_str();
+            if name.as_str().eq_ignore_ascii_case("action") {
+                let action = Some(&*value).filter(|value| is_plain(value));
+                actions.push(action.ok_or_else(|| malformed("the parameter `action` is no URI"))?.into());
+            } else if has_action(name.as_str()) || has_action(&value) {
+                // Some servers take `action*` (RFC 2231), or the first `action=` that is anywhere in the field.
+                return Err(malformed("send the action in a parameter `action`, and in no other"));
             }
         }
         actions.retain(|action| !action.is_empty());
@@ -119,6 +126,23 @@ impl Soap {
         }
         Ok(Self { actions: (!actions.is_empty()).then(|| actions.into()), ..self.clone() })
     }
+}
+
+/// The URI in a `SOAPAction`. Servers do not agree about one with another quote, or with blanks.
+fn action_of(text: &str) -> Option<&str> {
+    let action = match text.strip_prefix('"') {
+        Some(quoted) => quoted.strip_suffix('"')?,
+        None => text,
+    };
+    Some(action).filter(|action| is_plain(action))
+}
+
+fn is_plain(action: &str) -> bool {
+    !action.contains(['"', ' ', '\t']) && !action.starts_with('\'') && !action.ends_with('\'')
+}
+
+fn has_action(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("action")
 }
 
 /// What is wrong with an envelope.
