@@ -144,7 +144,8 @@ pub(crate) struct Content {
     pub(crate) json: Option<String>,
     /// XSD 1.0 file for XML bodies.
     pub(crate) xml: Option<String>,
-    /// WSDL 1.1 file, whose operations SOAP messages must be for; or XSD 1.0 file for the content of their Body.
+    /// WSDL 1.1 file, whose operations SOAP messages must be for; or XSD 1.0 file for the content of their Body. Without a status, it
+    /// also holds for XML with the statuses of faults, 400 and 500.
     pub(crate) soap: Option<SoapContract>,
     /// Media types that pass unchecked, such as `text/event-stream` or `text/csv`; they are streamed.
     pub(crate) unchecked: Vec<String>,
