@@ -5,6 +5,7 @@
 //! `encoded` messages have no schema, and are an error.
 
 mod bindings;
+mod reader;
 
 use super::components::model::ElementId;
 use super::names::{FastMap, QName};
