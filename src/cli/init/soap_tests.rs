@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
+use super::soap::Routes;
 use super::yaml;
 use crate::xsd::sample::{Samples, is_valid};
 use crate::xsd::schema::Schema;
@@ -22,8 +23,8 @@ struct Request<'a> {
     body: &'a str,
 }
 
-/// The text of the tests of the policy in `file`, whose route for the WSDL has this path.
-pub(super) fn text(file: &str, path: &str, service: &Description, schema: &Schema) -> String {
+/// The text of the tests of the policy in `file`, which has these routes for the WSDL.
+pub(super) fn text(file: &str, routes: &Routes<'_>, service: &Description, schema: &Schema) -> String {
     let text = format!(
         "# What the policy takes and refuses, generated from the WSDL: bartizan test FILE\npolicy: {}\n\n\
          callers:\n  example: {{ key: example-1 }}\n\ntests:\n",
@@ -32,6 +33,7 @@ pub(super) fn text(file: &str, path: &str, service: &Description, schema: &Schem
     let mut seen: Vec<&str> = Vec::new();
     let mut maker = Maker { text, service, schema, samples: Samples::new(schema), actions: actions(service) };
     for (position, operation) in service.operations.iter().enumerate() {
+        let Some(path) = routes.path_of(operation) else { continue };
         if seen.contains(&&*operation.name) {
             continue;
         }
@@ -42,7 +44,7 @@ pub(super) fn text(file: &str, path: &str, service: &Description, schema: &Schem
         seen.push(&operation.name);
         maker.of_operation(path, (position, operation));
     }
-    let mut text = maker.text;
+    let (mut text, path) = (maker.text, routes.first_path());
     let version = if service.has_version(SoapVersion::V11) { SoapVersion::V11 } else { SoapVersion::V12 };
     let strange = Request { path, version, action: "", body: STRANGE };
     test(&mut text, "what is no operation is refused", Some("example"), &strange, VIOLATION);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use super::reader::{ATTRIBUTES, MAX_LOOKED, Parts, Reader};
-use super::{BodyElement, Description, Direction, Messages, Operation, SoapVersion};
+use super::{Address, BodyElement, Description, Direction, Messages, Operation, SoapVersion};
 use crate::xsd::components::context::Builder;
 use crate::xsd::components::model::{ElementId, Particle, RawContent, Term, TypeId};
 use crate::xsd::components::work::At;
@@ -41,6 +41,7 @@ impl Builder {
             messages: FastMap::default(),
             parts: FastMap::default(),
             port_types: FastMap::default(),
+            bindings: FastMap::default(),
             wrappers: FastMap::default(),
             description: Description::default(),
             looked: Cell::new(0),
@@ -82,9 +83,12 @@ impl Builder {
 #[derive(Clone, Copy)]
 struct Binding {
     version: SoapVersion,
+    number: usize,
     /// The namespace of its elements.
     soap: Sym,
     port_type: At,
+    /// The name of the port type.
+    of: QName,
     /// Whether operations are `rpc` that do not say otherwise.
     rpc: bool,
 }
@@ -120,6 +124,8 @@ impl Reader<'_> {
             bindings.extend(self.children(*root, "binding"));
         }
         for at in bindings {
+            let (name, next) = (self.builder.own_name(at), self.bindings.len());
+            self.bindings.entry(name).or_insert(next);
             for (version, namespace) in VERSIONS {
                 let soap = self.builder.names.find(namespace);
                 if let Some(style) = self.soap_child(at, soap, "binding") {
@@ -140,6 +146,9 @@ impl Reader<'_> {
             return;
         }
         let Some(port_type) = self.find(at, "type") else { return };
+        let (name, of) = (self.builder.own_name(at), self.name_of(port_type));
+        let of = QName::new(self.builder.target(port_type), self.builder.intern(&of));
+        let number = self.bindings.get(&name).copied().unwrap_or_default();
         let rpc = self.builder.attribute(style, "style").as_deref() == Some("rpc");
         let mut declared: HashMap<String, Vec<At>> = HashMap::new();
         for operation in self.children(port_type, "operation") {
@@ -154,12 +163,13 @@ impl Reader<'_> {
                 return self.builder.problem(operation, "WSDL 1.1 §2.5", message);
             }
             let declared = declared.get(&self.name_of(operation)).map_or(&[][..], Vec::as_slice);
-            self.operation(operation, declared, Binding { version, soap, port_type, rpc });
+            self.operation(operation, declared, Binding { version, number, soap, port_type, of, rpc });
         }
     }
 
     /// Reads an operation; `declared` are those of its name in the port type.
-    fn operation(&mut self, at: At, declared: &[At], Binding { version, soap, port_type, rpc }: Binding) {
+    fn operation(&mut self, at: At, declared: &[At], binding: Binding) {
+        let Binding { version, number, soap, port_type, of, rpc } = binding;
         let name = self.name_of(at);
         let [declared] = *declared else {
             let how = if declared.is_empty() { "is not in the portType" } else { "is in the portType more than once" };
@@ -191,7 +201,8 @@ impl Reader<'_> {
         if self.builder.room.take(addressing.len()).is_err() {
             return;
         }
-        self.description.operations.push(Operation { name: name.into(), action: action.into(), addressing });
+        let (name, action) = (name.into(), action.into());
+        self.description.operations.push(Operation { name, action, addressing, binding: number, port_type: of });
     }
 
     /// The action of a request in WS-Addressing (WS-Addressing 1.0 Metadata §4.4; 1.0 WSDL Binding for the older attribute).
@@ -400,7 +411,9 @@ impl Reader<'_> {
             for (_, namespace) in VERSIONS {
                 let address = self.soap_child(port, self.builder.names.find(namespace), "address");
                 let location = address.and_then(|address| self.builder.attribute(address, "location"));
-                self.description.addresses.extend(location.map(Box::from));
+                let binding = self.binding_of(port);
+                let address = |location: String| Address { location: location.into(), binding };
+                self.description.addresses.extend(location.map(address));
             }
         }
     }

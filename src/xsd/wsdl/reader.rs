@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::Description;
+use crate::xsd::chars::split_qname;
 use crate::xsd::components::context::Builder;
 use crate::xsd::components::model::ElementId;
 use crate::xsd::components::work::At;
@@ -29,6 +30,8 @@ pub(super) struct Reader<'b> {
     /// By message.
     pub(super) parts: FastMap<At, Rc<Parts>>,
     pub(super) port_types: FastMap<QName, At>,
+    /// The numbers of bindings.
+    pub(super) bindings: FastMap<QName, usize>,
     /// Elements of `rpc` messages, by name, message and parts, which several bindings may have.
     pub(super) wrappers: FastMap<(QName, u32, NodeId, Vec<NodeId>), ElementId>,
     pub(super) description: Description,
@@ -120,6 +123,14 @@ impl Reader<'_> {
             self.builder.problem(at, "WSDL 1.1 §2", format!("there is no {what} `{shown}`"));
         }
         found
+    }
+
+    /// The number of the binding that a port names.
+    pub(super) fn binding_of(&self, port: At) -> Option<usize> {
+        let written = self.attribute(port, "binding")?;
+        let (prefix, local) = split_qname(&written)?;
+        let namespace = self.builder.document(port)?.tree.namespace(port.node, prefix)?;
+        self.bindings.get(&QName::new(namespace, self.builder.names.find(local))).copied()
     }
 
     pub(super) fn name_of(&self, at: At) -> String {
