@@ -1,9 +1,8 @@
 //! `bartizan explain`: traces one request through the chain without sending it. Prints what each stage decides and why.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::exit_code::{DONE, FAILED, INVALID};
 use super::log::Log;
 use super::output::{self, Format};
 use super::persona::WrittenPersona;
-use super::request_defaults::{FROM, media_type};
+use super::request_defaults::{FROM, media_type, read_body, read_piped_body};
 use crate::error_text;
 use crate::grpc;
 use crate::policy::diagnostic::{Problems, did_you_mean};
@@ -142,7 +141,8 @@ async fn explain(arguments: &Arguments) -> Result<Explained, Stopped> {
         certificate: None,
     };
     if let Some(file) = &arguments.body {
-        request.body = read(file).map_err(|error| {
+        let read = if file.as_os_str() == "-" { read_piped_body() } else { read_body(file) };
+        request.body = read.map_err(|error| {
             Stopped::Failed(format!("{} cannot be read: {}", file.display(), error_text::system(&error)))
         })?;
         if let Some(media_type) = media_type(file)
@@ -229,15 +229,6 @@ fn secret(given: Option<&str>) -> Result<Option<String>, Stopped> {
     let failed = |error| Stopped::Failed(format!("standard input cannot be read: {}", error_text::system(&error)));
     let text = read.map_err(failed)?;
     Ok(Some(text.trim().to_owned()))
-}
-
-fn read(file: &Path) -> std::io::Result<Bytes> {
-    if file.as_os_str() != "-" {
-        return std::fs::read(file).map(Bytes::from);
-    }
-    let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes)?;
-    Ok(bytes.into())
 }
 
 impl Explained {

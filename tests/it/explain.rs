@@ -282,6 +282,8 @@ fn bodies_come_from_files_and_from_standard_input() {
     let expected = "\n              (the whole body): \"item\" is a required property\n→ 422 schema_violation";
     assert!(said.out.contains(expected), "{}", said.out);
     assert_eq!(world.explain(&[&request[..], &["missing.json"]].concat()).code, Some(2));
+    let said = world.explain(&[&request[..], &["/dev/null"]].concat());
+    assert!(said.code == Some(2) && said.err.contains("/dev/null is not a regular file"), "{}", said.err);
 }
 
 #[test]

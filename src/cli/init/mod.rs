@@ -134,7 +134,7 @@ fn tests(policy: &Path, schema: &XmlSchema) -> Option<(PathBuf, String)> {
     let service = schema.description()?;
     let name = policy.file_name()?.to_string_lossy();
     let stem = policy.file_stem()?.to_string_lossy();
-    let text = soap_tests::text(&name, soap::first_path(service), service, schema.schema());
+    let text = soap_tests::text(&name, &soap::Routes::new(service), service, schema.schema());
     Some((policy.with_file_name(format!("{stem}.test.yaml")), text))
 }
 
@@ -151,7 +151,10 @@ fn write(arguments: &Arguments, service: &Service, document: &str) -> Result<(),
     };
     let text = match service {
         Service::OpenApi(description) => draft::policy(description, &given),
-        Service::Soap(schema) => schema.description().map(|service| soap::policy(service, &given)).unwrap_or_default(),
+        Service::Soap(schema) => {
+            let policy = |service| soap::policy(service, &soap::Routes::new(service), &given);
+            schema.description().map(policy).unwrap_or_default()
+        }
     };
     match &arguments.out {
         None => drop(print(&text)),

@@ -1,17 +1,20 @@
-//! Generates the policy of a WSDL: one route for each path that its services have.
+//! Generates the policy of a WSDL: one route for each path that its services have, for the operations of the bindings there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write;
 
 use super::draft::Given;
 use super::yaml;
-use crate::xsd::wsdl::Description;
+use crate::xsd::names::QName;
+use crate::xsd::wsdl::{Description, Operation};
 
 /// Most operations that a comment lists.
 const LISTED: usize = 20;
+/// Most bytes of names of operations that all routes together may list.
+const MOST: usize = 16 << 20;
 
 /// The text of the policy.
-pub(super) fn policy(service: &Description, given: &Given<'_>) -> String {
+pub(super) fn policy(service: &Description, routes: &Routes<'_>, given: &Given<'_>) -> String {
     let title = service.service.as_deref().unwrap_or("a SOAP service");
     let name = yaml::value(&yaml::name(title, "service"));
     let scope = yaml::list(&[format!("{}:call", yaml::name(title, "service"))]);
@@ -36,35 +39,123 @@ pub(super) fn policy(service: &Description, given: &Given<'_>) -> String {
         yaml::value(given.upstream),
     );
     let document = yaml::value(given.document);
-    for (path, comment) in paths(service) {
-        let _ = write!(
-            text,
-            "      # {}\n      POST {path}:{comment}\n        scopes: {scope}\n        request: {{ soap: {document} }}\n        \
-             # Responses that are not those of the WSDL are only recorded. When none are recorded, remove `mode`.\n        \
-             response: {{ soap: {document}, mode: report }}\n",
-            operations(service),
-        );
+    for route in &routes.all {
+        route.write(&mut text, &document, &scope);
+    }
+    if routes.more {
+        text.push_str("      # TODO: the WSDL has more paths than are written here.\n");
     }
     text.push_str("\naudit: [stdout]\n");
     text
 }
 
-/// The path of the first route.
-pub(super) fn first_path(service: &Description) -> &str {
-    paths(service).first().map_or("/service", |(path, _)| path)
+/// The routes that a policy has for the paths of the services.
+pub(super) struct Routes<'a> {
+    all: Vec<Route<'a>>,
+    /// There are more paths.
+    more: bool,
 }
 
-/// The paths of the services, each with a comment.
-fn paths(service: &Description) -> BTreeSet<(&str, &'static str)> {
-    let paths: BTreeSet<_> =
-        service.addresses.iter().filter_map(|address| path(address)).map(|path| (path, "")).collect();
-    if paths.is_empty() {
-        return BTreeSet::from([(
-            "/service",
-            "    # TODO: the WSDL names no usable address; write the service's path",
-        )]);
+/// A path, and what can be called there.
+pub(super) struct Route<'a> {
+    pub(super) path: &'a str,
+    comment: &'static str,
+    /// The bindings of its ports; `None` for all.
+    bindings: Option<BTreeSet<usize>>,
+    /// The operations of these bindings, by name.
+    names: BTreeSet<&'a str>,
+    /// Whether the WSDL has others.
+    only: bool,
+    /// Names of these that operations of another port type have, too.
+    ambiguous: BTreeSet<&'a str>,
+}
+
+impl<'a> Routes<'a> {
+    pub(super) fn new(service: &'a Description) -> Self {
+        let mut paths: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+        let used: BTreeSet<usize> = service.operations.iter().map(|operation| operation.binding).collect();
+        for address in &service.addresses {
+            let binding = address.binding.filter(|binding| used.contains(binding));
+            if let Some((path, binding)) = path(&address.location).zip(binding) {
+                paths.entry(path).or_default().insert(binding);
+            }
+        }
+        let size: usize = service.operations.iter().map(|operation| operation.name.len() + 16).sum();
+        let most = (MOST / size.max(1)).max(1);
+        let more = paths.len() > most;
+        let mut all: Vec<Route<'a>> = paths
+            .into_iter()
+            .take(most)
+            .map(|(path, bindings)| Route::new(service, path, bindings))
+            .filter(|route| !route.names.is_empty())
+            .collect();
+        if all.is_empty() {
+            let comment = "    # TODO: the WSDL names no usable address; write the service's path";
+            let names = service.operations.iter().map(|operation| &*operation.name).collect();
+            let (bindings, only, ambiguous) = (None, false, BTreeSet::new());
+            all.push(Route { path: "/service", comment, bindings, names, only, ambiguous });
+        }
+        Self { all, more }
     }
-    paths
+
+    /// The path of the first route.
+    pub(super) fn first_path(&self) -> &'a str {
+        self.all.first().map_or("/service", |route| route.path)
+    }
+
+    /// The path of an operation.
+    pub(super) fn path_of(&self, operation: &Operation) -> Option<&'a str> {
+        let takes = |route: &&Route<'_>| {
+            let bound = route.bindings.as_ref().is_none_or(|bindings| bindings.contains(&operation.binding));
+            bound && route.names.contains(&*operation.name)
+        };
+        self.all.iter().find(takes).map(|route| route.path)
+    }
+}
+
+impl<'a> Route<'a> {
+    fn new(service: &'a Description, path: &'a str, bindings: BTreeSet<usize>) -> Self {
+        let (own, others): (Vec<&Operation>, Vec<&Operation>) =
+            service.operations.iter().partition(|operation| bindings.contains(&operation.binding));
+        let mut names: BTreeSet<&str> = own.iter().map(|operation| &*operation.name).collect();
+        let only = others.iter().any(|operation| !names.contains(&*operation.name));
+        if only {
+            // A policy would expand them.
+            names.retain(|name| !yaml::is_reference(name));
+        }
+        let known: HashSet<(&str, QName)> =
+            own.iter().map(|operation| (&*operation.name, operation.port_type)).collect();
+        let differs = |operation: &&&Operation| !known.contains(&(&*operation.name, operation.port_type));
+        let ambiguous = others.iter().filter(differs).map(|operation| &*operation.name);
+        let ambiguous = ambiguous.filter(|name| names.contains(name)).collect();
+        Self { path, comment: "", bindings: Some(bindings), names, only, ambiguous }
+    }
+
+    /// Writes it.
+    fn write(&self, text: &mut String, document: &str, scope: &str) {
+        let Self { path, comment, .. } = self;
+        let names: Vec<&str> = self.names.iter().copied().collect();
+        let request = if self.only {
+            format!("{{ wsdl: {document}, operations: {} }}", yaml::list(&names))
+        } else {
+            document.to_owned()
+        };
+        let _ = write!(
+            text,
+            "      # {}\n      POST {path}:{comment}\n        scopes: {scope}\n        request: {{ soap: {request} }}\n        \
+             # Responses that are not those of the WSDL are only recorded. When none are recorded, remove `mode`.\n        \
+             response: {{ soap: {document}, mode: report }}\n",
+            listed(&names),
+        );
+        if !self.ambiguous.is_empty() {
+            let ambiguous: Vec<&str> = self.ambiguous.iter().copied().collect();
+            let _ = writeln!(
+                text,
+                "        # TODO: operations of another portType have the same names, and can be called here, too: {}",
+                listed(&ambiguous),
+            );
+        }
+    }
 }
 
 /// The path of a URL, if it can be that of a route as it is.
@@ -77,13 +168,10 @@ fn path(address: &str) -> Option<&str> {
     (path.chars().all(plain) && !confusing).then_some(path)
 }
 
-/// What can be called, for a comment.
-fn operations(service: &Description) -> String {
-    let mut names: Vec<&str> = service.operations.iter().map(|operation| &*operation.name).collect();
-    names.sort_unstable();
-    names.dedup();
+/// Names of operations, for a comment.
+fn listed(names: &[&str]) -> String {
     let more = names.len().saturating_sub(LISTED);
-    names.truncate(LISTED);
+    let names = names.get(..LISTED).unwrap_or(names);
     let listed = yaml::comment(&names.join(", "));
     if more > 0 { format!("{listed} and {more} more") } else { listed }
 }

@@ -9,10 +9,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::file::{ALLOW, Expect, Facts, File, GRPC_OK, LongRequest, REFUSE, Request, Test, Who};
-use crate::cli::request_defaults::{FROM, media_type, split};
+use crate::cli::request_defaults::{FROM, media_type, read_body, split};
 use crate::error_text;
 use crate::grpc;
-use crate::open_file;
 use crate::policy::diagnostic::{Problems, did_you_mean};
 use crate::policy::yaml_file;
 use crate::policy::{At, Period, Policy};
@@ -305,8 +304,8 @@ impl Reader<'_> {
             (None, Some(text), None) => Some((text.clone().into_bytes().into(), None)),
             (None, None, Some(file)) => {
                 let path = self.folder.join(file);
-                match open_file::read(&path) {
-                    Ok(bytes) => Some((bytes.into(), media_type(&path))),
+                match read_body(&path) {
+                    Ok(bytes) => Some((bytes, media_type(&path))),
                     Err(error) => {
                         let message = format!("{} cannot be read: {}", path.display(), error_text::system(&error));
                         let help = "paths are relative to the folder of this file";

@@ -26,7 +26,7 @@ pub(crate) struct Document {
 }
 
 /// An element of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct At {
     pub(crate) document: u32,
     pub(crate) node: NodeId,

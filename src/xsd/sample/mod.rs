@@ -2,7 +2,7 @@
 
 mod values;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
 use super::components::model::{ElementId, GroupKind, Namespaces, ParticleId, Process, Term, TypeId, Wildcard};
@@ -20,16 +20,51 @@ const MAX_PARTS: u32 = 2_000;
 const DEPTHS: [u32; 4] = [4, 8, 16, 64];
 /// Most bytes of an instance.
 const MAX_SIZE: usize = 32 << 10;
+/// Most steps for all instances of a schema.
+const MAX_STEPS: u64 = 5_000_000;
+/// Steps of a value, of which many are tried; each element that may stand for another is one.
+const VALUE: u64 = 50;
 /// The namespace of what stands for anything.
 const OTHER: &str = "urn:example:any";
 
-/// Returns a valid instance of an element declaration; `None` if none was found.
-pub(crate) fn sample(schema: &Schema, element: ElementId) -> Option<String> {
-    DEPTHS.into_iter().find_map(|deepest| {
-        let mut writer = Writer { schema, text: String::new(), deepest, left: MAX_PARTS, number: 0 };
-        writer.element(element, Sym::NONE, 0)?;
-        is_valid(schema, element, &writer.text).then_some(writer.text)
-    })
+/// Makes instances of a schema's elements, all together with a bounded amount of work.
+pub(crate) struct Samples<'s> {
+    schema: &'s Schema,
+    /// The global elements, in the order of the schema.
+    globals: Vec<ElementId>,
+    /// Those that can stand for a head, in the same order.
+    members: BTreeMap<ElementId, Vec<ElementId>>,
+    steps: Steps,
+}
+
+impl<'s> Samples<'s> {
+    pub(crate) fn new(schema: &'s Schema) -> Self {
+        Self::within(schema, MAX_STEPS)
+    }
+
+    fn within(schema: &'s Schema, steps: u64) -> Self {
+        let mut globals: Vec<ElementId> = schema.components.globals.elements.values().copied().collect();
+        globals.sort_unstable();
+        let mut members: BTreeMap<ElementId, Vec<ElementId>> = BTreeMap::new();
+        for id in &globals {
+            let declared = schema.components.elements.get(id.index());
+            for head in declared.map_or(&[][..], |declared| schema.heads(declared.name)) {
+                members.entry(*head).or_default().push(*id);
+            }
+        }
+        Self { schema, globals, members, steps: Steps::new(steps) }
+    }
+
+    /// Returns a valid instance of an element declaration; `None` if none was found.
+    pub(crate) fn of(&mut self, element: ElementId) -> Option<String> {
+        DEPTHS.into_iter().find_map(|deepest| {
+            let Self { schema, globals, members, steps } = self;
+            let text = String::new();
+            let mut writer = Writer { schema, globals, members, steps, text, deepest, left: MAX_PARTS, number: 0 };
+            writer.element(element, Sym::NONE, 0)?;
+            is_valid(schema, element, &writer.text).then_some(writer.text)
+        })
+    }
 }
 
 /// Whether a text is a valid instance of an element declaration.
@@ -55,6 +90,9 @@ impl Surroundings for Only {
 /// Writes an instance. What fails leaves a text that is to be cut off.
 struct Writer<'s> {
     schema: &'s Schema,
+    globals: &'s [ElementId],
+    members: &'s BTreeMap<ElementId, Vec<ElementId>>,
+    steps: &'s mut Steps,
     text: String,
     deepest: u32,
     left: u32,
@@ -75,12 +113,8 @@ impl Writer<'_> {
         let schema = self.schema;
         let declared = schema.components.elements.get(id.index())?;
         if declared.is_abstract {
-            let mut elements: Vec<ElementId> = schema.components.globals.elements.values().copied().collect();
-            elements.sort_unstable();
-            let declared = |member: &ElementId| schema.components.elements.get(member.index());
-            let stands_for =
-                |member: &ElementId| declared(member).is_some_and(|member| schema.heads(member.name).contains(&id));
-            return self.first(elements.into_iter().filter(stands_for), |writer, member| {
+            let members = self.members.get(&id).map_or(&[][..], Vec::as_slice);
+            return self.first(members.iter().copied(), |writer, member| {
                 writer.element(member, outside, depth.saturating_add(1))
             });
         }
@@ -125,10 +159,14 @@ impl Writer<'_> {
         write: impl Fn(&mut Self, T) -> Option<()>,
     ) -> Option<()> {
         let before = self.text.len();
-        several.find_map(|one| {
+        let mut written = None;
+        while written.is_none() {
+            let one = several.next()?;
+            self.steps.take(1).ok()?;
             self.text.truncate(before);
-            write(self, one)
-        })
+            written = write(self, one);
+        }
+        written
     }
 
     /// Writes the attributes that are required.
@@ -162,7 +200,10 @@ impl Writer<'_> {
         self.number = self.number.saturating_add(1);
         match preset {
             Some(preset) => Some(preset.text.to_string()),
-            None => values::value(self.schema, ty, self.number),
+            None => {
+                self.steps.take(VALUE).ok()?;
+                values::value(self.schema, ty, self.number)
+            }
         }
     }
 
@@ -201,9 +242,7 @@ impl Writer<'_> {
     fn wildcard(&mut self, wildcard: &Wildcard, outside: Sym, depth: u32) -> Option<()> {
         let schema = self.schema;
         if wildcard.process == Process::Strict {
-            let mut elements: Vec<ElementId> = schema.components.globals.elements.values().copied().collect();
-            elements.sort_unstable();
-            let allowed = |id: &ElementId| {
+            let allowed = |id: ElementId| {
                 let declared = schema.components.elements.get(id.index());
                 declared.is_some_and(|declared| match &wildcard.namespaces {
                     Namespaces::Any => true,
@@ -211,8 +250,8 @@ impl Writer<'_> {
                     Namespaces::These(several) => several.contains(&declared.name.ns),
                 })
             };
-            return self.first(elements.into_iter().filter(allowed), |writer, id| {
-                writer.element(id, outside, depth.saturating_add(1))
+            return self.first(self.globals.iter().copied(), |writer, id| {
+                allowed(id).then(|| writer.element(id, outside, depth.saturating_add(1)))?
             });
         }
         let ns = match &wildcard.namespaces {
@@ -238,8 +277,37 @@ fn escape(to: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use crate::xsd::sample::sample;
+    use crate::xsd::components::model::ElementId;
+    use crate::xsd::sample::{Samples, VALUE};
+    use crate::xsd::schema::Schema;
     use crate::xsd::tests::schema;
+
+    fn element(schema: &Schema, name: &str) -> ElementId {
+        let name = schema.names.find(name);
+        *schema.components.globals.elements.iter().find(|(found, _)| found.local == name).unwrap().1
+    }
+
+    #[test]
+    fn what_may_stand_for_others_is_paid_for() {
+        let others: String =
+            (0..100).map(|n| format!(r#"<xs:element name="m{n}" substitutionGroup="h" abstract="true"/>"#)).collect();
+        for content in [r#"<xs:any processContents="strict" namespace="urn:none"/>"#, r#"<xs:element ref="h"/>"#] {
+            let schema = schema(&format!(
+                r#"<xs:element name="r"><xs:complexType><xs:choice><xs:sequence>{content}</xs:sequence><xs:element name="end"/></xs:choice></xs:complexType></xs:element><xs:element name="h" abstract="true"/>{others}"#
+            ));
+            let within = |steps: u64| Samples::within(&schema, steps).of(element(&schema, "r"));
+            assert_eq!(within(500).as_deref(), Some("<r><end></end></r>"));
+            assert_eq!(within(90), None, "{content}");
+        }
+    }
+
+    #[test]
+    fn all_instances_together_have_one_bound() {
+        let schema = schema(r#"<xs:element name="r" type="xs:int"/>"#);
+        let mut samples = Samples::within(&schema, VALUE);
+        assert_eq!(samples.of(element(&schema, "r")).as_deref(), Some("<r>1</r>"));
+        assert_eq!(samples.of(element(&schema, "r")), None);
+    }
 
     #[test]
     fn an_instance_has_what_its_declaration_demands() {
@@ -267,10 +335,8 @@ mod tests {
             (r#"<xs:element name="r" type="t"/><xs:complexType name="t" abstract="true"/>"#, None),
         ] {
             let schema = schema(content);
-            let name = schema.names.find("r");
-            let elements = &schema.components.globals.elements;
-            let element = *elements.iter().find(|(found, _)| found.local == name).unwrap().1;
-            assert_eq!(sample(&schema, element).as_deref(), expected, "{content}");
+            let element = element(&schema, "r");
+            assert_eq!(Samples::new(&schema).of(element).as_deref(), expected, "{content}");
         }
     }
 }

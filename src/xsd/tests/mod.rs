@@ -6,6 +6,7 @@ mod key_budgets;
 mod parts;
 mod schema_budgets;
 mod suite;
+mod wsdl;
 
 use std::collections::HashSet;
 

@@ -355,9 +355,8 @@ fn all_that_a_schema_keeps_is_bounded_together() {
 fn operations_of_a_wsdl_that_share_large_messages_are_bounded() {
     let part = r#"<part name="p" element="e"/>"#;
     let declared = |n: u32| format!(r#"<operation name="o{n}"><input message="t:m"/></operation>"#);
-    let bound = |n: u32| {
-        format!(r#"<operation name="o{n}"><input><soap:body use="literal" parts="none"/></input></operation>"#)
-    };
+    let bound =
+        |n: u32| format!(r#"<operation name="o{n}"><input><soap:body use="literal" parts=""/></input></operation>"#);
     let text = |operations: u32| {
         format!(
             r#"<definitions xmlns="http://schemas.xmlsoap.org/wsdl/" targetNamespace="urn:t" xmlns:t="urn:t" xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/"><message name="m">{}</message><portType name="t">{}</portType><binding name="b" type="t:t"><soap:binding transport="http://schemas.xmlsoap.org/soap/http"/>{}</binding></definitions>"#,

@@ -1,15 +1,16 @@
 //! Reads the SOAP bindings of a WSDL (WSDL 1.1 §2 and §3; SOAP 1.2 by its "WSDL 1.1 Binding Extension for SOAP 1.2").
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{BodyElement, Description, Direction, Messages, Operation, SoapVersion};
+use super::reader::{ATTRIBUTES, MAX_LOOKED, Parts, Reader};
+use super::{Address, BodyElement, Description, Direction, Messages, Operation, SoapVersion};
 use crate::xsd::components::context::Builder;
 use crate::xsd::components::model::{ElementId, Particle, RawContent, Term, TypeId};
 use crate::xsd::components::work::At;
 use crate::xsd::datatypes::text::words;
 use crate::xsd::document::tree::NodeId;
-use crate::xsd::names::{FastMap, QName, Sym, WSDL};
+use crate::xsd::names::{FastMap, QName, Sym};
 
 /// The versions of SOAP: the namespace of their bindings, and the transports that are HTTP.
 const VERSIONS: [(SoapVersion, &str); 2] = [
@@ -23,8 +24,6 @@ const ADDRESSING: [&str; 2] =
     ["http://www.w3.org/2007/05/addressing/metadata", "http://www.w3.org/2006/05/addressing/wsdl"];
 /// Most operations of all bindings.
 const MAX_OPERATIONS: usize = 10_000;
-/// Most elements that are looked through for their operations, messages and parts, each as often as that is done.
-const MAX_LOOKED: usize = 4_000_000;
 
 impl Builder {
     /// Reads what the WSDLs among the documents say of operations, and builds the components that only messages have.
@@ -40,7 +39,9 @@ impl Builder {
         let mut reader = Reader {
             builder: self,
             messages: FastMap::default(),
+            parts: FastMap::default(),
             port_types: FastMap::default(),
+            bindings: FastMap::default(),
             wrappers: FastMap::default(),
             description: Description::default(),
             looked: Cell::new(0),
@@ -48,11 +49,11 @@ impl Builder {
         reader.read(&roots);
         let (description, looked) = (reader.description, reader.looked.get());
         if looked > MAX_LOOKED {
-            let message =
-                "the WSDL is too large: its operations share messages and operations of port types with too many parts";
+            let message = "the WSDL is too large: its operations share messages and operations of port types with too many parts or \
+                 attributes";
             self.problem(first, "WSDL 1.1 §3", message);
         }
-        if description.operations.is_empty() && self.problems.is_empty() {
+        if description.operations.is_empty() && self.problems.is_empty() && !self.room.is_short() {
             let bound = roots.iter().any(|root| !self.wsdl_children(*root, "binding").is_empty());
             let message = if bound {
                 "the WSDL has no SOAP binding over HTTP with an operation"
@@ -82,9 +83,12 @@ impl Builder {
 #[derive(Clone, Copy)]
 struct Binding {
     version: SoapVersion,
+    number: usize,
     /// The namespace of its elements.
     soap: Sym,
     port_type: At,
+    /// The name of the port type.
+    of: QName,
     /// Whether operations are `rpc` that do not say otherwise.
     rpc: bool,
 }
@@ -99,17 +103,6 @@ struct Half {
     rpc: bool,
     soap: Sym,
     direction: Direction,
-}
-
-struct Reader<'b> {
-    builder: &'b mut Builder,
-    messages: FastMap<QName, At>,
-    port_types: FastMap<QName, At>,
-    /// Elements of `rpc` messages, by name, message and parts, which several bindings may have.
-    wrappers: FastMap<(QName, u32, NodeId, Vec<NodeId>), ElementId>,
-    description: Description,
-    /// How many elements have been looked through.
-    looked: Cell<usize>,
 }
 
 impl Reader<'_> {
@@ -131,6 +124,8 @@ impl Reader<'_> {
             bindings.extend(self.children(*root, "binding"));
         }
         for at in bindings {
+            let (name, next) = (self.builder.own_name(at), self.bindings.len());
+            self.bindings.entry(name).or_insert(next);
             for (version, namespace) in VERSIONS {
                 let soap = self.builder.names.find(namespace);
                 if let Some(style) = self.soap_child(at, soap, "binding") {
@@ -145,74 +140,36 @@ impl Reader<'_> {
         }
     }
 
-    /// The children of an element that have this name in the namespace of WSDL.
-    fn children(&self, at: At, local: &str) -> Vec<At> {
-        let names = &self.builder.names;
-        self.named(at, QName::new(names.find(WSDL), names.find(local)))
-    }
-
-    /// The children of an element that have this name; none once too many were looked through.
-    fn named(&self, at: At, name: QName) -> Vec<At> {
-        let count = self.builder.document(at).map_or(0, |document| document.tree.children(at.node).count());
-        self.looked.set(self.looked.get().saturating_add(count));
-        if self.looked.get() > MAX_LOOKED { Vec::new() } else { self.builder.children_named(at, name) }
-    }
-
-    fn twice(&mut self, at: At, what: &str, name: QName) {
-        let shown = self.builder.show(name);
-        self.builder.problem(at, "WSDL 1.1 §2.1", format!("the {what} `{shown}` is defined twice"));
-    }
-
-    /// The child of an element in a namespace of SOAP bindings.
-    fn soap_child(&self, at: At, soap: Sym, local: &str) -> Option<At> {
-        let name = QName::new(soap, self.builder.names.find(local));
-        self.named(at, name).first().copied()
-    }
-
-    /// What an attribute refers to.
-    fn find(&mut self, at: At, attribute: &str) -> Option<At> {
-        let Some(text) = self.builder.attribute(at, attribute) else {
-            self.builder.problem(at, "WSDL 1.1 §2", format!("`{attribute}` is missing here"));
-            return None;
-        };
-        let name = self.builder.qname(at, &text)?;
-        let (what, table) =
-            if attribute == "message" { ("message", &self.messages) } else { ("portType", &self.port_types) };
-        let found = table.get(&name).copied();
-        if found.is_none() {
-            let shown = self.builder.show(name);
-            self.builder.problem(at, "WSDL 1.1 §2", format!("there is no {what} `{shown}`"));
-        }
-        found
-    }
-
     fn binding(&mut self, at: At, style: At, (version, soap): (SoapVersion, Sym)) {
         let transport = self.builder.attribute(style, "transport");
         if transport.is_some_and(|transport| !HTTP.contains(&&*transport)) {
             return;
         }
         let Some(port_type) = self.find(at, "type") else { return };
+        let (name, of) = (self.builder.own_name(at), self.name_of(port_type));
+        let of = QName::new(self.builder.target(port_type), self.builder.intern(&of));
+        let number = self.bindings.get(&name).copied().unwrap_or_default();
         let rpc = self.builder.attribute(style, "style").as_deref() == Some("rpc");
         let mut declared: HashMap<String, Vec<At>> = HashMap::new();
         for operation in self.children(port_type, "operation") {
             declared.entry(self.name_of(operation)).or_default().push(operation);
         }
         for operation in self.children(at, "operation") {
+            if !self.goes_on() {
+                return;
+            }
             if self.description.operations.len() >= MAX_OPERATIONS {
                 let message = format!("a WSDL can have at most {MAX_OPERATIONS} operations");
                 return self.builder.problem(operation, "WSDL 1.1 §2.5", message);
             }
             let declared = declared.get(&self.name_of(operation)).map_or(&[][..], Vec::as_slice);
-            self.operation(operation, declared, Binding { version, soap, port_type, rpc });
+            self.operation(operation, declared, Binding { version, number, soap, port_type, of, rpc });
         }
     }
 
-    fn name_of(&self, at: At) -> String {
-        self.builder.attribute(at, "name").unwrap_or_default()
-    }
-
     /// Reads an operation; `declared` are those of its name in the port type.
-    fn operation(&mut self, at: At, declared: &[At], Binding { version, soap, port_type, rpc }: Binding) {
+    fn operation(&mut self, at: At, declared: &[At], binding: Binding) {
+        let Binding { version, number, soap, port_type, of, rpc } = binding;
         let name = self.name_of(at);
         let [declared] = *declared else {
             let how = if declared.is_empty() { "is not in the portType" } else { "is in the portType more than once" };
@@ -244,7 +201,8 @@ impl Reader<'_> {
         if self.builder.room.take(addressing.len()).is_err() {
             return;
         }
-        self.description.operations.push(Operation { name: name.into(), action: action.into(), addressing });
+        let (name, action) = (name.into(), action.into());
+        self.description.operations.push(Operation { name, action, addressing, binding: number, port_type: of });
     }
 
     /// The action of a request in WS-Addressing (WS-Addressing 1.0 Metadata §4.4; 1.0 WSDL Binding for the older attribute).
@@ -253,14 +211,15 @@ impl Reader<'_> {
         let attributes = document.as_ref().map_or(&[][..], |document| document.tree.attributes(input.node));
         let names = &self.builder.names;
         let is_action = |name: QName| names.text(name.local) == "Action" && ADDRESSING.contains(&names.text(name.ns));
+        self.look(attributes.len() / ATTRIBUTES);
         if let Some(written) = attributes.iter().find(|attribute| is_action(attribute.name)) {
             return written.value.trim().to_owned();
         }
         let target = names.text(self.builder.target(port_type));
         let between = if target.starts_with("urn:") { ":" } else { "/" };
         let target = target.strip_suffix(between).unwrap_or(target);
-        let port_type = self.builder.attribute(port_type, "name").unwrap_or_default();
-        let message = self.builder.attribute(input, "name").unwrap_or_else(|| format!("{operation}Request"));
+        let port_type = self.name_of(port_type);
+        let message = self.attribute(input, "name").unwrap_or_else(|| format!("{operation}Request"));
         format!("{target}{between}{port_type}{between}{message}")
     }
 
@@ -286,33 +245,45 @@ impl Reader<'_> {
     fn body(&mut self, at: At, half: Half, wrapper: &str) -> Option<BodyElement> {
         let message = self.find(half.declared, "message")?;
         let headers = self.headers(half);
+        let all = self.parts(message)?;
         let Some(body) = half.bound.and_then(|bound| self.soap_child(bound, half.soap, "body")) else {
             let message = "the binding of this operation has no `soap:body`; attachments are not supported";
             self.builder.problem(half.bound.unwrap_or(at), "WSDL 1.1 §3.5", message);
             return None;
         };
         self.check_literal(body);
-        let mut parts = self.children(message, "part");
-        if let Some(chosen) = self.builder.attribute(body, "parts") {
-            let chosen: Vec<&str> = words(&chosen).collect();
-            parts.retain(|part| self.builder.attribute(*part, "name").is_some_and(|name| chosen.contains(&&*name)));
-        } else {
-            parts.retain(|part| !headers.contains(part));
-        }
+        let parts = match self.builder.attribute(body, "parts") {
+            Some(chosen) => self.chosen(body, &all, &chosen)?,
+            None => all.all.iter().filter(|(part, _)| !headers.contains(part)).copied().collect(),
+        };
         if half.rpc {
             let namespace = self.builder.attribute(body, "namespace").unwrap_or_default();
             let name = QName::new(self.builder.names.intern(&namespace), self.builder.names.intern(wrapper));
-            return Some(Some((name, self.wrapper(name, message, &parts))));
+            return Some(Some((name, self.wrapper(name, message, &parts)?)));
         }
         match parts[..] {
             [] => Some(None),
-            [part] => self.element_of(part).map(Some),
-            [_, second, ..] => {
+            [(part, _)] => self.element_of(part).map(Some),
+            [_, (second, _), ..] => {
                 let message = "the Body of a `document` message has only one part; name it with `parts` in `soap:body`";
                 self.builder.problem(second, "WS-I BP 1.1 R2201", message);
                 None
             }
         }
+    }
+
+    /// The parts that a `soap:body` names, in the order of the message; `None`: it has no such part.
+    fn chosen(&mut self, body: At, parts: &Parts, written: &str) -> Option<Vec<(At, Sym)>> {
+        let mut chosen: HashSet<Sym> = HashSet::new();
+        for word in words(written) {
+            let name = self.builder.names.find(word);
+            if !parts.named.contains_key(&name) {
+                self.no_part(body, "WSDL 1.1 §3.5", word);
+                return None;
+            }
+            chosen.insert(name);
+        }
+        Some(parts.all.iter().filter(|(_, name)| chosen.contains(name)).copied().collect())
     }
 
     fn check_literal(&mut self, at: At) {
@@ -325,8 +296,11 @@ impl Reader<'_> {
 
     /// The element that a part is.
     fn element_of(&mut self, part: At) -> Option<(QName, ElementId)> {
-        let Some(name) = self.builder.attribute(part, "element") else {
-            self.builder.problem(part, "WS-I BP 1.1 R2204", "this part needs `element`, the name of a global element");
+        let Some(name) = self.attribute(part, "element") else {
+            if self.goes_on() {
+                let message = "this part needs `element`, the name of a global element";
+                self.builder.problem(part, "WS-I BP 1.1 R2204", message);
+            }
             return None;
         };
         let id = self.builder.find_element(part, &name)?;
@@ -335,20 +309,24 @@ impl Reader<'_> {
     }
 
     /// Builds the element of an `rpc` message: its children are the parts, in their order and without a namespace.
-    fn wrapper(&mut self, name: QName, message: At, parts: &[At]) -> ElementId {
-        let key = (name, message.document, message.node, parts.iter().map(|part| part.node).collect());
+    /// `None` once there is no room for more.
+    fn wrapper(&mut self, name: QName, message: At, parts: &[(At, Sym)]) -> Option<ElementId> {
+        let key = (name, message.document, message.node, parts.iter().map(|(part, _)| part.node).collect());
         if let Some(known) = self.wrappers.get(&key) {
-            return *known;
+            return Some(*known);
         }
-        let builder = &mut *self.builder;
-        let mut particles = Vec::with_capacity(parts.len());
-        for part in parts {
-            let Some(written) = builder.attribute(*part, "type") else {
+        let mut particles = Vec::new();
+        for (part, local) in parts {
+            let written = self.attribute(*part, "type");
+            if !self.goes_on() {
+                return None;
+            }
+            let builder = &mut *self.builder;
+            let Some(written) = written else {
                 builder.problem(*part, "WS-I BP 1.1 R2203", "a part of an `rpc` message needs `type`");
                 continue;
             };
-            let local = builder.own_name(*part).local;
-            let element = builder.new_element(QName::new(Sym::NONE, local), *part);
+            let element = builder.new_element(QName::new(Sym::NONE, *local), *part);
             let ty = builder.find_type(*part, &written).unwrap_or(TypeId::ANY);
             if let Some(declared) = builder.components.elements.get_mut(element.index()) {
                 declared.ty = ty;
@@ -357,6 +335,7 @@ impl Reader<'_> {
             let particle = Particle { min: 1, max: Some(1), term: Term::Element(element), place };
             particles.push(builder.add_particle(particle));
         }
+        let builder = &mut *self.builder;
         let place = builder.place(message);
         let content = (!particles.is_empty()).then(|| {
             let group = builder.new_group();
@@ -373,16 +352,17 @@ impl Reader<'_> {
         if let Some(declared) = builder.components.elements.get_mut(element.index()) {
             declared.ty = TypeId::Complex(ty);
         }
+        builder.room.keep(size_of_val(&*key.3));
         self.wrappers.insert(key, element);
-        element
+        Some(element)
     }
 
     /// Reads the header blocks of a message, and returns the parts that they are.
-    fn headers(&mut self, half: Half) -> Vec<At> {
-        let Some(bound) = half.bound else { return Vec::new() };
+    fn headers(&mut self, half: Half) -> HashSet<At> {
+        let mut parts = HashSet::new();
+        let Some(bound) = half.bound else { return parts };
         let name = QName::new(half.soap, self.builder.names.find("header"));
         let of_faults = QName::new(half.soap, self.builder.names.find("headerfault"));
-        let mut parts = Vec::new();
         for header in self.named(bound, name) {
             parts.extend(self.header(header, half.direction));
             for fault in self.named(header, of_faults) {
@@ -396,9 +376,9 @@ impl Reader<'_> {
         self.check_literal(at);
         let message = self.find(at, "message")?;
         let wanted = self.builder.attribute(at, "part").unwrap_or_default();
-        let mut parts = self.children(message, "part").into_iter();
-        let Some(part) = parts.find(|part| self.builder.attribute(*part, "name").as_deref() == Some(&*wanted)) else {
-            self.builder.problem(at, "WSDL 1.1 §3.7", format!("the message has no part `{wanted}`"));
+        let parts = self.parts(message)?;
+        let Some(part) = parts.named.get(&self.builder.names.find(&wanted)).copied() else {
+            self.no_part(at, "WSDL 1.1 §3.7", &wanted);
             return None;
         };
         let (name, element) = self.element_of(part)?;
@@ -415,7 +395,8 @@ impl Reader<'_> {
         }
         for fault in self.children(declared, "fault") {
             let Some(message) = self.find(fault, "message") else { continue };
-            for part in self.children(message, "part") {
+            let Some(parts) = self.parts(message) else { return };
+            for (part, _) in parts.all.iter().copied() {
                 if let Some((name, element)) = self.element_of(part) {
                     self.description.faults.insert(name, element);
                 }
@@ -430,7 +411,9 @@ impl Reader<'_> {
             for (_, namespace) in VERSIONS {
                 let address = self.soap_child(port, self.builder.names.find(namespace), "address");
                 let location = address.and_then(|address| self.builder.attribute(address, "location"));
-                self.description.addresses.extend(location.map(Box::from));
+                let binding = self.binding_of(port);
+                let address = |location: String| Address { location: location.into(), binding };
+                self.description.addresses.extend(location.map(address));
             }
         }
     }

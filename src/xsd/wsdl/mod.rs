@@ -5,6 +5,7 @@
 //! `encoded` messages have no schema, and are an error.
 
 mod bindings;
+mod reader;
 
 use super::components::model::ElementId;
 use super::names::{FastMap, QName};
@@ -37,6 +38,19 @@ pub(crate) struct Operation {
     pub(crate) action: Box<str>,
     /// What it is called in WS-Addressing: as the port type says, or by the rule for those that say nothing.
     pub(crate) addressing: Box<str>,
+    /// The number of its binding: those of one have the same.
+    pub(crate) binding: usize,
+    /// The name of its port type.
+    pub(crate) port_type: QName,
+}
+
+/// Where a service is.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    /// A URL, or what is written there before it is deployed.
+    pub(crate) location: Box<str>,
+    /// The number of the binding of its port (WSDL 1.1 §2.6), as of [`Operation::binding`]; `None`: it has none that is known.
+    pub(crate) binding: Option<usize>,
 }
 
 impl Operation {
@@ -72,8 +86,8 @@ pub(crate) struct Description {
     faults: FastMap<QName, ElementId>,
     /// The name of the first service.
     pub(crate) service: Option<Box<str>>,
-    /// Where the services are, as the WSDL says: URLs, or what is written there before it is deployed.
-    pub(crate) addresses: Vec<Box<str>>,
+    /// Where the services are, as the WSDL says.
+    pub(crate) addresses: Vec<Address>,
 }
 
 impl Description {
