@@ -44,10 +44,12 @@ pub(super) struct State {
 
 impl State {
     fn is_delivered(&self) -> bool {
-        // A sink that confirms nothing will not have more of what is on its way than it has now.
+        // Lines are compared: a sink that has all of them is still in the segment before an empty one. A sink that confirms nothing
+        // will not have more of what is on its way than it has now.
+        let end = self.end.line;
         let has_all = |entry: &Entry| {
-            let is_unconfirmed = entry.sent != entry.delivered;
-            entry.sent == self.end && (entry.cursor.position == self.end || is_unconfirmed)
+            let is_unconfirmed = entry.sent.line != entry.delivered.line;
+            entry.sent.line == end && (entry.cursor.position.line == end || is_unconfirmed)
         };
         self.cursors.values().all(has_all)
     }
@@ -386,7 +388,9 @@ impl Spool {
             (entry.delivered, entry.sent, entry.cursor.position) = (next, next, next);
         }
         state.recent.clear();
-        state.segments.push_back((next.segment, 0));
+        if state.end.segment != next.segment {
+            state.segments.push_back((next.segment, 0));
+        }
         (state.end, state.synced) = (next, next);
         // Readers still have the former segment open.
         self.appended.notify_all();

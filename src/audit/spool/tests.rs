@@ -641,3 +641,115 @@ fn a_cursor_that_could_not_be_read_is_written_again() {
         sink.delivered();
     }
 }
+
+/// What refuses every write for lack of room.
+fn full_disk() -> fs::File {
+    fs::File::options().read(true).write(true).open("/dev/full").unwrap()
+}
+
+/// Numbers of the segments in a folder.
+fn segments(folder: &Path) -> Vec<u64> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut numbers: Vec<_> = names.filter_map(|name| name.strip_suffix(".jsonl")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// A full disk still takes an empty segment, and then no line that would belong into it.
+#[test]
+fn an_empty_segment_on_a_full_disk_does_not_keep_those_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    sealed.append(&["1", "2"]).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["1", "2"]);
+    sink.delivered();
+    sealed.appender.roll().unwrap();
+    let disk = sealed.appender.put_file(full_disk());
+    let wakes = sealed.spool().lock().wakes;
+    assert!(sealed.append(&["3"]).is_err());
+    assert_eq!((segments(folder.path()), sealed.spool().lock().wakes), (vec![0, 2], wakes + 1), "it is asked to keep");
+    sink.keep();
+    assert!(sealed.append(&["3"]).is_err(), "others have taken the room");
+    assert_eq!((segments(folder.path()), sealed.spool().bytes()), (vec![2], 0));
+    let wakes = sealed.spool().lock().wakes;
+    assert!(sealed.append(&["3"]).is_err());
+    assert_eq!(sealed.spool().lock().wakes, wakes + 1, "a reader may have what was removed open");
+
+    sealed.appender.put_file(disk);
+    sealed.append(&["3"]).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["3"]);
+    sink.delivered();
+    drop((sink, sealed));
+    let (sealed, opened) = Sealed::open(folder.path(), "a/2");
+    assert_eq!((opened.last, sealed.spool().end()), (Some(("a/1".into(), 3)), 3));
+    assert_eq!(taken(&mut reader(sealed.spool(), "sink"), 1 << 20), [""; 0]);
+}
+
+/// Appends lines until the segment is as large as it gets in a spool of `size` bytes.
+fn fill_segment(sealed: &mut Sealed, size: u64) {
+    let long = "x".repeat(100_000);
+    let segment = sealed.spool().lock().end.segment;
+    while sealed.spool().lock().end.offset < appender::SEGMENT.0 {
+        append_within(sealed, &long, size).unwrap();
+    }
+    assert_eq!(sealed.spool().lock().end.segment, segment);
+}
+
+fn append_within(sealed: &mut Sealed, name: &str, size: u64) -> Result<(), AppendError> {
+    let mut out = Vec::new();
+    sealed.chain.seal(unsealed(name).as_bytes(), &mut out);
+    sealed.appender.append(&out.into(), 1, size)
+}
+
+fn deliver_all(sink: &mut Reader) {
+    while let Taken::Lines(..) = sink.take(1 << 20, true).unwrap() {
+        sink.delivered();
+    }
+    sink.keep();
+}
+
+#[test]
+fn a_segment_that_cannot_be_finished_is_started_over_once_every_sink_has_it() {
+    let (folder, size) = (tempfile::tempdir().unwrap(), 8 * appender::SEGMENT.0);
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    fill_segment(&mut sealed, size);
+    // It takes every write, and has no room for what is to be synced.
+    sealed.appender.put_file(no_disk());
+    assert!(append_within(&mut sealed, "late", size).is_err(), "the sink lacks lines");
+    deliver_all(&mut sink);
+    append_within(&mut sealed, "late", size).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["late"]);
+}
+
+#[test]
+fn without_room_for_another_file_a_segment_grows() {
+    let (folder, size) = (tempfile::tempdir().unwrap(), 2 * appender::SEGMENT.0);
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    fill_segment(&mut sealed, size);
+    deliver_all(&mut sink);
+    fs::create_dir(sealed.spool().segment(sealed.spool().end())).unwrap();
+    append_within(&mut sealed, "late", size).unwrap();
+    assert_eq!((taken(&mut sink, 1 << 20), sealed.spool().lock().segments.len()), (vec!["late".to_owned()], 1));
+    // Another file is tried for the next lines.
+    append_within(&mut sealed, "later", size).unwrap();
+    assert_eq!((taken(&mut sink, 1 << 20), sealed.spool().lock().segments.len()), (vec!["later".to_owned()], 2));
+}
+
+/// Only what is before the last segment is removed otherwise.
+#[test]
+fn a_spool_that_was_made_smaller_than_its_last_segment_does_not_stay_full() {
+    let (folder, size) = (tempfile::tempdir().unwrap(), appender::SEGMENT.0 / 2);
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    fill_segment(&mut sealed, 8 * appender::SEGMENT.0);
+    for _ in 0..2 {
+        assert!(matches!(append_within(&mut sealed, "late", size), Err(AppendError::Full)));
+    }
+    deliver_all(&mut sink);
+    append_within(&mut sealed, "late", size).unwrap();
+    assert!(sealed.spool().bytes() < size);
+    assert!(matches!(append_within(&mut sealed, "later", 0), Err(AppendError::Full)), "there is to be none");
+}
