@@ -753,3 +753,35 @@ fn a_spool_that_was_made_smaller_than_its_last_segment_does_not_stay_full() {
     assert!(sealed.spool().bytes() < size);
     assert!(matches!(append_within(&mut sealed, "later", 0), Err(AppendError::Full)), "there is to be none");
 }
+
+/// A machine that stops may have the place of a sink on its disk, and not the lines before it.
+#[test]
+fn a_place_beyond_the_end_passes_over_nothing_that_comes_later() {
+    for (has_room, expected) in [(true, &["5", "6", "7", "8"][..]), (false, &["1", "2", "5", "6", "7", "8"])] {
+        let folder = tempfile::tempdir().unwrap();
+        {
+            let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+            let mut sink = reader(sealed.spool(), "sink");
+            sealed.append(&["1", "2"]).unwrap();
+            let length = sealed.spool().bytes();
+            sealed.append(&["3", "4"]).unwrap();
+            deliver_all(&mut sink);
+            let segment = fs::File::options().write(true).open(sealed.spool().segment(0)).unwrap();
+            segment.set_len(length).unwrap();
+        }
+        let blocked = folder.path().join(format!("{}.cursor.next", cursor::name("sink")));
+        if !has_room {
+            fs::create_dir(&blocked).unwrap();
+        }
+        // Lines come, but none to the sink before the next restart.
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/2");
+        sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
+        assert_eq!(sealed.spool().left("sink"), 0);
+        sealed.append(&["5", "6", "7", "8"]).unwrap();
+        drop(sealed);
+        let (sealed, _) = Sealed::open(folder.path(), "a/3");
+        sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
+        let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+        assert_eq!(taken(&mut sink, 1 << 20), expected, "{has_room}");
+    }
+}
