@@ -314,11 +314,13 @@ impl Spool {
         if is_kept || entry.cursor.kind.is_empty() {
             return Ok(());
         }
-        let cursor = Cursor { position, unsynced: false, ..entry.cursor.clone() };
+        // A doubt that could not be written is about lines that the sink has not got again.
+        let unsynced = entry.cursor.unsynced && entry.cursor.position == position;
+        let cursor = Cursor { position, unsynced, ..entry.cursor.clone() };
         drop(state);
         let written = self.write(name, &cursor);
         if let Some(entry) = self.lock().cursors.get_mut(name) {
-            (entry.cursor.position, entry.cursor.unsynced) = (position, false);
+            (entry.cursor.position, entry.cursor.unsynced) = (position, unsynced);
         }
         self.forget();
         written.or_else(|_| self.write(name, &cursor))

@@ -785,3 +785,29 @@ fn a_place_beyond_the_end_passes_over_nothing_that_comes_later() {
         assert_eq!(taken(&mut sink, 1 << 20), expected, "{has_room}");
     }
 }
+
+/// What a sink has may not be on its disk, and neither is that.
+#[test]
+fn a_doubt_that_could_not_be_written_is_written_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join(format!("{}.cursor.next", cursor::name("sink")));
+    {
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+        let mut sink = reader(sealed.spool(), "sink");
+        sealed.append(&["1"]).unwrap();
+        taken(&mut sink, 1 << 20);
+        sink.delivered();
+        fs::create_dir(&blocked).unwrap();
+        assert!(sink.go_back().is_err());
+        fs::remove_dir(&blocked).unwrap();
+        sink.keep();
+        assert!(sink.is_doubtful());
+    }
+    let (sealed, _) = Sealed::open(folder.path(), "a/2");
+    sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
+    let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+    assert!(sink.is_doubtful());
+    // It has it for good.
+    deliver_all(&mut sink);
+    assert!(!sink.is_doubtful());
+}
