@@ -71,6 +71,7 @@ pub(in crate::audit) fn open(folder: &Path) -> io::Result<Opened> {
     let spool = Arc::new(Spool {
         folder: folder.to_owned(),
         state: Mutex::new(state),
+        writing: Mutex::new(()),
         appended: Condvar::new(),
         freed: Condvar::new(),
         _lock: lock,

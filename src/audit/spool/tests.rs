@@ -775,7 +775,7 @@ fn a_place_beyond_the_end_passes_over_nothing_that_comes_later() {
         }
         // Lines come, but none to the sink before the next restart.
         let (mut sealed, _) = Sealed::open(folder.path(), "a/2");
-        sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
+        assert_eq!(sealed.spool().settle(&[sink_of("sink")], later()).is_ok(), has_room);
         assert_eq!(sealed.spool().left("sink"), 0);
         sealed.append(&["5", "6", "7", "8"]).unwrap();
         drop(sealed);
@@ -810,4 +810,36 @@ fn a_doubt_that_could_not_be_written_is_written_later() {
     // It has it for good.
     deliver_all(&mut sink);
     assert!(!sink.is_doubtful());
+}
+
+#[test]
+fn a_sink_whose_place_cannot_be_written_goes_on_where_the_former_one_was_also_after_a_crash() {
+    for (is_held, comes_back) in [(false, false), (true, false), (true, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+        let mut former = reader(sealed.spool(), "http-a");
+        sealed.append(&["1", "2"]).unwrap();
+        if !is_held {
+            drop(former);
+            former = reader(sealed.spool(), "other");
+        }
+        fs::create_dir(folder.path().join(format!("{}.cursor.next", cursor::name("http-b")))).unwrap();
+        assert!(sealed.spool().settle(&[sink_of("http-b"), sink_of("other")], later()).is_err());
+        let sink = if comes_back { "http-a" } else { "http-b" };
+        if comes_back {
+            sealed.spool().settle(&[sink_of("http-a"), sink_of("other")], later()).unwrap();
+        }
+        // The process is killed before anything is delivered.
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+            }
+        }
+        drop((former, sealed));
+        let (sealed, _) = Sealed::open(copy.path(), "a/2");
+        sealed.spool().settle(&[sink_of(sink)], later()).unwrap();
+        let mut next = Reader::new(sealed.spool(), sink, Duration::ZERO, || true).unwrap();
+        assert_eq!(taken(&mut next, 1 << 20), ["1", "2"], "{is_held} {comes_back}");
+    }
 }
