@@ -8,7 +8,7 @@
 //! - [`trail`]: the open sinks, shared by all workers; opens, reopens, carries over and closes them;
 //! - [`sealer`]: the handle on the thread ([`sealing`]) that gives lines their place in the [`chain`], signs a [`checkpoint`] now
 //!   and then, and passes them on to its [`outlets`]; [`sealed_line`] reads what it wrote;
-//! - [`spool`]: keeps sealed lines on disk until every sink has them;
+//! - [`spool`]: keeps sealed lines on disk until every sink has them; [`full_disk`]: when there is no room for more;
 //! - [`sink`]: one open sink; its lines come from a [`source`]: a [`queue`], or the spool;
 //! - [`writer`]: the thread of each sink, which keeps lines until they are written; [`thread`](mod@thread): what happens when a fault
 //!   ends one of these threads;
@@ -32,6 +32,7 @@ mod file;
 mod file_lock;
 mod file_tail;
 mod filter;
+mod full_disk;
 mod ocsf;
 mod outlets;
 mod queue;

@@ -247,11 +247,18 @@ fn compress(path: &Path) -> io::Result<()> {
         _ => {}
     }
     let target = File::create_new(&part)?;
-    target.set_permissions(source.metadata()?.permissions())?;
-    let mut encoder = GzEncoder::new(target, Compression::default());
-    io::copy(&mut source, &mut encoder)?;
-    encoder.finish()?.sync_all()?;
-    fs::rename(part, with(GZ))?;
+    let copy = || {
+        target.set_permissions(source.metadata()?.permissions())?;
+        let mut encoder = GzEncoder::new(target, Compression::default());
+        io::copy(&mut source, &mut encoder)?;
+        encoder.finish()?.sync_all()?;
+        fs::rename(&part, with(GZ))
+    };
+    if let Err(error) = copy() {
+        // The records that come next need the room, and nobody the half of a copy.
+        let _ = fs::remove_file(&part);
+        return Err(error);
+    }
     fs::remove_file(path)
 }
 
@@ -332,6 +339,17 @@ mod tests {
             assert!(compressed.is_file() && !path.exists() && !part.exists() && !outside.exists(), "{kind}");
             fs::remove_file(compressed).unwrap();
         }
+    }
+
+    /// Half of a copy would hold the room that lines need.
+    #[test]
+    fn a_file_that_cannot_be_compressed_leaves_no_part_of_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit-20260101T000000.000Z.jsonl");
+        fs::write(&path, "{}\n").unwrap();
+        fs::create_dir(folder.path().join("audit-20260101T000000.000Z.jsonl.gz")).unwrap();
+        assert!(compress(&path).is_err());
+        assert!(path.is_file() && !folder.path().join("audit-20260101T000000.000Z.jsonl.gz.part").exists());
     }
 
     #[test]

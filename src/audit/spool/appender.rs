@@ -67,12 +67,21 @@ impl Appender {
         let still_full = self.full.is_some_and(|(full, of)| of == size && bytes >= full);
         if still_full || bytes + lines.len() as u64 > size {
             self.full = Some((bytes, size));
-            return Err(AppendError::Full);
+            // What alone fills a spool that was made smaller does not go otherwise.
+            let is_alone = bytes == self.end.offset && lines.len() as u64 <= size;
+            if !is_alone || !self.start_over() {
+                return Err(AppendError::Full);
+            }
         }
         self.full = None;
-        if self.end.offset >= (size / 8).clamp(SEGMENT.0, SEGMENT.1) {
-            self.roll().map_err(AppendError::Io)?;
+        if self.end.offset >= (size / 8).clamp(SEGMENT.0, SEGMENT.1)
+            && let Err(error) = self.roll()
+            && !self.start_over()
+            && self.dirty
+        {
+            return Err(AppendError::Io(error));
         }
+        // Without room for another file, the segment grows.
         if let Err(error) = self.write(lines) {
             // A disk that is full of what every sink has.
             if !self.start_over() || self.write(lines).is_err() {
@@ -111,16 +120,17 @@ impl Appender {
         written
     }
 
-    /// Goes on with an empty segment, if every sink has all lines.
+    /// Goes on with an empty segment, if every sink has all lines. Returns whether lines were removed.
     pub(super) fn start_over(&mut self) -> bool {
         let next = Position { line: self.end.line, segment: self.end.line, offset: 0 };
-        if next.segment == self.end.segment {
-            return false;
-        }
-        if !self.spool.is_delivered() {
-            // A sink that has them may not have written how far it is.
+        if !self.spool.is_delivered() || self.spool.bytes() == 0 {
+            // A sink that has them may not have written how far it is, or have open what was removed.
             self.spool.wake();
             return false;
+        }
+        if next.segment == self.end.segment {
+            // It is empty: the disk takes segments, but no lines.
+            return self.spool.start_over(next);
         }
         let path = self.spool.segment(next.segment);
         let Ok(file) = create(&path) else { return false };
@@ -134,7 +144,7 @@ impl Appender {
     }
 
     /// Starts the next segment.
-    fn roll(&mut self) -> io::Result<()> {
+    pub(super) fn roll(&mut self) -> io::Result<()> {
         self.sync()?;
         let next = Position { line: self.end.line, segment: self.end.line, offset: 0 };
         let file = create(&self.spool.segment(next.segment))?;

@@ -1,7 +1,7 @@
 //! How far a sink has got, on disk.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -53,9 +53,26 @@ impl Cursor {
         fs::rename(next, path)
     }
 
-    /// Reads all cursors of a folder whose lines are from the segment `first` to `end`. One that cannot be read, or is of lines
-    /// that are not there, starts with the first line: doubled is better than lost.
-    pub(super) fn all(folder: &Path, first: u64, end: Position) -> io::Result<BTreeMap<String, Self>> {
+    /// Goes back to the end of all lines, before any is appended there: other lines would come in the place of those that the sink
+    /// had. Returns whether the cursor could be written; if not, that on disk starts with the first line.
+    ///
+    /// # Errors
+    /// That on disk is still beyond the end.
+    pub(super) fn go_back_to(&mut self, end: Position, folder: &Path, name: &str) -> io::Result<bool> {
+        self.position = end;
+        let written = self.write(folder, name);
+        if let Err(error) = &written {
+            tracing::warn!(sink = self.sink, %error, "a cursor of the audit spool is emptied: it is beyond the end");
+            // Without content, it cannot be read. That takes no room.
+            create(&folder.join(format!("{name}.cursor")))?.set_len(0)?;
+        }
+        File::open(folder)?.sync_all()?;
+        Ok(written.is_ok())
+    }
+
+    /// Reads all cursors of a folder whose first segment is `first`. One that cannot be read, or is of lines that are not there any
+    /// more, starts with the first line: doubled is better than lost.
+    pub(super) fn all(folder: &Path, first: u64) -> io::Result<BTreeMap<String, Self>> {
         let mut cursors = BTreeMap::new();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
@@ -63,7 +80,7 @@ impl Cursor {
             let Some(name) = file.strip_suffix(".cursor") else { continue };
             let beginning = Position { line: first, segment: first, offset: 0 };
             let cursor = match read(&path) {
-                Ok(cursor) if cursor.position.segment >= first => Self { position: cursor.position.min(end), ..cursor },
+                Ok(cursor) if cursor.position.segment >= first => cursor,
                 Ok(cursor) => Self { position: beginning, ..cursor },
                 Err(error) => {
                     tracing::warn!(

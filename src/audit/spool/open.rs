@@ -1,6 +1,6 @@
 //! Opens a spool.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{DirBuilder, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -50,8 +50,14 @@ pub(in crate::audit) fn open(folder: &Path) -> io::Result<Opened> {
         }
     }
     let Recovered { segments, end, last, torn } = recovery::recover(folder)?;
-    let cursors = Cursor::all(folder, segments.front().map_or(0, |(first, _)| *first), end)?;
-    let entries = cursors.into_iter().map(|(name, cursor)| (name, Entry::new(cursor))).collect();
+    let mut entries = BTreeMap::new();
+    for (name, mut cursor) in Cursor::all(folder, segments.front().map_or(0, |(first, _)| *first))? {
+        // A machine that stopped may have written it, and not the lines.
+        let is_written = cursor.position <= end || cursor.go_back_to(end, folder, &name)?;
+        let mut entry = Entry::new(cursor);
+        entry.unwritten = !is_written;
+        entries.insert(name, entry);
+    }
     let state = State {
         recent: VecDeque::new(),
         segments,
@@ -65,6 +71,7 @@ pub(in crate::audit) fn open(folder: &Path) -> io::Result<Opened> {
     let spool = Arc::new(Spool {
         folder: folder.to_owned(),
         state: Mutex::new(state),
+        writing: Mutex::new(()),
         appended: Condvar::new(),
         freed: Condvar::new(),
         _lock: lock,

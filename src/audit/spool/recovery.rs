@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, Position, create};
 use crate::audit::chain::Hash;
+use crate::audit::full_disk::is_full;
 use crate::audit::sealed_line::SealedLine;
 use crate::open_file;
 
@@ -140,12 +141,6 @@ impl Noted {
             written => written,
         }
     }
-}
-
-/// Whether there is no room on a disk.
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

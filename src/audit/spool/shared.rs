@@ -16,6 +16,8 @@ use super::files::{self, Position};
 pub(in crate::audit) struct Spool {
     pub(super) folder: PathBuf,
     pub(super) state: Mutex<State>,
+    /// Held while the file of a cursor is written or removed; taken before `state`.
+    pub(super) writing: Mutex<()>,
     /// Lines were appended, or a reader is to look up.
     pub(super) appended: Condvar,
     /// A segment was removed, or a reader let go of its cursor.
@@ -44,10 +46,12 @@ pub(super) struct State {
 
 impl State {
     fn is_delivered(&self) -> bool {
-        // A sink that confirms nothing will not have more of what is on its way than it has now.
+        // Lines are compared: a sink that has all of them is still in the segment before an empty one. A sink that confirms nothing
+        // will not have more of what is on its way than it has now.
+        let end = self.end.line;
         let has_all = |entry: &Entry| {
-            let is_unconfirmed = entry.sent != entry.delivered;
-            entry.sent == self.end && (entry.cursor.position == self.end || is_unconfirmed)
+            let is_unconfirmed = entry.sent.line != entry.delivered.line;
+            entry.sent.line == end && (entry.cursor.position.line == end || is_unconfirmed)
         };
         self.cursors.values().all(has_all)
     }
@@ -73,7 +77,7 @@ pub(in crate::audit) struct SpooledSink {
 pub(super) struct Entry {
     /// What the sink has for good. It is on disk, unless it is `unwritten`.
     pub(super) cursor: Cursor,
-    /// The cursor could not be written: that on disk is behind.
+    /// The cursor is not on disk: what is there is behind, or there is none.
     pub(super) unwritten: bool,
     /// What it has.
     pub(super) delivered: Position,
@@ -131,6 +135,11 @@ impl Spool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Files of cursors are written and removed by one thread at a time.
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn segment(&self, number: u64) -> PathBuf {
         files::segment(&self.folder, number)
     }
@@ -168,7 +177,9 @@ impl Spool {
     /// soon as its reader has ended.
     ///
     /// # Errors
-    /// A cursor cannot be written. It is when its sink has more lines.
+    /// A cursor cannot be written. It is tried again when its sink has got lines, and at the next call. If the process is killed
+    /// before, a sink that was to go on from another begins where that one was on disk, and a new one with the lines that come
+    /// after the next start.
     pub(in crate::audit) fn settle(&self, sinks: &[SpooledSink], deadline: Instant) -> io::Result<()> {
         let mut changed = Vec::new();
         let mut state = self.lock();
@@ -182,12 +193,15 @@ impl Spool {
                 // One that could not be read does not know what it is of.
                 entry.cursor.sink.clone_from(&sink.name);
                 entry.cursor.kind.clone_from(&sink.kind);
+                if entry.unwritten {
+                    changed.push((name.clone(), None));
+                }
                 continue;
             }
             let former =
                 state.cursors.iter_mut().find(|(_, entry)| entry.removed.is_some() && entry.cursor.kind == sink.kind);
-            let (position, former) = match former {
-                Some((former, entry)) => {
+            let (position, before, former) = match former {
+                Some((before, entry)) => {
                     // It has one heir, and what it gets from now on is not noted any more.
                     entry.cursor.kind.clear();
                     tracing::info!(
@@ -196,28 +210,56 @@ impl Spool {
                         "an audit sink goes on where another was"
                     );
                     // One that waits for another itself hands that on.
-                    let former = entry.held.then(|| (former.clone(), deadline)).or_else(|| entry.former.take());
-                    (entry.delivered, former)
+                    let former = entry.held.then(|| (before.clone(), deadline)).or_else(|| entry.former.take());
+                    (entry.delivered, Some(before.clone()), former)
                 }
-                None => (state.end, None),
+                None => (state.end, None, None),
             };
             let cursor = Cursor { sink: sink.name.clone(), kind: sink.kind.clone(), position, unsynced: false };
-            changed.push((name.clone(), cursor.clone()));
-            state.cursors.insert(name.clone(), Entry { former, ..Entry::new(cursor) });
+            changed.push((name.clone(), before));
+            state.cursors.insert(name.clone(), Entry { unwritten: true, former, ..Entry::new(cursor) });
         }
         drop(state);
-        // One that cannot be written keeps none of the others from being written.
-        let written: Vec<_> = changed.iter().map(|(name, cursor)| self.write(name, cursor)).collect();
+        self.write_changed(&changed)
+    }
+
+    /// Writes cursors, each with the name of the one that it goes on from, and forgets those that nobody needs. One that cannot be
+    /// written keeps none of the others from being written.
+    fn write_changed(&self, changed: &[(String, Option<String>)]) -> io::Result<()> {
+        for (name, before) in changed {
+            if self.write_again(name).is_err()
+                && let Some(before) = before
+                && let Err(error) = self.hand_on(before, name)
+            {
+                tracing::warn!(%error, "a cursor of the audit spool could not be handed on");
+            }
+        }
         self.forget();
         self.freed.notify_all();
+        // What was removed may be the room that was lacking.
+        let written: Vec<_> = changed.iter().map(|(name, _)| self.write_again(name)).collect();
         written.into_iter().collect()
+    }
+
+    /// Writes a cursor that is not on disk.
+    fn write_again(&self, name: &str) -> io::Result<()> {
+        let unwritten = self.lock().cursors.get(name).filter(|entry| entry.unwritten).map(|entry| entry.cursor.clone());
+        unwritten.map_or(Ok(()), |cursor| self.write(name, &cursor))
+    }
+
+    /// Gives the file of a cursor another name beside its own, for the sink that goes on from there: that takes no room, and the place
+    /// is never ahead. The sink before may come back.
+    fn hand_on(&self, from: &str, to: &str) -> io::Result<()> {
+        let [from, to] = [from, to].map(|name| self.folder.join(format!("{name}.cursor")));
+        let _alone = self.writing();
+        fs::hard_link(&from, &to).or_else(|_| fs::rename(from, to))
     }
 
     /// Forgets cursors that nobody needs any more, and removes the segments that every sink is past.
     fn forget(&self) {
         let mut locked = self.lock();
         let state = &mut *locked;
-        let mut files = Vec::new();
+        let (mut forgotten, mut segments) = (Vec::new(), Vec::new());
         state.cursors.retain(|name, entry| {
             let Some(end) = entry.removed.filter(|_| !entry.held && !state.wanted.contains(name)) else { return true };
             let lines = end.saturating_sub(entry.delivered.line);
@@ -225,7 +267,7 @@ impl Spool {
                 let sink = &entry.cursor.sink;
                 tracing::warn!(sink, lines, "an audit sink was removed from the policy before it had all lines");
             }
-            files.push(self.folder.join(format!("{name}.cursor")));
+            forgotten.push(name.clone());
             false
         });
         // A segment goes only when what follows it is on disk: otherwise a machine that stops would leave nothing to go on from.
@@ -233,14 +275,21 @@ impl Spool {
         let needed = needed.unwrap_or(state.end.segment).min(state.synced.segment);
         while let Some((first, _)) = state.segments.front().copied().filter(|(first, _)| *first < needed) {
             state.segments.pop_front();
-            files.push(self.segment(first));
+            segments.push(self.segment(first));
         }
         drop(locked);
         // Outside the lock: a disk that hangs must not stop those who only want to know how much there is.
-        for file in &files {
-            self.remove(file);
+        for name in &forgotten {
+            let _alone = self.writing();
+            // A sink that has come back meanwhile has written it, or is about to.
+            if !self.lock().cursors.contains_key(name) {
+                self.remove(&self.folder.join(format!("{name}.cursor")));
+            }
         }
-        if !files.is_empty() {
+        for segment in &segments {
+            self.remove(segment);
+        }
+        if !forgotten.is_empty() || !segments.is_empty() {
             self.freed.notify_all();
         }
     }
@@ -303,8 +352,8 @@ impl Spool {
     }
 
     /// A sink has this for good: writes its cursor to disk, and removes the segments that no sink needs any more. That makes the room
-    /// without which a full disk takes no cursor. If the process ends before there is any, the sink gets again what is left: the
-    /// cursor on disk is then of a segment that is gone, or of one that is there.
+    /// without which a full disk takes no cursor. If the process ends before there is any, the cursor on disk names an earlier line,
+    /// and the sink begins with that one, or with the first that is left if its segment is gone.
     pub(super) fn keep(&self, name: &str, position: Position) -> io::Result<()> {
         let mut state = self.lock();
         let Some(entry) = state.cursors.get_mut(name) else { return Ok(()) };
@@ -312,18 +361,24 @@ impl Spool {
         if is_kept || entry.cursor.kind.is_empty() {
             return Ok(());
         }
-        let cursor = Cursor { position, unsynced: false, ..entry.cursor.clone() };
+        // A doubt that could not be written is about lines that the sink has not got again.
+        let unsynced = entry.cursor.unsynced && entry.cursor.position == position;
+        let cursor = Cursor { position, unsynced, ..entry.cursor.clone() };
         drop(state);
         let written = self.write(name, &cursor);
         if let Some(entry) = self.lock().cursors.get_mut(name) {
-            (entry.cursor.position, entry.cursor.unsynced) = (position, false);
+            (entry.cursor.position, entry.cursor.unsynced) = (position, unsynced);
         }
         self.forget();
         written.or_else(|_| self.write(name, &cursor))
     }
 
-    /// Writes a cursor to disk.
+    /// Writes a cursor to disk, unless it was forgotten meanwhile.
     fn write(&self, name: &str, cursor: &Cursor) -> io::Result<()> {
+        let _alone = self.writing();
+        if !self.lock().cursors.contains_key(name) {
+            return Ok(());
+        }
         let written = cursor.write(&self.folder, name);
         if let Some(entry) = self.lock().cursors.get_mut(name) {
             entry.unwritten = written.is_err();
@@ -386,7 +441,9 @@ impl Spool {
             (entry.delivered, entry.sent, entry.cursor.position) = (next, next, next);
         }
         state.recent.clear();
-        state.segments.push_back((next.segment, 0));
+        if state.end.segment != next.segment {
+            state.segments.push_back((next.segment, 0));
+        }
         (state.end, state.synced) = (next, next);
         // Readers still have the former segment open.
         self.appended.notify_all();

@@ -641,3 +641,205 @@ fn a_cursor_that_could_not_be_read_is_written_again() {
         sink.delivered();
     }
 }
+
+/// What refuses every write for lack of room.
+fn full_disk() -> fs::File {
+    fs::File::options().read(true).write(true).open("/dev/full").unwrap()
+}
+
+/// Numbers of the segments in a folder.
+fn segments(folder: &Path) -> Vec<u64> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut numbers: Vec<_> = names.filter_map(|name| name.strip_suffix(".jsonl")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// A full disk still takes an empty segment, and then no line that would belong into it.
+#[test]
+fn an_empty_segment_on_a_full_disk_does_not_keep_those_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    sealed.append(&["1", "2"]).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["1", "2"]);
+    sink.delivered();
+    sealed.appender.roll().unwrap();
+    let disk = sealed.appender.put_file(full_disk());
+    let wakes = sealed.spool().lock().wakes;
+    assert!(sealed.append(&["3"]).is_err());
+    assert_eq!((segments(folder.path()), sealed.spool().lock().wakes), (vec![0, 2], wakes + 1), "it is asked to keep");
+    sink.keep();
+    assert!(sealed.append(&["3"]).is_err(), "others have taken the room");
+    assert_eq!((segments(folder.path()), sealed.spool().bytes()), (vec![2], 0));
+    let wakes = sealed.spool().lock().wakes;
+    assert!(sealed.append(&["3"]).is_err());
+    assert_eq!(sealed.spool().lock().wakes, wakes + 1, "a reader may have what was removed open");
+
+    sealed.appender.put_file(disk);
+    sealed.append(&["3"]).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["3"]);
+    sink.delivered();
+    drop((sink, sealed));
+    let (sealed, opened) = Sealed::open(folder.path(), "a/2");
+    assert_eq!((opened.last, sealed.spool().end()), (Some(("a/1".into(), 3)), 3));
+    assert_eq!(taken(&mut reader(sealed.spool(), "sink"), 1 << 20), [""; 0]);
+}
+
+/// Appends lines until the segment is as large as it gets in a spool of `size` bytes.
+fn fill_segment(sealed: &mut Sealed, size: u64) {
+    let long = "x".repeat(100_000);
+    let segment = sealed.spool().lock().end.segment;
+    while sealed.spool().lock().end.offset < appender::SEGMENT.0 {
+        append_within(sealed, &long, size).unwrap();
+    }
+    assert_eq!(sealed.spool().lock().end.segment, segment);
+}
+
+fn append_within(sealed: &mut Sealed, name: &str, size: u64) -> Result<(), AppendError> {
+    let mut out = Vec::new();
+    sealed.chain.seal(unsealed(name).as_bytes(), &mut out);
+    sealed.appender.append(&out.into(), 1, size)
+}
+
+fn deliver_all(sink: &mut Reader) {
+    while let Taken::Lines(..) = sink.take(1 << 20, true).unwrap() {
+        sink.delivered();
+    }
+    sink.keep();
+}
+
+#[test]
+fn a_segment_that_cannot_be_finished_is_started_over_once_every_sink_has_it() {
+    let (folder, size) = (tempfile::tempdir().unwrap(), 8 * appender::SEGMENT.0);
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    fill_segment(&mut sealed, size);
+    // It takes every write, and has no room for what is to be synced.
+    sealed.appender.put_file(no_disk());
+    assert!(append_within(&mut sealed, "late", size).is_err(), "the sink lacks lines");
+    deliver_all(&mut sink);
+    append_within(&mut sealed, "late", size).unwrap();
+    assert_eq!(taken(&mut sink, 1 << 20), ["late"]);
+}
+
+#[test]
+fn without_room_for_another_file_a_segment_grows() {
+    let (folder, size) = (tempfile::tempdir().unwrap(), 2 * appender::SEGMENT.0);
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    fill_segment(&mut sealed, size);
+    deliver_all(&mut sink);
+    fs::create_dir(sealed.spool().segment(sealed.spool().end())).unwrap();
+    append_within(&mut sealed, "late", size).unwrap();
+    assert_eq!((taken(&mut sink, 1 << 20), sealed.spool().lock().segments.len()), (vec!["late".to_owned()], 1));
+    // Another file is tried for the next lines.
+    append_within(&mut sealed, "later", size).unwrap();
+    assert_eq!((taken(&mut sink, 1 << 20), sealed.spool().lock().segments.len()), (vec!["later".to_owned()], 2));
+}
+
+/// Only what is before the last segment is removed otherwise.
+#[test]
+fn a_spool_that_was_made_smaller_than_its_last_segment_does_not_stay_full() {
+    let (folder, size) = (tempfile::tempdir().unwrap(), appender::SEGMENT.0 / 2);
+    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    fill_segment(&mut sealed, 8 * appender::SEGMENT.0);
+    for _ in 0..2 {
+        assert!(matches!(append_within(&mut sealed, "late", size), Err(AppendError::Full)));
+    }
+    deliver_all(&mut sink);
+    append_within(&mut sealed, "late", size).unwrap();
+    assert!(sealed.spool().bytes() < size);
+    assert!(matches!(append_within(&mut sealed, "later", 0), Err(AppendError::Full)), "there is to be none");
+}
+
+/// A machine that stops may have the place of a sink on its disk, and not the lines before it.
+#[test]
+fn a_place_beyond_the_end_passes_over_nothing_that_comes_later() {
+    for (has_room, expected) in [(true, &["5", "6", "7", "8"][..]), (false, &["1", "2", "5", "6", "7", "8"])] {
+        let folder = tempfile::tempdir().unwrap();
+        {
+            let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+            let mut sink = reader(sealed.spool(), "sink");
+            sealed.append(&["1", "2"]).unwrap();
+            let length = sealed.spool().bytes();
+            sealed.append(&["3", "4"]).unwrap();
+            deliver_all(&mut sink);
+            let segment = fs::File::options().write(true).open(sealed.spool().segment(0)).unwrap();
+            segment.set_len(length).unwrap();
+        }
+        let blocked = folder.path().join(format!("{}.cursor.next", cursor::name("sink")));
+        if !has_room {
+            fs::create_dir(&blocked).unwrap();
+        }
+        // Lines come, but none to the sink before the next restart.
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/2");
+        assert_eq!(sealed.spool().settle(&[sink_of("sink")], later()).is_ok(), has_room);
+        assert_eq!(sealed.spool().left("sink"), 0);
+        sealed.append(&["5", "6", "7", "8"]).unwrap();
+        drop(sealed);
+        let (sealed, _) = Sealed::open(folder.path(), "a/3");
+        sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
+        let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+        assert_eq!(taken(&mut sink, 1 << 20), expected, "{has_room}");
+    }
+}
+
+/// What a sink has may not be on its disk, and neither is that.
+#[test]
+fn a_doubt_that_could_not_be_written_is_written_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join(format!("{}.cursor.next", cursor::name("sink")));
+    {
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+        let mut sink = reader(sealed.spool(), "sink");
+        sealed.append(&["1"]).unwrap();
+        taken(&mut sink, 1 << 20);
+        sink.delivered();
+        fs::create_dir(&blocked).unwrap();
+        assert!(sink.go_back().is_err());
+        fs::remove_dir(&blocked).unwrap();
+        sink.keep();
+        assert!(sink.is_doubtful());
+    }
+    let (sealed, _) = Sealed::open(folder.path(), "a/2");
+    sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
+    let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+    assert!(sink.is_doubtful());
+    // It has it for good.
+    deliver_all(&mut sink);
+    assert!(!sink.is_doubtful());
+}
+
+#[test]
+fn a_sink_whose_place_cannot_be_written_goes_on_where_the_former_one_was_also_after_a_crash() {
+    for (is_held, comes_back) in [(false, false), (true, false), (true, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
+        let mut former = reader(sealed.spool(), "http-a");
+        sealed.append(&["1", "2"]).unwrap();
+        if !is_held {
+            drop(former);
+            former = reader(sealed.spool(), "other");
+        }
+        fs::create_dir(folder.path().join(format!("{}.cursor.next", cursor::name("http-b")))).unwrap();
+        assert!(sealed.spool().settle(&[sink_of("http-b"), sink_of("other")], later()).is_err());
+        let sink = if comes_back { "http-a" } else { "http-b" };
+        if comes_back {
+            sealed.spool().settle(&[sink_of("http-a"), sink_of("other")], later()).unwrap();
+        }
+        // The process is killed before anything is delivered.
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+            }
+        }
+        drop((former, sealed));
+        let (sealed, _) = Sealed::open(copy.path(), "a/2");
+        sealed.spool().settle(&[sink_of(sink)], later()).unwrap();
+        let mut next = Reader::new(sealed.spool(), sink, Duration::ZERO, || true).unwrap();
+        assert_eq!(taken(&mut next, 1 << 20), ["1", "2"], "{is_held} {comes_back}");
+    }
+}
