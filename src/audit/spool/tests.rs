@@ -66,6 +66,31 @@ fn sink_of(name: &str) -> SpooledSink {
     SpooledSink { name: name.to_owned(), kind: name.split('-').next().unwrap().to_owned() }
 }
 
+/// The spool after a restart, and the reader of a sink.
+fn restarted(folder: &Path, sink: &str) -> (Sealed, Reader) {
+    let (sealed, _) = Sealed::open(folder, "a/again");
+    sealed.spool().settle(&[sink_of(sink)], later()).unwrap();
+    let reader = Reader::new(sealed.spool(), sink, Duration::ZERO, || true).unwrap();
+    (sealed, reader)
+}
+
+/// A spool, and the reader of a sink that has all lines, of which its cursor does not know yet.
+fn delivered(folder: &Path) -> (Sealed, Reader) {
+    let (mut sealed, _) = Sealed::open(folder, "a/1");
+    let mut sink = reader(sealed.spool(), "sink");
+    sealed.append(&["1", "2"]).unwrap();
+    assert_eq!(taken(&mut sink, 1), ["1", "2"]);
+    sink.delivered();
+    (sealed, sink)
+}
+
+/// Keeps the cursor of a sink from being written, until this folder is removed.
+fn block(folder: &Path, sink: &str) -> std::path::PathBuf {
+    let blocked = folder.join(format!("{}.cursor.next", cursor::name(sink)));
+    fs::create_dir(&blocked).unwrap();
+    blocked
+}
+
 /// Takes everything that is there.
 fn taken(reader: &mut Reader, most: usize) -> Vec<String> {
     let mut all = Vec::new();
@@ -539,15 +564,10 @@ fn a_full_disk_has_room_again_once_every_sink_has_all_lines() {
 #[test]
 fn what_every_sink_has_makes_room_although_their_cursors_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
-    let mut sink = reader(sealed.spool(), "sink");
-    sealed.append(&["1", "2"]).unwrap();
-    assert_eq!(taken(&mut sink, 1 << 20), ["1", "2"]);
-    sink.delivered();
-    let cursor = format!("{}.cursor", cursor::name("sink"));
-    let (blocked, written) = (folder.path().join(format!("{cursor}.next")), folder.path().join(cursor));
+    let (mut sealed, mut sink) = delivered(folder.path());
+    let written = folder.path().join(format!("{}.cursor", cursor::name("sink")));
     let before = fs::read(&written).unwrap();
-    fs::create_dir(&blocked).unwrap();
+    let blocked = block(folder.path(), "sink");
     sink.keep();
     assert!(sealed.appender.start_over());
     assert_eq!((sealed.spool().bytes(), fs::read(&written).unwrap() == before), (0, true));
@@ -558,9 +578,7 @@ fn what_every_sink_has_makes_room_although_their_cursors_cannot_be_written() {
     for name in ["00000000000000000002.jsonl", written.file_name().unwrap().to_str().unwrap()] {
         fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
     }
-    let (crashed, _) = Sealed::open(copy.path(), "a/2");
-    crashed.spool().settle(&[sink_of("sink")], later()).unwrap();
-    let mut next = Reader::new(crashed.spool(), "sink", Duration::ZERO, || true).unwrap();
+    let (_sealed, mut next) = restarted(copy.path(), "sink");
     assert_eq!(taken(&mut next, 1 << 20), ["3"]);
 
     // As soon as it can be written, it is.
@@ -573,9 +591,7 @@ fn what_every_sink_has_makes_room_although_their_cursors_cannot_be_written() {
     assert!(!sink.is_ahead());
     drop(sink);
     drop(sealed);
-    let (sealed, _) = Sealed::open(folder.path(), "a/2");
-    sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
-    let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+    let (_sealed, mut sink) = restarted(folder.path(), "sink");
     assert_eq!(taken(&mut sink, 1 << 20), [""; 0]);
 }
 
@@ -583,22 +599,20 @@ fn what_every_sink_has_makes_room_although_their_cursors_cannot_be_written() {
 fn a_cursor_that_cannot_be_written_keeps_no_other_from_being_written() {
     let folder = tempfile::tempdir().unwrap();
     let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
-    let path = |sink: &str, end: &str| folder.path().join(format!("{}.cursor{end}", cursor::name(sink)));
-    fs::create_dir(path("a-1", ".next")).unwrap();
+    let blocked = block(folder.path(), "a-1");
     assert!(sealed.spool().settle(&[sink_of("a-1"), sink_of("b-2")], later()).is_err());
-    assert_eq!(["a-1", "b-2"].map(|sink| path(sink, "").exists()), [false, true]);
+    let is_written = |sink: &str| folder.path().join(format!("{}.cursor", cursor::name(sink))).exists();
+    assert_eq!(["a-1", "b-2"].map(is_written), [false, true]);
 
     // It is in force all the same, and written as soon as that is possible.
     sealed.append(&["1"]).unwrap();
     let mut sink = Reader::new(sealed.spool(), "a-1", Duration::ZERO, || true).unwrap();
     assert_eq!(taken(&mut sink, 1 << 20), ["1"]);
-    fs::remove_dir(path("a-1", ".next")).unwrap();
+    fs::remove_dir(blocked).unwrap();
     assert!(sink.is_ahead());
     sink.keep();
     drop((sink, sealed));
-    let (sealed, _) = Sealed::open(folder.path(), "a/2");
-    sealed.spool().settle(&[sink_of("a-1"), sink_of("b-2")], later()).unwrap();
-    let mut sink = Reader::new(sealed.spool(), "a-1", Duration::ZERO, || true).unwrap();
+    let (_sealed, mut sink) = restarted(folder.path(), "a-1");
     assert_eq!(taken(&mut sink, 1 << 20), ["1"], "it was not delivered");
 }
 
@@ -606,12 +620,7 @@ fn a_cursor_that_cannot_be_written_keeps_no_other_from_being_written() {
 #[test]
 fn a_reader_lets_go_of_the_segment_that_is_removed_for_room() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
-    let mut sink = reader(sealed.spool(), "sink");
-    sealed.append(&["1", "2"]).unwrap();
-    // Less than was appended at once: it is read from the disk.
-    assert_eq!(taken(&mut sink, 1), ["1", "2"]);
-    sink.delivered();
+    let (mut sealed, mut sink) = delivered(folder.path());
     sink.keep();
     assert!(sink.file.is_some());
     let (spool, (says, hears)) = (Arc::clone(sealed.spool()), std::sync::mpsc::channel());
@@ -634,9 +643,7 @@ fn a_cursor_that_could_not_be_read_is_written_again() {
     }
     fs::write(folder.path().join(format!("{}.cursor", cursor::name("sink"))), "{").unwrap();
     for left in [vec!["1"], vec![]] {
-        let (sealed, _) = Sealed::open(folder.path(), "a/2");
-        sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
-        let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+        let (_sealed, mut sink) = restarted(folder.path(), "sink");
         assert_eq!(taken(&mut sink, 1 << 20), left);
         sink.delivered();
     }
@@ -659,11 +666,7 @@ fn segments(folder: &Path) -> Vec<u64> {
 #[test]
 fn an_empty_segment_on_a_full_disk_does_not_keep_those_before_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
-    let mut sink = reader(sealed.spool(), "sink");
-    sealed.append(&["1", "2"]).unwrap();
-    assert_eq!(taken(&mut sink, 1 << 20), ["1", "2"]);
-    sink.delivered();
+    let (mut sealed, mut sink) = delivered(folder.path());
     sealed.appender.roll().unwrap();
     let disk = sealed.appender.put_file(full_disk());
     let wakes = sealed.spool().lock().wakes;
@@ -769,9 +772,8 @@ fn a_place_beyond_the_end_passes_over_nothing_that_comes_later() {
             let segment = fs::File::options().write(true).open(sealed.spool().segment(0)).unwrap();
             segment.set_len(length).unwrap();
         }
-        let blocked = folder.path().join(format!("{}.cursor.next", cursor::name("sink")));
         if !has_room {
-            fs::create_dir(&blocked).unwrap();
+            block(folder.path(), "sink");
         }
         // Lines come, but none to the sink before the next restart.
         let (mut sealed, _) = Sealed::open(folder.path(), "a/2");
@@ -779,9 +781,7 @@ fn a_place_beyond_the_end_passes_over_nothing_that_comes_later() {
         assert_eq!(sealed.spool().left("sink"), 0);
         sealed.append(&["5", "6", "7", "8"]).unwrap();
         drop(sealed);
-        let (sealed, _) = Sealed::open(folder.path(), "a/3");
-        sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
-        let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+        let (_sealed, mut sink) = restarted(folder.path(), "sink");
         assert_eq!(taken(&mut sink, 1 << 20), expected, "{has_room}");
     }
 }
@@ -790,22 +790,19 @@ fn a_place_beyond_the_end_passes_over_nothing_that_comes_later() {
 #[test]
 fn a_doubt_that_could_not_be_written_is_written_later() {
     let folder = tempfile::tempdir().unwrap();
-    let blocked = folder.path().join(format!("{}.cursor.next", cursor::name("sink")));
     {
         let (mut sealed, _) = Sealed::open(folder.path(), "a/1");
         let mut sink = reader(sealed.spool(), "sink");
         sealed.append(&["1"]).unwrap();
         taken(&mut sink, 1 << 20);
         sink.delivered();
-        fs::create_dir(&blocked).unwrap();
+        let blocked = block(folder.path(), "sink");
         assert!(sink.go_back().is_err());
         fs::remove_dir(&blocked).unwrap();
         sink.keep();
         assert!(sink.is_doubtful());
     }
-    let (sealed, _) = Sealed::open(folder.path(), "a/2");
-    sealed.spool().settle(&[sink_of("sink")], later()).unwrap();
-    let mut sink = Reader::new(sealed.spool(), "sink", Duration::ZERO, || true).unwrap();
+    let (_sealed, mut sink) = restarted(folder.path(), "sink");
     assert!(sink.is_doubtful());
     // It has it for good.
     deliver_all(&mut sink);
@@ -823,7 +820,7 @@ fn a_sink_whose_place_cannot_be_written_goes_on_where_the_former_one_was_also_af
             drop(former);
             former = reader(sealed.spool(), "other");
         }
-        fs::create_dir(folder.path().join(format!("{}.cursor.next", cursor::name("http-b")))).unwrap();
+        block(folder.path(), "http-b");
         assert!(sealed.spool().settle(&[sink_of("http-b"), sink_of("other")], later()).is_err());
         let sink = if comes_back { "http-a" } else { "http-b" };
         if comes_back {
@@ -837,9 +834,7 @@ fn a_sink_whose_place_cannot_be_written_goes_on_where_the_former_one_was_also_af
             }
         }
         drop((former, sealed));
-        let (sealed, _) = Sealed::open(copy.path(), "a/2");
-        sealed.spool().settle(&[sink_of(sink)], later()).unwrap();
-        let mut next = Reader::new(sealed.spool(), sink, Duration::ZERO, || true).unwrap();
+        let (_sealed, mut next) = restarted(copy.path(), sink);
         assert_eq!(taken(&mut next, 1 << 20), ["1", "2"], "{is_held} {comes_back}");
     }
 }

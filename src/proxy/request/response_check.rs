@@ -60,10 +60,8 @@ pub(super) async fn check(
     let view = guard.view();
     let memory = &view.in_force.memory;
     let masks = hides && !route.mask_reporting.contains(Stage::Response);
-    // Nothing has to say what type it has.
-    let may_be_nothing = status.is_success() && guard.trace.called.as_ref().is_some_and(|called| called.is_one_way());
-    let known = refused_by_head(route, requirement, contents, (hides, masks), headers);
-    let known = known.filter(|_| !may_be_nothing);
+    let may_be_nothing = may_be_nothing(status, guard);
+    let known = refused_by_head(route, requirement, contents, (hides, masks), headers).filter(|_| !may_be_nothing);
     let in_parts = masks && contents.is_none() && requirement.hides_in_parts(headers);
     let (size, called) = (forwarded.connection.size_hint(), guard.trace.called.as_ref());
     let mut parts = contents.and_then(|contents| requirement.in_parts(contents, headers, &size, memory, called));
@@ -121,6 +119,11 @@ fn contents<'r>(
         Some(Expected::Nothing) | None => {}
     }
     Ok(None)
+}
+
+/// Whether a response may come without a body, and then without a media type: the operation that was called has none.
+fn may_be_nothing(status: StatusCode, guard: &RecordGuard) -> bool {
+    status.is_success() && guard.trace.called.as_ref().is_some_and(|called| called.is_one_way())
 }
 
 /// Why a response is refused whatever its body is, which then need not be read to its end; and whether that is only reported. A mask
