@@ -334,6 +334,27 @@ fn rpc_messages_have_the_parts_of_their_operation() {
     proxy.done();
 }
 
+/// A server that goes by the action would run `Ping`.
+#[test]
+fn an_action_of_one_operation_is_none_that_is_derived_from_the_name_of_another() {
+    let upstream = upstream().start();
+    let proxy = proxy()
+        .before(&upstream)
+        .file("rpc.wsdl", RPC.replace("urn:ping", "urn:ping/Price"))
+        .file("stock.wsdl", STOCK)
+        .route("POST /stock", "public: true, request: { soap: { wsdl: rpc.wsdl, operations: [Price] } }")
+        .start();
+    let mut client = client(&proxy);
+    let price = "<t:Price xmlns:t='urn:stock'><item><sku>A-1</sku></item><count>2</count></t:Price>";
+    let mut post = |action: &str| {
+        let call = client.post("/stock", envelope(SOAP_1_1, "", price)).header("content-type", "text/xml");
+        call.header("soapaction", action).send()
+    };
+    post("\"urn:other/Price\"").is(200);
+    post("\"urn:ping/Price\"").refused(422, "schema_violation");
+    proxy.done();
+}
+
 #[test]
 fn what_a_wsdl_lacks_is_reported_with_its_place() {
     for (wrong, right, words) in [

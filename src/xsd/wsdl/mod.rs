@@ -54,15 +54,28 @@ pub(crate) struct Address {
 }
 
 impl Operation {
-    /// Whether a server that goes by this action may run the operation. One whose binding names no action may be found by the name that
-    /// WS-Addressing derives, of which some leave out the end, or by its own at the end of a URI.
+    /// Whether this is its action, of SOAP or of WS-Addressing.
     fn has_action(&self, action: &str) -> bool {
-        let is_derived = || {
-            let name = action.rsplit(['/', '#', ':']).next();
-            self.addressing.strip_suffix("Request") == Some(action) || name == Some(&*self.name)
-        };
-        action == &*self.action || action == &*self.addressing || self.action.is_empty() && is_derived()
+        action == &*self.action || action == &*self.addressing
     }
+
+    /// Whether a server may find it by this action although its binding names none: by the name that WS-Addressing derives, of which some
+    /// leave out the end, or by its own at the end of a URI.
+    fn may_have_action(&self, action: &str) -> bool {
+        let last = action.rsplit(['/', '#', ':']).next();
+        self.action.is_empty() && (self.addressing.strip_suffix("Request") == Some(action) || last == Some(&*self.name))
+    }
+}
+
+/// What a WSDL knows of an action.
+enum Known {
+    /// Operations have it.
+    Named,
+    /// None has it, but it may be that of some.
+    Derived,
+    /// Servers do not go by it.
+    Ignored,
+    No,
 }
 
 /// The messages that can have some element in their Body.
@@ -131,20 +144,33 @@ impl Description {
         self.faults.get(&name).copied()
     }
 
-    /// The operations that a server may run for one of these messages, sent with these actions, by position: those that have
-    /// each action. If no binding names any, an action that is not that of another operation is nothing that a server goes by.
+    /// The operations that a server may run for one of these messages, sent with these actions, by position: those that each action
+    /// is of.
     pub(crate) fn called(&self, messages: &Messages, actions: &[&str]) -> Vec<usize> {
-        let names_none = self.operations.iter().all(|operation| operation.action.is_empty());
-        let of_none: Vec<bool> = actions
-            .iter()
-            .map(|action| names_none && !self.operations.iter().any(|operation| operation.has_action(action)))
-            .collect();
+        let known: Vec<Known> = actions.iter().map(|action| self.known(action)).collect();
         let runs = |operation: &Operation| {
-            let mut actions = actions.iter().zip(&of_none);
-            actions.all(|(action, of_none)| *of_none || operation.has_action(action))
+            actions.iter().zip(&known).all(|(action, known)| match known {
+                Known::Named => operation.has_action(action),
+                Known::Derived => operation.may_have_action(action),
+                Known::Ignored => true,
+                Known::No => false,
+            })
         };
         let positions = messages.operations.iter().copied();
         positions.filter(|position| self.operations.get(*position).is_some_and(runs)).collect()
+    }
+
+    /// What is known of an action. If no binding names any, one that is not even derived is nothing that a server goes by.
+    fn known(&self, action: &str) -> Known {
+        if self.operations.iter().any(|operation| operation.has_action(action)) {
+            Known::Named
+        } else if self.operations.iter().any(|operation| operation.may_have_action(action)) {
+            Known::Derived
+        } else if self.operations.iter().all(|operation| operation.action.is_empty()) {
+            Known::Ignored
+        } else {
+            Known::No
+        }
     }
 
     /// Whether an operation has no response (WSDL 1.1 §2.4.1).
