@@ -16,6 +16,7 @@ import os
 import pathlib
 import resource
 import secrets
+import select
 import selectors
 import signal
 import socket
@@ -96,6 +97,17 @@ def opened(port):
     return one
 
 
+def remaining(one):
+    """All that comes until it is closed."""
+    data = b""
+    one.settimeout(10)
+    with contextlib.suppress(TimeoutError):
+        while more := one.recv(4096):
+            data += more
+        return data
+    return b"open after " + data
+
+
 def resident(process):
     text = pathlib.Path(f"/proc/{process.pid}/status").read_text()
     return int(text.split("VmRSS:")[1].split()[0]) * 1024
@@ -138,28 +150,27 @@ def run(options, folder):
         promise(each <= 12, f"an idle WebSocket takes at most 12 KiB: {each:.1f}")
         time.sleep(10)
         figure(f"CPU of the proxy while they are idle: {(cpu(proxy) - used) * 10:.1f} % of a core")
-        waiting = selectors.DefaultSelector()
-        for one in clients:
-            waiting.register(one, selectors.EVENT_READ)
-        said = b"\x81\x84\0\0\0\0ping"
-        clients[-1].sendall(said)
+        clients[-1].sendall(b"\x81\x84\0\0\0\0ping")
         assert clients[-1].recv(100) == b"\x81\x04ping"
+        # Elsewhere both sides are other machines. Here they leave the cores to the proxy: the server does nothing, and the client only
+        # notes, every 2 ms, which WebSockets have been sent something.
+        os.kill(behind.pid, signal.SIGSTOP)
+        told = select.epoll(options.count)
+        for one in clients:
+            told.register(one, select.EPOLLIN | select.EPOLLONESHOT)
         begun = time.monotonic()
         ask(admin, "POST", "/v1/revocations", {"consumer": "acme"})
-        answered, ends, reasons = time.monotonic(), [], set()
+        answered, ends = time.monotonic(), []
         while len(ends) < options.count and time.monotonic() < answered + 30:
-            for key, _ in waiting.select(timeout=1):
-                data = key.fileobj.recv(4096)
-                if data:
-                    reasons.add(data)
-                    continue
-                ends.append(time.monotonic() - answered)
-                waiting.unregister(key.fileobj)
-        ends.sort()
+            time.sleep(0.002)
+            ready = len(told.poll(0, options.count))
+            ends += [time.monotonic() - answered] * ready
+        os.kill(behind.pid, signal.SIGCONT)
         figure(f"revoked: answered after {(answered - begun) * 1000:.1f} ms; {len(ends):,} ended, p50 {percentile(ends, 50) * 1000:.1f} ms, "
                f"p99 {percentile(ends, 99) * 1000:.1f} ms, last {ends[-1] * 1000 if ends else 0:.1f} ms after that")
-        promise(len(ends) == options.count, f"every WebSocket ends: {options.count - len(ends)} did not")
-        promise(reasons == {b"\x88\x09\x03\xf0revoked"}, f"each is told why: {reasons}")
+        promise(percentile(ends, 99) <= 0.1, "p99 of the ends is at most 100 ms after the revocation")
+        last = {remaining(one) for one in clients}
+        promise(last == {b"\x88\x09\x03\xf0revoked"}, f"each is told why, and closed: {last}")
         wait(lambda: b"bartizan_websockets 0\n" in ask(admin, "GET", "/metrics"), "none is counted any more")
     finally:
         proxy.send_signal(signal.SIGTERM)
@@ -167,12 +178,10 @@ def run(options, folder):
         behind.terminate()
     records = [json.loads(line) for line in pathlib.Path(folder, "audit.jsonl").read_text().splitlines()]
     actions = [record["event"]["action"] for record in records]
-    # The client above and the server are slower than the proxy, on the same cores: the record says when the proxy ended each.
     at = lambda record: datetime.datetime.fromisoformat(record["@timestamp"]).timestamp()
     revoked = next(at(record) for record in records if record["event"]["action"] == "revoked")
     ends = sorted(at(record) + record["event"]["duration"] / 1e9 - revoked for record in records if record["event"]["action"] == "request")
     figure(f"by the record: p50 {percentile(ends, 50) * 1000:.1f} ms, p99 {percentile(ends, 99) * 1000:.1f} ms after the revocation began")
-    promise(percentile(ends, 99) <= 0.1, "p99 of the ends is at most 100 ms after the revocation")
     figure(f"on record: {actions.count('websocket_opened'):,} begins, {actions.count('request'):,} ends")
     promise(actions.count("websocket_opened") == actions.count("request") == options.count, "both are on record for each")
 

@@ -33,6 +33,10 @@ pub(in crate::proxy) struct Rechecks {
     next: Cell<usize>,
     /// Notified when there is a first member.
     joined: Notify,
+    /// A change is being passed on to one group after the other.
+    is_passing: Cell<bool>,
+    /// Notified when all members have decided after a change.
+    passed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +70,13 @@ impl Rechecks {
         Member { rechecks: Rc::clone(self), group }
     }
 
+    /// Returns when a change that is being passed on has reached all members: what can wait is not done before the last of them knows.
+    pub(in crate::proxy) async fn passed(&self) {
+        if self.is_passing.get() {
+            self.passed.notified().await;
+        }
+    }
+
     /// Notifies the members, until the process ends.
     async fn run(self: Rc<Self>, mut changes: watch::Receiver<()>) {
         for group in self.groups.iter().cycle() {
@@ -75,11 +86,14 @@ impl Rechecks {
             let pause_ends = Instant::now() + PAUSE;
             match timeout_at(pause_ends, changes.changed()).await {
                 Ok(Ok(())) => {
+                    self.is_passing.set(true);
                     for group in &self.groups {
                         group.changed.notify_waiters();
                         // Other requests have their turn after each group.
                         yield_now().await;
                     }
+                    self.is_passing.set(false);
+                    self.passed.notify_waiters();
                     // Many changes in a row are decided about together.
                     sleep_until(pause_ends).await;
                 }
@@ -167,6 +181,31 @@ mod tests {
         let wait = member.changed();
         sleep(2 * SOON).await;
         assert_eq!(notified + count([wait]).await, 2);
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn what_can_wait_is_done_when_all_know_of_a_change() {
+        let epoch = Epoch::default();
+        let rechecks = Rechecks::start(&epoch);
+        rechecks.passed().await;
+        let (known, knew) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let ends: Vec<_> = (0..2 * GROUPS)
+            .map(|_| {
+                let (rechecks, known, knew) = (Rc::clone(&rechecks), Rc::clone(&known), Rc::clone(&knew));
+                tokio::task::spawn_local(async move {
+                    rechecks.join().changed().await;
+                    known.set(known.get() + 1);
+                    rechecks.passed().await;
+                    knew.set(knew.get() + usize::from(known.get() == 2 * GROUPS));
+                })
+            })
+            .collect();
+        sleep(SOON).await;
+        epoch.touch();
+        for end in ends {
+            end.await.unwrap();
+        }
+        assert_eq!(knew.get(), 2 * GROUPS, "each waited for all others");
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]

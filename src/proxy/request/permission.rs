@@ -13,6 +13,7 @@ use crate::chain;
 use crate::exchange::{Exchange, Request};
 use crate::policy::Route;
 use crate::proxy::downstream::client::ClientConnection;
+use crate::proxy::downstream::rechecks::Rechecks;
 use crate::proxy::downstream::worker::Worker;
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -52,6 +53,11 @@ pub(super) struct Permission {
 }
 
 impl Permission {
+    /// When those that go on decide again.
+    pub(super) fn rechecks(&self) -> Rc<Rechecks> {
+        Rc::clone(&self.worker.rechecks)
+    }
+
     /// Returns once the request would no longer be let through. Boxed, because what is passed to a future takes its room twice.
     pub(super) async fn lost(mut self: Box<Self>) -> Refusal {
         let member = self.worker.rechecks.join();

@@ -72,7 +72,9 @@ async fn until_end(
     finish: &Cell<bool>,
 ) -> End {
     let Upgraded { settings, connection, credentials, most } = *upgraded;
-    let mut lost = pin!(guard.permission(credentials).lost());
+    let permission = guard.permission(credentials);
+    let rechecks = permission.rechecks();
+    let mut lost = pin!(permission.lost());
     let (upstream, first, _held) = connection.into_stream();
     let begun = Instant::now();
     let mut tunnel = Tunnel::new(guard, (client, early), (upstream, first), most);
@@ -94,6 +96,11 @@ async fn until_end(
         }
     };
     tunnel.close(&end);
+    if let End::Refused(_) = end {
+        // From now on nothing passes. To close the connections takes as long as to tell all others whose permission is lost, too.
+        // Boxed, so that one that is open takes no room for it.
+        Box::pin(rechecks.passed()).await;
+    }
     end
 }
 
