@@ -31,16 +31,16 @@ impl Buffers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An empty buffer with room for `size` bytes.
+    /// An empty buffer with room for `size` bytes. If all that are kept are too small, one of them gives way to a new one.
     pub(super) fn take(&self, size: usize) -> Vec<u8> {
         let mut spare = self.lock();
-        let taken = spare.buffers.pop();
+        let fits = spare.buffers.iter().rposition(|buffer| buffer.capacity() >= size);
+        let place = fits.or(spare.buffers.len().checked_sub(1));
+        let taken = place.map(|place| spare.buffers.remove(place));
         spare.bytes -= taken.as_ref().map_or(0, Vec::capacity);
         drop(spare);
-        match taken {
-            Some(buffer) if buffer.capacity() >= size => buffer,
-            _ => Vec::with_capacity(size),
-        }
+        // Of few sizes, so that one fits whatever comes next.
+        taken.filter(|_| fits.is_some()).unwrap_or_else(|| Vec::with_capacity(size.next_power_of_two()))
     }
 
     /// The bytes of a buffer, which is used again when nobody has them any more.
@@ -92,6 +92,22 @@ mod tests {
         drop(buffers.lend(again));
         assert!(buffers.take(1000).capacity() >= 1000, "one that is too small is not taken");
         assert_eq!(buffers.lock().bytes, 0);
+    }
+
+    #[test]
+    fn small_and_large_buffers_in_turn_are_the_same_ones() {
+        let buffers = Arc::new(Buffers::default());
+        let [large, small] = [200_000, 60_000].map(|size| buffers.take(size));
+        let places = [large.as_ptr(), small.as_ptr()];
+        // The one that was used last is the small one.
+        drop(buffers.lend(large));
+        drop(buffers.lend(small));
+        for size in [150_000, 210_000, 170_000] {
+            let [large, small] = [size, 40_000].map(|size| buffers.take(size));
+            assert_eq!([large.as_ptr(), small.as_ptr()], places, "for {size} bytes");
+            drop(buffers.lend(large));
+            drop(buffers.lend(small));
+        }
     }
 
     #[test]

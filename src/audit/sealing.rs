@@ -70,6 +70,11 @@ const LAST_LINES: u64 = 64 * 1024;
 /// its size, and at most so many bytes. Otherwise, these records would be in memory alone.
 const RESERVE: (u64, u64) = (16, 16 << 20);
 
+/// Bytes that the lines of a batch have at most once they are sealed, unless they are very short.
+fn room_for(batch: &Batch) -> usize {
+    batch.lines.len() + batch.lines.len() / 2
+}
+
 /// What became of lines.
 enum Fate {
     /// They are where they belong.
@@ -165,7 +170,13 @@ impl Sealing {
 
     /// Seals and passes on what was received.
     fn take(&mut self, batches: VecDeque<Batch>) {
+        let mut left: usize = batches.iter().map(room_for).sum();
         for batch in batches {
+            if self.sealed.is_empty() {
+                // For all that is passed on together: to grow is to copy, and to take memory that is not in use elsewhere.
+                self.sealed = self.shared.buffers.take(left.min(WRITE_MAX + room_for(&batch)));
+            }
+            left -= room_for(&batch);
             self.seal(&batch);
             if self.sealed.len() >= WRITE_MAX {
                 self.pass_on();
@@ -179,7 +190,7 @@ impl Sealing {
         if self.has_to_explain() {
             self.explain();
         }
-        self.sealed.reserve(batch.lines.len() + batch.lines.len() / 2);
+        self.sealed.reserve(room_for(batch));
         self.chain.seal(&batch.lines, &mut self.sealed);
         self.records += batch.records;
         if self.due.is_none() && self.key.is_some() {
@@ -232,9 +243,7 @@ impl Sealing {
         if self.sealed.is_empty() {
             return;
         }
-        // The next lines are probably about as many. With room to spare, they are not copied when they grow.
-        let next = self.shared.buffers.take(self.sealed.len() + self.sealed.len() / 4);
-        let lines = self.shared.buffers.lend(std::mem::replace(&mut self.sealed, next));
+        let lines = self.shared.buffers.lend(std::mem::take(&mut self.sealed));
         let records = std::mem::take(&mut self.records);
         let kept = if self.appender.is_some() {
             self.in_memory += records;
