@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The cases of Autobahn's fuzzing client through the proxy, and without it: the verdicts must be the same.
 
-The client sends what WebSocket allows and what it forbids, some 500 cases, to its own echo server: frames of all sizes, fragments, Pings,
-reserved bits, invalid UTF-8, ends, and compressed messages. It is a program for Python 2.7, which has to be there; `--install` gets
-the client from PyPI into target/. It prints the verdicts, and exits with 1 if one of them differs through the proxy.
+The client sends valid and invalid traffic, some 500 cases, to its own echo server: frames of all sizes, fragments, Pings, reserved bits,
+invalid UTF-8, closing handshakes, and compressed messages. It needs Python 2.7; `--install` gets the client from PyPI into target/. The
+script prints the verdicts, and exits with 1 if one of them differs through the proxy.
 
     cargo build --release && benches/autobahn.py --install
 """
@@ -38,7 +38,7 @@ audit: [{{ file: {{ path: audit.jsonl }} }}]
 
 def install(python):
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--target", PACKAGES, CLIENT], check=True)
-    # One of its packages shares a name with others, and says so in a file that is not read from here.
+    # `zope` is a namespace package that a .pth file declares, which is not read from this folder.
     (PACKAGES / "zope" / "__init__.py").touch()
 
 
@@ -52,6 +52,8 @@ def running(command, settings, port, what):
     process = subprocess.Popen(command, **settings)
     try:
         wait(lambda: process.poll() is not None or is_open(port), what)
+        if process.poll() is not None:
+            raise SystemExit(f"{what} ended with {process.returncode}:\n{pathlib.Path(settings['cwd'], 'log').read_text()}")
         yield
     finally:
         process.terminate()
@@ -88,17 +90,17 @@ def run(options, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/bartizan")
-    parser.add_argument("--python", default="python2.7", help="one of Python 2.7; default: %(default)s")
+    parser.add_argument("--python", default="python2.7", help="a Python 2.7; default: %(default)s")
     parser.add_argument("--install", action="store_true", help="get the client with the pip of that Python")
-    parser.add_argument("--cases", nargs="+", default=["*"], help="such as 1.* 7.5.1; default: all, some 20 minutes")
+    parser.add_argument("--cases", nargs="+", default=["*"], help="such as 1.* 7.5.1; default: all, which takes some 20 minutes")
     options = parser.parse_args()
     options.python = shutil.which(options.python)
     if not options.python:
-        parser.error("there is no Python 2.7 here; name one with --python")
+        parser.error("Python 2.7 was not found; name one with --python")
     if options.install:
         install(options.python)
     if not PACKAGES.exists():
-        parser.error("the client is not there; get it with --install")
+        parser.error("the client is not installed; get it with --install")
     with tempfile.TemporaryDirectory(prefix="bartizan-autobahn-") as folder:
         run(options, pathlib.Path(folder))
     sys.exit(1 if BROKEN else 0)

@@ -7,6 +7,10 @@ use bytes::Bytes;
 
 /// Most bytes that are kept for later.
 const KEPT: usize = 2 * 1024 * 1024;
+/// Smaller ones are not kept: allocators have them at hand, and many of them would leave no room for those that are worth it.
+const LEAST: usize = 32 * 1024;
+/// Sizes are multiples of this, so that a buffer fits more often.
+const STEP: usize = 64 * 1024;
 
 /// Buffers that are not in use.
 #[derive(Default)]
@@ -31,16 +35,18 @@ impl Buffers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An empty buffer with room for `size` bytes. If all that are kept are too small, one of them gives way to a new one.
+    /// An empty buffer with room for `size` bytes. If none of those that are kept is large enough, the one that was used first is
+    /// dropped in favour of a new one.
     pub(super) fn take(&self, size: usize) -> Vec<u8> {
+        if size < LEAST {
+            return Vec::with_capacity(size);
+        }
         let mut spare = self.lock();
         let fits = spare.buffers.iter().rposition(|buffer| buffer.capacity() >= size);
-        let place = fits.or(spare.buffers.len().checked_sub(1));
-        let taken = place.map(|place| spare.buffers.remove(place));
+        let taken = fits.or((!spare.buffers.is_empty()).then_some(0)).map(|place| spare.buffers.remove(place));
         spare.bytes -= taken.as_ref().map_or(0, Vec::capacity);
         drop(spare);
-        // Of few sizes, so that one fits whatever comes next.
-        taken.filter(|_| fits.is_some()).unwrap_or_else(|| Vec::with_capacity(size.next_power_of_two()))
+        taken.filter(|_| fits.is_some()).unwrap_or_else(|| Vec::with_capacity(size.next_multiple_of(STEP)))
     }
 
     /// The bytes of a buffer, which is used again when nobody has them any more.
@@ -51,7 +57,7 @@ impl Buffers {
     fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut spare = self.lock();
-        if spare.bytes + buffer.capacity() <= KEPT {
+        if buffer.capacity() >= LEAST && spare.bytes + buffer.capacity() <= KEPT {
             spare.bytes += buffer.capacity();
             spare.buffers.push(buffer);
         }
@@ -77,21 +83,23 @@ mod tests {
     #[test]
     fn a_buffer_is_used_again_once_nobody_has_its_bytes() {
         let buffers = Arc::new(Buffers::default());
-        let mut buffer = buffers.take(100);
+        let mut buffer = buffers.take(LEAST);
         buffer.extend_from_slice(b"lines\n");
         let place = buffer.as_ptr();
         let lines = buffers.lend(buffer);
         let part = lines.slice(2..);
         drop(lines);
-        let other = buffers.take(100);
+        let other = buffers.take(LEAST);
         assert_ne!(other.as_ptr(), place);
         assert_eq!(part, "nes\n");
         drop(part);
-        let again = buffers.take(100);
+        let again = buffers.take(LEAST);
         assert_eq!((again.as_ptr(), again.len()), (place, 0));
         drop(buffers.lend(again));
-        assert!(buffers.take(1000).capacity() >= 1000, "one that is too small is not taken");
+        assert!(buffers.take(2 * STEP).capacity() >= 2 * STEP, "one that is too small is not taken");
         assert_eq!(buffers.lock().bytes, 0);
+        drop(buffers.lend(Vec::with_capacity(LEAST - 1)));
+        assert_eq!(buffers.lock().bytes, 0, "small ones are not kept");
     }
 
     #[test]

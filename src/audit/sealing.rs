@@ -70,7 +70,7 @@ const LAST_LINES: u64 = 64 * 1024;
 /// its size, and at most so many bytes. Otherwise, these records would be in memory alone.
 const RESERVE: (u64, u64) = (16, 16 << 20);
 
-/// Bytes that the lines of a batch have at most once they are sealed, unless they are very short.
+/// The most bytes that a batch has once it is sealed, unless its lines are very short.
 fn room_for(batch: &Batch) -> usize {
     batch.lines.len() + batch.lines.len() / 2
 }
@@ -171,10 +171,11 @@ impl Sealing {
     /// Seals and passes on what was received.
     fn take(&mut self, batches: VecDeque<Batch>) {
         let mut left: usize = batches.iter().map(room_for).sum();
+        let largest = batches.iter().map(room_for).max().unwrap_or_default();
         for batch in batches {
             if self.sealed.is_empty() {
-                // For all that is passed on together: to grow is to copy, and to take memory that is not in use elsewhere.
-                self.sealed = self.shared.buffers.take(left.min(WRITE_MAX + room_for(&batch)));
+                // For all that is passed on together: to grow it would be to copy lines, and to touch fresh memory.
+                self.sealed = self.shared.buffers.take(left.min(WRITE_MAX + largest));
             }
             left -= room_for(&batch);
             self.seal(&batch);

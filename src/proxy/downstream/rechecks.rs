@@ -29,14 +29,14 @@ pub(in crate::proxy) struct Rechecks {
     groups: [Group; GROUPS],
     /// The number of members in all groups.
     members: Cell<usize>,
-    /// The group of the next member.
+    /// The group of whoever comes next.
     next: Cell<usize>,
     /// Notified when there is a first member.
     joined: Notify,
     /// A change is being passed on to one group after the other.
     is_passing: Cell<bool>,
-    /// Notified when all members have decided after a change.
-    passed: Notify,
+    /// Those who wait until it has reached all; they go on in groups, too.
+    waiting: [Notify; GROUPS],
 }
 
 #[derive(Debug, Default)]
@@ -70,10 +70,12 @@ impl Rechecks {
         Member { rechecks: Rc::clone(self), group }
     }
 
-    /// Returns when a change that is being passed on has reached all members: what can wait is not done before the last of them knows.
+    /// Waits until the change that is being passed on, if there is one, has reached every member of this worker. Await it before work
+    /// that can wait.
     pub(in crate::proxy) async fn passed(&self) {
-        if self.is_passing.get() {
-            self.passed.notified().await;
+        let group = self.next.replace((self.next.get() + 1) % GROUPS);
+        if let (true, Some(group)) = (self.is_passing.get(), self.waiting.get(group)) {
+            group.notified().await;
         }
     }
 
@@ -93,7 +95,10 @@ impl Rechecks {
                         yield_now().await;
                     }
                     self.is_passing.set(false);
-                    self.passed.notify_waiters();
+                    for group in &self.waiting {
+                        group.notify_waiters();
+                        yield_now().await;
+                    }
                     // Many changes in a row are decided about together.
                     sleep_until(pause_ends).await;
                 }
@@ -184,19 +189,19 @@ mod tests {
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]
-    async fn what_can_wait_is_done_when_all_know_of_a_change() {
+    async fn passed_returns_once_every_member_was_notified() {
         let epoch = Epoch::default();
         let rechecks = Rechecks::start(&epoch);
         rechecks.passed().await;
-        let (known, knew) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (notified, saw_all) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let ends: Vec<_> = (0..2 * GROUPS)
             .map(|_| {
-                let (rechecks, known, knew) = (Rc::clone(&rechecks), Rc::clone(&known), Rc::clone(&knew));
+                let (rechecks, notified, saw_all) = (Rc::clone(&rechecks), Rc::clone(&notified), Rc::clone(&saw_all));
                 tokio::task::spawn_local(async move {
                     rechecks.join().changed().await;
-                    known.set(known.get() + 1);
+                    notified.set(notified.get() + 1);
                     rechecks.passed().await;
-                    knew.set(knew.get() + usize::from(known.get() == 2 * GROUPS));
+                    saw_all.set(saw_all.get() + usize::from(notified.get() == 2 * GROUPS));
                 })
             })
             .collect();
@@ -205,7 +210,7 @@ mod tests {
         for end in ends {
             end.await.unwrap();
         }
-        assert_eq!(knew.get(), 2 * GROUPS, "each waited for all others");
+        assert_eq!(saw_all.get(), 2 * GROUPS, "each waited for all others");
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]

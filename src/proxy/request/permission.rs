@@ -53,7 +53,7 @@ pub(super) struct Permission {
 }
 
 impl Permission {
-    /// When those that go on decide again.
+    /// The rechecks of the worker.
     pub(super) fn rechecks(&self) -> Rc<Rechecks> {
         Rc::clone(&self.worker.rechecks)
     }

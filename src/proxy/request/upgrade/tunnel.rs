@@ -14,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Upgraded;
 use super::frames::{self, Frames};
+use crate::policy::upgrade::WebSocket;
 use crate::proxy::http1::read_buffer::ReadBuffer;
+use crate::proxy::request::permission::Permission;
 use crate::proxy::request::record_guard::RecordGuard;
 use crate::proxy::request::response_body::ResponseBody;
 use crate::proxy::stream::Stream;
@@ -55,59 +57,60 @@ pub(in crate::proxy) async fn run(
     body: &mut ResponseBody,
     finish: &Cell<bool>,
 ) {
+    let Upgraded { settings, connection, credentials, most } = *upgraded;
+    let (mut upstream, first, _held) = connection.into_stream();
     let guard = body.guard();
     guard.opened();
-    let end = until_end((client, early), upgraded, guard, finish).await;
+    let permission = guard.permission(credentials);
+    let rechecks = permission.rechecks();
+    let mut tunnel = Tunnel::new(guard, (client, early), (&mut upstream, first), most);
+    let end = until_end(&mut tunnel, settings, permission, finish).await;
+    tunnel.close(&end);
+    drop(tunnel);
+    let refused = matches!(end, End::Refused(_));
     match end {
-        End::Closed(word) | End::Over(word) => guard.over(word),
+        End::Closed(word) | End::Over(word) => body.guard().over(word),
         End::Refused(refusal) => body.interrupted(refusal),
     }
     body.completed();
+    if refused {
+        // Nothing is forwarded any more. To close the connections costs as much as a Close frame, so the others that a revocation
+        // ends get theirs first. Boxed, so that an open WebSocket takes no room for it.
+        Box::pin(rechecks.passed()).await;
+    }
 }
 
-async fn until_end(
-    (client, early): (impl AsyncRead + AsyncWrite + Unpin, Bytes),
-    upgraded: Box<Upgraded>,
-    guard: &mut RecordGuard,
+async fn until_end<C: AsyncRead + AsyncWrite + Unpin>(
+    tunnel: &mut Tunnel<'_, C>,
+    settings: WebSocket,
+    permission: Box<Permission>,
     finish: &Cell<bool>,
 ) -> End {
-    let Upgraded { settings, connection, credentials, most } = *upgraded;
-    let permission = guard.permission(credentials);
-    let rechecks = permission.rechecks();
     let mut lost = pin!(permission.lost());
-    let (upstream, first, _held) = connection.into_stream();
     let begun = Instant::now();
-    let mut tunnel = Tunnel::new(guard, (client, early), (upstream, first), most);
     let mut timer = pin!(tokio::time::sleep(settings.idle));
-    let end = loop {
+    loop {
         let (lifetime, idle) = (begun + settings.lifetime, tunnel.active.get() + settings.idle);
         timer.as_mut().reset(lifetime.min(idle).into());
         tokio::select! {
-            ended = poll_fn(|cx| tunnel.poll(cx, finish)) => break ended,
-            refusal = &mut lost => break End::Refused(refusal),
+            ended = poll_fn(|cx| tunnel.poll(cx, finish)) => return ended,
+            refusal = &mut lost => return End::Refused(refusal),
             () = timer.as_mut() => {}
         }
         let now = Instant::now();
         if now >= lifetime {
-            break End::Over(LIFETIME);
+            return End::Over(LIFETIME);
         }
         if now >= tunnel.active.get() + settings.idle {
-            break End::Over(IDLE);
+            return End::Over(IDLE);
         }
-    };
-    tunnel.close(&end);
-    if let End::Refused(_) = end {
-        // From now on nothing passes. To close the connections takes as long as to tell all others whose permission is lost, too.
-        // Boxed, so that one that is open takes no room for it.
-        Box::pin(rechecks.passed()).await;
     }
-    end
 }
 
 struct Tunnel<'a, C> {
     client: C,
     guard: &'a mut RecordGuard,
-    upstream: Stream,
+    upstream: &'a mut Stream,
     to_upstream: Direction,
     to_client: Direction,
     /// When a byte was last read.
@@ -193,7 +196,7 @@ impl<'a, C: AsyncRead + AsyncWrite + Unpin> Tunnel<'a, C> {
     fn new(
         guard: &'a mut RecordGuard,
         (client, early): (C, Bytes),
-        (upstream, first): (Stream, Bytes),
+        (upstream, first): (&'a mut Stream, Bytes),
         most: usize,
     ) -> Self {
         let (to_upstream, to_client) = (Direction::new(early, most), Direction::new(first, most));
