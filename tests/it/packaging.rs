@@ -50,6 +50,31 @@ fn the_image_is_built_from_what_it_needs() {
     assert!(last.contains("CMD [\"/usr/local/bin/bartizan\", \"health\"]"), "Docker asks for its health");
 }
 
+/// The workload that the packages' binary is trained with: each kind of work is done, and answered as it should be.
+#[test]
+fn the_training_of_the_packages_binary_runs() {
+    // It needs Python 3.11 and openssl, as those who build packages have.
+    for (tool, arguments) in
+        [("python3", ["-c", "import asyncio; asyncio.TaskGroup"]), ("openssl", ["list", "-commands"])]
+    {
+        if !Command::new(tool).args(arguments).output().is_ok_and(|output| output.status.success()) {
+            println!("skipped: there is no {tool} here that it works with");
+            return;
+        }
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".packages/training/train.py");
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(script).args([env!("CARGO_BIN_EXE_bartizan"), "--seconds", "0"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for work in
+        ["passed through: 32 requests", "HTTP/2: 32 requests", "refusals: 160 requests", "WebSockets: 48 frames"]
+    {
+        assert!(said.contains(work), "{work} is not in: {said}");
+    }
+}
+
 /// As installed, it is closed: it listens on this machine, and nobody is let in.
 #[test]
 fn the_policy_of_the_packages_is_valid_and_lets_nobody_in() {
