@@ -29,7 +29,7 @@ pub(in crate::proxy) struct Rechecks {
     groups: [Group; GROUPS],
     /// The number of members in all groups.
     members: Cell<usize>,
-    /// The group of whoever comes next.
+    /// The group that the next member, or the next task that waits, belongs to.
     next: Cell<usize>,
     /// Notified when there is a first member.
     joined: Notify,
