@@ -9,6 +9,7 @@ mod field_writer;
 mod forwarded;
 mod hop_by_hop;
 mod host;
+mod hpack;
 mod location;
 mod response_fields;
 mod rules;

@@ -6,6 +6,7 @@ use std::slice;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::hpack::encoded;
 use crate::policy::header_changes::HeaderChanges;
 use crate::proxy::http1::fields::write_line;
 
@@ -85,7 +86,7 @@ impl ResponseFields {
     pub(crate) fn to_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.0.len());
         for (name, value) in &self.0 {
-            map.append(name, value.clone());
+            map.append(name, encoded(name, value.clone()));
         }
         map
     }

@@ -1,0 +1,47 @@
+//! How a field is encoded in HTTP/2 (RFC 7541).
+
+use http::header::{HeaderName, HeaderValue};
+
+use crate::refusal::X_REQUEST_ID;
+
+/// Returns the value of a field in the form in which it costs least to send over HTTP/2.
+///
+/// A value that no other message has is not worth a place in the dynamic table: it would drive out those that come again, and h2
+/// compares a value with all of the same name that the table has. So such fields are never indexed (RFC 7541 §6.2.3).
+pub(super) fn encoded(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
+    if *name == X_REQUEST_ID || matches!(name.as_str(), "traceparent" | "ratelimit") {
+        value.set_sensitive(true);
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http::header::DATE;
+
+    use super::super::{ResponseFields, field_writer::FieldWriter};
+    use super::*;
+
+    #[test]
+    fn values_that_do_not_come_again_are_not_indexed() {
+        for (name, is_indexed) in [
+            ("x-request-id", false),
+            ("traceparent", false),
+            ("ratelimit", false),
+            ("ratelimit-policy", true),
+            ("date", true),
+        ] {
+            let name = HeaderName::from_static(name);
+            let mut response = ResponseFields::default();
+            response.push(DATE, HeaderValue::from_static("b"));
+            response.push(name.clone(), HeaderValue::from_static("a"));
+            let mut request = HeaderMap::new();
+            request.line(name.clone(), b"a");
+            for fields in [response.to_map(), request] {
+                let indexed: Vec<_> = fields.get_all(&name).iter().map(|value| !value.is_sensitive()).collect();
+                assert_eq!(indexed.last(), Some(&is_indexed), "{name}");
+            }
+        }
+    }
+}
