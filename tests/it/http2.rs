@@ -136,6 +136,82 @@ fn trailers_go_through_both_ways() {
     proxy.done();
 }
 
+/// The next interim response.
+async fn interim(response: &mut h2::client::ResponseFuture) -> http::Response<()> {
+    std::future::poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap()
+}
+
+/// Runs a story with a client that is told of interim responses.
+fn over_h2(proxy: &proxy::Proxy, story: impl AsyncFnOnce(h2::client::SendRequest<Bytes>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tcp = TcpStream::connect(proxy.address()).await.unwrap();
+        let (sender, connection) = h2::client::handshake(tcp).await.unwrap();
+        tokio::spawn(connection);
+        story(sender.ready().await.unwrap()).await;
+    });
+}
+
+/// F36: RFC 9110 §15.2. Browsers take early hints over HTTP/2 alone.
+#[test]
+fn interim_answers_reach_each_stream_before_the_final_one() {
+    let (release, released) = channel::<()>();
+    let released = Mutex::new(released);
+    let upstream = upstream()
+        .does(move |call| {
+            let target = call.head.word(1).to_owned();
+            call.send(format!(
+                "HTTP/1.1 103 Early Hints\r\nlink: <{target}.css>\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n"
+            ))?;
+            // The proxy must not wait for more before it passes it on.
+            released.lock().unwrap().recv().unwrap();
+            call.send("HTTP/1.1 199 Almost\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+        })
+        .start();
+    let proxy = proxy().before(&upstream).open("GET /{path}").start();
+    proxy.owes(2);
+    over_h2(&proxy, async |mut sender| {
+        let mut get = |path| {
+            let request = Request::get(format!("http://a.example{path}")).body(()).unwrap();
+            sender.send_request(request, true).unwrap().0
+        };
+        for (path, mut response) in ["/a", "/b"].map(|path| (path, get(path))) {
+            let early = interim(&mut response).await;
+            assert_eq!((early.status().as_u16(), early.headers().len()), (103, 1));
+            assert_eq!(early.headers()["link"], format!("<{path}.css>"));
+            release.send(()).unwrap();
+            assert_eq!(interim(&mut response).await.status().as_u16(), 199);
+            assert_eq!(response.await.unwrap().status(), StatusCode::OK);
+        }
+    });
+    proxy.done();
+}
+
+/// RFC 9110 §10.1.1
+#[test]
+fn a_client_that_waits_is_told_to_send_its_body() {
+    let upstream = upstream().start();
+    let proxy = proxy().before(&upstream).open("POST /x").start();
+    proxy.owes(2);
+    over_h2(&proxy, async |mut sender| {
+        let post = |path| {
+            let request = Request::post(format!("http://a.example{path}")).header("expect", "100-continue");
+            request.body(()).unwrap()
+        };
+        let (mut response, mut body) = sender.send_request(post("/x"), false).unwrap();
+        assert_eq!(interim(&mut response).await.status(), StatusCode::CONTINUE);
+        body.send_data(Bytes::from_static(b"hi"), true).unwrap();
+        assert_eq!(response.await.unwrap().status(), StatusCode::OK);
+        // Nobody reads the body of a request that is refused.
+        let (mut response, _body) = sender.send_request(post("/nothing"), false).unwrap();
+        let none = std::future::poll_fn(|cx| response.poll_informational(cx)).await;
+        assert!(none.is_none(), "{none:?}");
+        assert_eq!(response.await.unwrap().status(), StatusCode::NOT_FOUND);
+    });
+    assert_eq!(upstream.only().body, b"hi");
+    proxy.done();
+}
+
 /// Reads the status and the code of a refusal.
 async fn refusal(answer: http::Response<hyper::body::Incoming>) -> (u16, String) {
     let status = answer.status().as_u16();

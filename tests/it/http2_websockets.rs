@@ -104,6 +104,27 @@ fn messages_go_both_ways_on_streams_beside_others() {
     assert_eq!(reasons, ["closed_by_client", "closed_by_upstream"]);
 }
 
+/// What it has read does not count as something that nobody reads, of which a connection bears little.
+#[test]
+fn it_goes_on_however_many_messages_there_were() {
+    let (upstream, issuer) = (sockets().start(), issuer());
+    let proxy = before(&upstream, &issuer, SOCKET).start();
+    proxy.owes(2);
+    over_http2(&proxy, async |mut sender: Sender| {
+        let mut stream = opens(&mut sender, "/feed", &token(&issuer)).await;
+        assert_eq!(hears(&mut stream).await, (TEXT, b"welcome".to_vec()));
+        for number in 0..90 {
+            for _ in 0..100 {
+                stream.write_all(&frame(TEXT, b"a", true)).await.unwrap();
+            }
+            for _ in 0..100 {
+                assert_eq!(hears(&mut stream).await, (TEXT, b"a".to_vec()), "{number}");
+            }
+        }
+    });
+    proxy.done();
+}
+
 #[test]
 fn it_ends_with_the_permission_and_with_the_process() {
     let (upstream, issuer) = (sockets().start(), issuer());

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use http::{StatusCode, Version};
+
 use super::activity::Activity;
 use super::uptake::Uptake;
 use crate::exchange::Peer;
 use crate::policy::Timeouts;
+use crate::proxy::headers::ResponseFields;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +41,8 @@ pub(crate) struct ClientConnection {
     ended_stalled: Cell<bool>,
     /// A request lets other tasks run first, and goes on at once.
     yields: Cell<bool>,
-    /// Interim responses to its current request that are still to be sent, in HTTP/1.1.
-    interims: Cell<Vec<u8>>,
+    /// Interim responses that are still to be sent, to the request that is handled.
+    interims: Cell<Vec<(StatusCode, ResponseFields)>>,
 }
 
 impl ClientConnection {
@@ -51,8 +54,11 @@ impl ClientConnection {
     }
 
     /// Lets every other ready task of this worker run first. Requests that are sent together wake the upstream once, and
-    /// waking it is a large part of the cost of sending.
-    pub(crate) async fn yield_now(&self) {
+    /// waking it is a large part of the cost of sending. In HTTP/2, those that were received together are together anyway.
+    pub(crate) async fn yield_now(&self, version: Version) {
+        if version == Version::HTTP_2 {
+            return;
+        }
         let mut yielded = false;
         poll_fn(|cx| {
             self.yields.set(!yielded);
@@ -71,12 +77,14 @@ impl ClientConnection {
     }
 
     /// Adds an interim response to those that are to be sent.
-    pub(crate) fn interim(&self, head: Vec<u8>) {
-        self.interims.set([self.interims.take(), head].concat());
+    pub(crate) fn interim(&self, status: StatusCode, fields: ResponseFields) {
+        let mut interims = self.interims.take();
+        interims.push((status, fields));
+        self.interims.set(interims);
     }
 
-    /// Takes the interim responses that are to be sent.
-    pub(crate) fn take_interims(&self) -> Vec<u8> {
+    /// Takes the interim responses that are to be sent. In HTTP/2, each stream takes its own, whenever its request was polled.
+    pub(crate) fn take_interims(&self) -> Vec<(StatusCode, ResponseFields)> {
         self.interims.take()
     }
 

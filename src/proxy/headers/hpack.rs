@@ -38,7 +38,7 @@ mod tests {
             response.push(name.clone(), HeaderValue::from_static("a"));
             let mut request = HeaderMap::new();
             request.line(name.clone(), b"a");
-            for fields in [response.to_map(), request] {
+            for fields in [response.into_http2(None), request] {
                 let indexed: Vec<_> = fields.get_all(&name).iter().map(|value| !value.is_sensitive()).collect();
                 assert_eq!(indexed.last(), Some(&is_indexed), "{name}");
             }

@@ -5,6 +5,7 @@
 //! [`UpstreamHeaders`] writes the fields of a request for the upstream. Of a response, the fields that
 //! [`is_forwarded_downstream`] accepts are kept. Nothing here reads credentials or bodies.
 
+mod date;
 mod field_writer;
 mod forwarded;
 mod hop_by_hop;
@@ -17,6 +18,7 @@ mod to_upstream;
 mod trailers;
 mod via;
 
+pub(crate) use date::date;
 pub(crate) use forwarded::client_address;
 pub(crate) use hop_by_hop::{accepts_trailers, remove_named};
 pub(crate) use host::check;

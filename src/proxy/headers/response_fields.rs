@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::slice;
 
-use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TE};
+use http::{Response, StatusCode};
 
+use super::date::date;
 use super::hpack::encoded;
 use crate::policy::header_changes::HeaderChanges;
+use crate::policy::request_fields::HOP_BY_HOP;
 use crate::proxy::http1::fields::write_line;
 
 /// The fields of a response, in the order in which they are sent. A list, because in most responses no field is looked up by
@@ -47,14 +49,21 @@ impl ResponseFields {
         }
     }
 
-    /// The head of an interim response with these fields (RFC 9110 §15.2).
-    pub(crate) fn interim_head(&self, status: StatusCode) -> Vec<u8> {
+    /// Writes the head of an interim response of HTTP/1.1 with these fields (RFC 9110 §15.2).
+    pub(crate) fn write_interim(&self, out: &mut Vec<u8>, status: StatusCode) {
         let reason = status.canonical_reason().unwrap_or_default();
-        let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+        out.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
         for (name, value) in &self.0 {
-            write_line(&mut head, name.as_str(), value.as_bytes());
+            write_line(out, name.as_str(), value.as_bytes());
         }
-        head.extend_from_slice(b"\r\n");
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Returns the head of an interim response of HTTP/2 with these fields (RFC 9113 §8.1).
+    pub(crate) fn to_interim(&self, status: StatusCode) -> Response<()> {
+        let mut head = Response::new(());
+        *head.status_mut() = status;
+        *head.headers_mut() = self.to_map();
         head
     }
 
@@ -86,7 +95,30 @@ impl ResponseFields {
     pub(crate) fn to_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.0.len());
         for (name, value) in &self.0 {
-            map.append(name, encoded(name, value.clone()));
+            map.append(name, value.clone());
+        }
+        map
+    }
+
+    /// Returns the fields as HTTP/2 sends them: without those of the connection (RFC 9113 §8.2.2), with `Date` (RFC 9110 §6.6.1), and
+    /// with `Content-Length`, unless that is there or there is no `length`.
+    pub(crate) fn into_http2(self, length: Option<u64>) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.0.len() + 2);
+        let (mut is_dated, mut has_length) = (false, length.is_none());
+        for (name, value) in self.0 {
+            if name == TE || HOP_BY_HOP.has(name.as_str()) {
+                continue;
+            }
+            is_dated |= name == DATE;
+            has_length |= name == CONTENT_LENGTH;
+            let value = encoded(&name, value);
+            map.append(name, value);
+        }
+        if !is_dated {
+            map.append(DATE, date());
+        }
+        if let Some(length) = length.filter(|_| !has_length) {
+            map.append(CONTENT_LENGTH, length.into());
         }
         map
     }

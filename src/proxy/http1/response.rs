@@ -1,16 +1,13 @@
 //! Writes the head of a response to an HTTP/1.x client: status line, fields, and the framing of the body (RFC 9112 §4,
 //! §6).
 
-use std::cell::RefCell;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use hyper::body::Body as _;
 
 use super::fields::write_line;
 use super::writer::MessageWriter;
-use crate::proxy::headers::ResponseFields;
+use crate::proxy::headers::{ResponseFields, date};
 use crate::proxy::request::client_response::ClientResponse;
 use crate::proxy::request::upgrade::WEBSOCKET;
 
@@ -117,25 +114,7 @@ fn write_fields<'a>(out: &mut Vec<u8>, fields: &'a ResponseFields, trailers: boo
         }
     }
     if !dated {
-        write_date(out, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        write_line(out, DATE.as_str(), date().as_bytes());
     }
     skipped
-}
-
-fn write_date(out: &mut Vec<u8>, now: Duration) {
-    thread_local! {
-        /// The last second that was written, and its text.
-        static WRITTEN: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
-    }
-    WRITTEN.with_borrow_mut(|(second, text)| {
-        if *second != now.as_secs() {
-            let at = i64::try_from(now.as_secs()).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
-            let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
-            let printed = at.and_then(|at| printer.timestamp_to_rfc9110_string(&at).ok());
-            (*second, *text) = (now.as_secs(), printed.unwrap_or_default());
-        }
-        if !text.is_empty() {
-            write_line(out, "date", text.as_bytes());
-        }
-    });
 }

@@ -173,7 +173,9 @@ impl Wire {
         if added.is_empty() {
             return false;
         }
-        self.interim = [self.interim.as_ref(), &added].concat().into();
+        let mut interim = self.interim.to_vec();
+        added.iter().for_each(|(status, fields)| fields.write_interim(&mut interim, *status));
+        self.interim = interim.into();
         true
     }
 

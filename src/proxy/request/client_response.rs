@@ -1,6 +1,7 @@
 //! The response to the client: that of the upstream, or the proxy's own.
 
 use http::{Response, StatusCode};
+use hyper::body::Body as _;
 use hyper::ext::ReasonPhrase;
 
 use super::response_body::ResponseBody;
@@ -19,11 +20,12 @@ pub(crate) struct ClientResponse {
 }
 
 impl ClientResponse {
-    /// Returns the response in the form that hyper takes, for HTTP/2, which has no reason phrases.
-    pub(super) fn into_http2(self) -> Response<ResponseBody> {
-        let mut response = Response::new(self.body);
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.fields.to_map();
-        response
+    /// Returns the head as HTTP/2 has it, without a reason phrase, and the body.
+    pub(crate) fn into_http2(self) -> (Response<()>, ResponseBody) {
+        let length = self.body.size_hint().exact().filter(|_| !self.body.is_end_stream());
+        let mut head = Response::new(());
+        *head.status_mut() = self.status;
+        *head.headers_mut() = self.fields.into_http2(length);
+        (head, self.body)
     }
 }

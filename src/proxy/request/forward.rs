@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue};
 use hyper::body::Body as _;
 
 use super::attempts::Attempts;
@@ -79,10 +79,7 @@ pub(crate) async fn forward(
         announces_trailers: body.size_hint().exact().is_none(),
         switches,
     };
-    // Those of a turn of HTTP/2 are together anyway.
-    if version != Version::HTTP_2 {
-        client.yield_now().await;
-    }
+    client.yield_now(version).await;
     let begin = |connection: &mut UpstreamExchange, server: &Server, body, now| {
         let head = RequestHead {
             method: &method,

@@ -15,15 +15,14 @@ mod response_check;
 pub(crate) mod target;
 pub(super) mod upgrade;
 
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::Context;
 
 use bytes::Bytes;
 use http::header::{HeaderName, LOCATION, MAX_FORWARDS, TRAILER};
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, Version};
+use http::{HeaderValue, StatusCode, Version};
 use hyper::body::Body as _;
 
 use self::client_response::ClientResponse;
@@ -364,15 +363,10 @@ fn refuse(refusal: &Refusal, mut guard: Box<RecordGuard>) -> ClientResponse {
     ClientResponse { status, reason: None, fields, body: ResponseBody::local(body, guard), upgraded: None }
 }
 
-/// Replaces a response by a refusal if it breaks at its beginning. HTTP/2 sends the head of what is returned.
-pub(super) async fn begun(mut response: ClientResponse) -> Response<ResponseBody> {
-    poll_fn(|cx| {
-        response.body.poll_beginning(cx);
-        Poll::Ready(())
-    })
-    .await;
-    replace_interrupted(&mut response);
-    response.into_http2()
+/// Replaces a response by a refusal if it breaks at its beginning. HTTP/2 sends its head next.
+pub(super) fn begin(response: &mut ClientResponse, cx: &mut Context<'_>) {
+    response.body.poll_beginning(cx);
+    replace_interrupted(response);
 }
 
 /// Replaces a response that was interrupted before any of it was sent. Otherwise the client would get no response at all,

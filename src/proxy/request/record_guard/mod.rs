@@ -211,10 +211,10 @@ impl RecordGuard {
     }
 
     /// Hands interim responses over to the client's connection, which sends them before the response. HTTP/1.0 has none (RFC
-    /// 9110 §15.2), and in HTTP/2 hyper has no way to send one.
+    /// 9110 §15.2).
     pub(crate) fn interim(&self, interims: &mut Interims) {
         let heads = interims.take_heads();
-        if self.exchange.version != Some(Version::HTTP_11) {
+        if !matches!(self.exchange.version, Some(Version::HTTP_11 | Version::HTTP_2)) {
             return;
         }
         for (status, mut fields) in heads {
@@ -224,7 +224,7 @@ impl RecordGuard {
                     fields.set_cors(Vec::new());
                 }
             }
-            self.client.interim(fields.interim_head(status));
+            self.client.interim(status, fields);
         }
     }
 

@@ -11,10 +11,10 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use h2::ext::Protocol;
 use http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
-use hyper::ext::Protocol;
 
 use super::permission::Credentials;
 use super::target::malformed;
@@ -29,8 +29,8 @@ use crate::refusal::{Reason, Refusal, Stage};
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The version of the protocol (RFC 6455 §4.1).
 const VERSION: &[u8] = b"13";
-/// Bytes that are read and written at once of a WebSocket over HTTP/2. What its client does not take is held in up to five such pieces
-/// (one in the tunnel, three in hyper, one in h2), and in what the stream buffers for sending. There may be many of them on a
+/// Bytes that are read and written at once of a WebSocket over HTTP/2. What its client does not take is held in up to two such pieces
+/// (one in the tunnel, one in h2), and in what the stream buffers for sending. There may be many of them on a
 /// connection, and nothing tells how much of each was sent, so each has to be small.
 const MOST_ON_STREAM: usize = 4 * 1024;
 /// The protocol, as `Upgrade` names it.

@@ -1,36 +1,41 @@
-//! Serves HTTP/2 to a client (RFC 9113), by hyper. Each stream is a task of its own with its own deadline.
+//! Serves HTTP/2 to a client (RFC 9113), by the `h2` crate. Each stream is a task of its own with its own deadline.
+//!
+//! - `stream`: the body of a request, and the response to it. `websocket`: a stream that becomes a WebSocket.
+//! - `stream_deadline`: the deadline of a stream, and what is queued for its client.
+//! - `window`: what the windows of a stream allow. `rewind`: the socket. `stream_counter`: the requests that the client has begun.
+
+mod rewind;
+mod stream;
+mod stream_counter;
+mod stream_deadline;
+mod websocket;
+mod window;
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
-use std::error::Error;
-use std::fmt;
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Poll, ready};
 
 use bytes::Bytes;
-use http::Version;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use h2::RecvStream;
+use h2::server::{Builder, SendResponse};
+use http::{Request, Version};
+use http_body_util::Full;
 
-use super::client::ClientConnection;
-use super::deadlines::{Command, Cut, run_until_deadline};
-use super::extended_connect::{self, Ending, Sending, WebSocketStream};
-use super::rewind::{Rewind, Socket};
-use super::stream_counter::{StreamCounter, Unread};
-use super::stream_deadline::{LastTurn, StreamDeadline, Streams, Watched};
-use super::unfinished_head::{cut_short, evicted, too_slow};
-use super::worker::Worker;
-use crate::body::{Source, TooSlow};
+use self::rewind::{Rewind, Socket};
+use self::stream::{Handled, RequestBody};
+use self::stream_counter::StreamCounter;
+use self::stream_deadline::{LastTurn, Piece, Streams};
+use self::websocket::WebSockets;
+use crate::body::Source;
 use crate::policy::{Limits, Timeouts};
+use crate::proxy::downstream::client::ClientConnection;
+use crate::proxy::downstream::deadlines::{Command, Cut, run_until_deadline};
+use crate::proxy::downstream::unfinished_head::{cut_short, evicted, too_slow};
+use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::strip_trailers;
-use crate::proxy::request::client_response::ClientResponse;
-use crate::proxy::request::{begun, handle, record_unanswered};
+use crate::proxy::request::{handle, record_unanswered};
 use crate::proxy::stream::Stream;
 use crate::refusal::{Reason, Refusal, Stage};
 
@@ -57,66 +62,61 @@ const FIELD_OVERHEAD: usize = 32;
 /// Serves a connection, of which `prefix` has already been read, until it ends.
 pub(super) async fn serve(worker: Rc<Worker>, client: Rc<ClientConnection>, stream: Stream, prefix: Bytes) {
     let settings = Settings::of(&worker);
-    let requests = Requests { worker: &worker, client: &client, counter: Rc::default(), handled: Cell::new(0) };
+    let counter = StreamCounter::default();
     let streams = Streams::new(&client, settings.timeouts.stall);
+    let requests = Requests {
+        worker: &worker,
+        client: &client,
+        websockets: WebSockets::new(settings.timeouts.stall, counter.unread().clone()),
+        counter: Rc::new(RefCell::new(counter)),
+        streams: &streams,
+        settings: &settings,
+        running: Rc::default(),
+        handled: Cell::new(0),
+    };
     // Dropped after the connection, also where this is.
     let last_turn = LastTurn(Rc::clone(&streams));
-    let (ended, begun_before) = run(&requests, &streams, &settings, (stream, prefix)).await;
+    let (ended, begun_before) = run(&requests, stream, prefix).await;
     drop(last_turn);
     requests.record_rest(&ended, begun_before);
 }
 
 /// Runs a connection until it ends, or is cut. Returns how many requests the client had begun when it was told to send no more of
 /// them.
-async fn run(
-    requests: &Requests<'_>,
-    streams: &Rc<Streams>,
-    settings: &Settings,
-    (stream, prefix): (Stream, Bytes),
-) -> (Result<hyper::Result<()>, Cut>, u64) {
-    let Requests { worker, client, counter, handled } = requests;
+async fn run(requests: &Requests<'_>, stream: Stream, prefix: Bytes) -> (Result<Result<(), h2::Error>, Cut>, u64) {
+    let Requests { client, counter, streams, settings, running, websockets, .. } = requests;
     let socket = Socket::new(stream, Rc::clone(client));
     let stream = Rewind::new(&socket, prefix, Rc::clone(counter));
-    let executor = StreamExecutor::default();
-    let (opened, upgraded) = (Rc::clone(&executor.opened), Rc::clone(&executor.upgraded));
-    // Cloned for every stream that runs.
-    let running = Rc::new(());
-    let ending = Rc::new(Ending::default());
-    let unread = counter.borrow().unread().clone();
-    let service = service_fn(|mut request: Request<Incoming>| {
-        handled.set(handled.get() + 1);
-        let stream = streams.open();
-        opened.set(Some(Rc::clone(&stream)));
-        let upgrade = extended_connect::take(&mut request);
-        let (parts, body) = request.into_parts();
-        let body = RequestBody {
-            body,
-            max_trailers: settings.limits.headers,
-            unread: unread.clone(),
-            client: Rc::clone(client),
-        };
-        let source = Source::client(body, strip_trailers);
-        let response = handle(worker, Rc::clone(client), parts, source);
-        // Boxed, because hyper moves it around many times before it is polled.
-        let (stall, upgraded) = (settings.timeouts.stall, Rc::clone(&upgraded));
-        let websockets = WebSockets { stall, ending: Rc::clone(&ending), upgraded };
-        Box::pin(answer(response, stream, upgrade, websockets, Rc::clone(&running)))
+    let finish = Cell::new(false);
+    let mut serving = pin!(async {
+        let mut connection = protocol(settings).handshake(stream).await?;
+        poll_fn(|cx| {
+            if finish.get() {
+                connection.graceful_shutdown();
+            }
+            while let Some(accepted) = ready!(connection.poll_accept(cx)) {
+                let (request, respond) = accepted?;
+                requests.accept(request, respond);
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     });
-    let mut connection = pin!(protocol(executor, settings).serve_connection(TokioIo::new(stream), service));
+    let unread = counter.borrow().unread().clone();
     let mut begun_before = u64::MAX;
     let end_overdue = |now| streams.end_overdue(now);
     let ended = run_until_deadline(client, &settings.timeouts, end_overdue, |cx, command| {
         if command == Command::Finish || (unread.are_many() && begun_before == u64::MAX) {
             begun_before = counter.borrow().begun();
-            connection.as_mut().graceful_shutdown();
-            ending.begin();
+            finish.set(true);
+            websockets.end();
         }
         counter.borrow_mut().next_turn();
-        let polled = connection.as_mut().poll(cx);
+        let polled = serving.as_mut().poll(cx);
         socket.borrow_mut().end_turn(cx);
         streams.end_turn();
         // With no stream running and no write pending, HTTP/2 has decided about every request received so far.
-        if polled.is_pending() && Rc::strong_count(&running) == 1 && client.stalled().is_none() {
+        if polled.is_pending() && Rc::strong_count(running) == 1 && client.stalled().is_none() {
             let received = counter.borrow().received();
             requests.record_unhandled(received.min(begun_before), || violates_http2(None));
             socket.borrow_mut().release_buffer();
@@ -126,33 +126,6 @@ async fn run(
     })
     .await;
     (ended, begun_before)
-}
-
-/// What the WebSockets of a connection have in common.
-struct WebSockets {
-    stall: Duration,
-    ending: Rc<Ending>,
-    upgraded: Rc<Cell<Option<Rc<Sending>>>>,
-}
-
-/// Answers a request on a stream, which becomes a WebSocket if that was asked for and the upstream has switched.
-async fn answer(
-    response: impl Future<Output = ClientResponse>,
-    stream: Rc<StreamDeadline>,
-    upgrade: Option<OnUpgrade>,
-    WebSockets { stall, ending, upgraded: next }: WebSockets,
-    running: Rc<()>,
-) -> Result<Response<Watched>, Infallible> {
-    let mut response = response.await;
-    match (response.upgraded.take(), upgrade) {
-        (Some(upgraded), Some(upgrade)) => {
-            let (head, websocket) = WebSocketStream::of(response, upgraded, upgrade, &ending);
-            next.set(Some(websocket.sending()));
-            tokio::task::spawn_local(websocket.serve(stall, Rc::clone(&running)));
-            Ok(head.map(|()| stream.watch_none(running)))
-        }
-        _ => Ok(begun(response).await.map(|body| stream.watch(body, running))),
-    }
 }
 
 /// What a connection keeps of the policy that is in force when it begins. The policy itself may go while it goes on.
@@ -169,19 +142,18 @@ impl Settings {
     }
 }
 
-fn protocol(executor: StreamExecutor, settings: &Settings) -> http2::Builder<StreamExecutor> {
-    let mut builder = http2::Builder::new(executor);
+fn protocol(settings: &Settings) -> Builder {
+    let mut builder = Builder::new();
     if settings.has_websockets {
         // Otherwise clients that could use it would be refused here, where HTTP/1.1 would not help them either.
         builder.enable_connect_protocol();
     }
     builder
-        .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(header_list_size(settings.limits))
-        .max_send_buf_size(SEND_BUFFER);
+        .max_send_buffer_size(SEND_BUFFER);
     builder
 }
 
@@ -197,20 +169,45 @@ fn header_list_size(limits: Limits) -> u32 {
 struct Requests<'a> {
     worker: &'a Rc<Worker>,
     client: &'a Rc<ClientConnection>,
+    streams: &'a Rc<Streams>,
+    settings: &'a Settings,
+    websockets: Rc<WebSockets>,
     counter: Rc<RefCell<StreamCounter>>,
+    /// Cloned for every stream that runs.
+    running: Rc<()>,
     /// Those that were handed over, or recorded here.
     handled: Cell<u64>,
 }
 
 impl Requests<'_> {
+    /// Handles a request in a task of its own.
+    fn accept(&self, request: Request<RecvStream>, respond: SendResponse<Piece>) {
+        let Self { worker, client, streams, settings, websockets, counter, running, handled } = self;
+        handled.set(handled.get() + 1);
+        let stream = streams.open();
+        let (mut parts, receiving) = request.into_parts();
+        let (receiving, source) = match websocket::is_asked_for(&mut parts) {
+            true => (Some(receiving), Source::Given(Full::default())),
+            false => {
+                let (unread, client) = (counter.borrow().unread().clone(), Rc::clone(client));
+                let body = RequestBody::new(receiving, &parts.headers, settings.limits.headers, unread, client);
+                (None, Source::client(body, strip_trailers))
+            }
+        };
+        let response = Box::pin(handle(worker, Rc::clone(client), parts, source));
+        let (websockets, running) = (Rc::clone(websockets), Rc::clone(running));
+        let client = Rc::clone(client);
+        let handled = Handled { client, respond, stream: Rc::clone(&stream), receiving, websockets, running };
+        stream.runs(tokio::task::spawn_local(handled.answer(response)));
+    }
+
     /// Records the requests that are left when the connection has ended, of the first `begun_before`, and what has ended it if no
     /// request has.
-    fn record_rest(&self, ended: &Result<hyper::Result<()>, Cut>, begun_before: u64) {
+    fn record_rest(&self, ended: &Result<Result<(), h2::Error>, Cut>, begun_before: u64) {
         let violation = match ended {
-            Ok(Err(error)) => error.source().and_then(|source| source.downcast_ref::<h2::Error>()),
+            Ok(Err(error)) if error.is_library() => Some(error.to_string()),
             _ => None,
         };
-        let violation = violation.filter(|error| error.is_library()).map(ToString::to_string);
         let violated = || violates_http2(violation.as_deref());
         let unfinished = || match ended {
             Err(Cut::Head) => too_slow(),
@@ -245,75 +242,6 @@ impl Requests<'_> {
 fn violates_http2(cause: Option<&str>) -> Refusal {
     let refusal = Refusal::new(Stage::Request, Reason::MalformedRequest, "the request violates HTTP/2");
     refusal.cause(cause.unwrap_or("HTTP/2 refused the stream").to_owned())
-}
-
-/// The body of a request, with as many trailers as in HTTP/1.
-struct RequestBody {
-    body: Incoming,
-    max_trailers: usize,
-    unread: Unread,
-    client: Rc<ClientConnection>,
-}
-
-impl fmt::Debug for RequestBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBody").field("body", &self.body).finish_non_exhaustive()
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = Box<dyn Error>;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Box<dyn Error>>>> {
-        let (max_trailers, ended_stalled) = (self.max_trailers, self.client.ended_stalled());
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && frame.data_ref().is_some_and(|data| !data.is_empty())
-        {
-            self.unread.read();
-        }
-        polled.map(|frame| {
-            frame.map(|frame| match frame {
-                Ok(frame) if frame.trailers_ref().is_some_and(|trailers| trailers.len() > max_trailers) => {
-                    Err("it has too many trailers".into())
-                }
-                Err(_) if ended_stalled => Err(TooSlow.into()),
-                frame => frame.map_err(Into::into),
-            })
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// Spawns the tasks of HTTP/2 streams on this worker's thread.
-#[derive(Clone, Default)]
-struct StreamExecutor {
-    /// The stream whose request was handed over last: its task is spawned right after.
-    opened: Rc<Cell<Option<Rc<StreamDeadline>>>>,
-    /// The stream that became a WebSocket last: the task that sends on it is spawned right after, unless it is gone.
-    upgraded: Rc<Cell<Option<Rc<Sending>>>>,
-}
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for StreamExecutor {
-    fn execute(&self, stream: F) {
-        let task = tokio::task::spawn_local(stream);
-        match (self.opened.take(), self.upgraded.take()) {
-            (Some(opened), _) => opened.runs(task),
-            (None, Some(upgraded)) => upgraded.runs(&task),
-            (None, None) => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The client stream that hyper serves HTTP/2 on: it first replays the bytes that were already read, counts the requests in what it
+//! The client stream that HTTP/2 is served on: it first replays the bytes that were already read, counts the requests in what it
 //! reads, and gathers what is written.
 //!
-//! hyper writes each answer by itself: a system call and a TLS record for every stream. What it writes in one turn of the connection
-//! is gathered, and the connection writes it at once when hyper has nothing more to say in that turn.
+//! h2 writes each answer by itself: a system call and a TLS record for every stream. What it writes in one turn of the connection
+//! is gathered, and the connection writes it at once when h2 has nothing more to say in that turn.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,8 +14,8 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::client::ClientConnection;
 use super::stream_counter::StreamCounter;
+use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::stream::Stream;
 
 /// Most bytes that are gathered; more is written first.
@@ -28,7 +28,7 @@ pub(super) struct Socket {
     gathered: BytesMut,
     /// All that was written has gone to the kernel. TLS keeps some of it until it is flushed.
     flushed: bool,
-    /// Why a write failed of which hyper does not know yet.
+    /// Why a write failed of which h2 does not know yet.
     failed: Option<io::ErrorKind>,
 }
 
@@ -38,7 +38,7 @@ impl Socket {
         Rc::new(RefCell::new(Self { stream, client, gathered: BytesMut::new(), flushed: true, failed: None }))
     }
 
-    /// Writes what was gathered, at the end of a turn. A failure is hyper's to handle, which is woken for that.
+    /// Writes what was gathered, at the end of a turn. A failure is h2's to handle, which is woken for that.
     pub(super) fn end_turn(&mut self, cx: &mut Context<'_>) {
         if let Poll::Ready(Err(error)) = self.poll_written(cx) {
             self.failed = Some(error.kind());
@@ -255,7 +255,7 @@ mod tests {
         }
         let socket = Rc::clone(&rewind.socket);
         let sending = std::future::poll_fn(|cx| {
-            // hyper has nothing more to say in these turns.
+            // h2 has nothing more to say in these turns.
             socket.borrow_mut().end_turn(cx);
             if socket.borrow().flushed { Poll::Ready(()) } else { Poll::Pending }
         });
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hyper_learns_of_a_write_that_failed_at_the_end_of_a_turn() {
+    async fn h2_learns_of_a_write_that_failed_at_the_end_of_a_turn() {
         let (mut rewind, peer) = pair().await;
         peer.set_zero_linger().unwrap();
         drop(peer);

@@ -1,9 +1,9 @@
 //! The deadline of one HTTP/2 stream whose response is being sent.
 //!
-//! hyper asks a response for its next piece only once the client's flow-control window had room for the one before. So no
+//! A response is asked for its next piece only once the client's flow-control window had room for the one before. So no
 //! deadline may depend on being asked: [`StreamDeadline`] is looked at by the timer of its connection, whatever the window says.
 //!
-//! hyper is done with a response once its last [`Piece`] is queued, which may be long before the client takes it. So the
+//! The task of a stream is done with a response once its last [`Piece`] is queued, which may be long before the client takes it. So the
 //! deadline holds until each byte was written or dropped, and only then is the response recorded as sent. HTTP/2 writes and drops
 //! bytes while it is locked, so that is left to the end of the connection's turn.
 //!
@@ -20,8 +20,8 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-use super::client::ClientConnection;
-use super::deadlines::now;
+use crate::proxy::downstream::client::ClientConnection;
+use crate::proxy::downstream::deadlines::now;
 use crate::proxy::request::response_body::{Interrupted, ResponseBody};
 
 /// Size of the pieces that are handed to HTTP/2, in bytes. The client must take one within `timeouts.stall`. For a client that
@@ -339,27 +339,32 @@ impl Drop for StreamDeadline {
     }
 }
 
-/// A part of a response's body on its way through HTTP/2, which tells what was written of it.
+/// A part of a response's body on its way through HTTP/2, which tells what was written of it; or one of a WebSocket, which tells nothing.
 pub(super) struct Piece {
     bytes: Bytes,
-    stream: Rc<StreamDeadline>,
+    stream: Option<Rc<StreamDeadline>>,
 }
 
 impl Piece {
     fn new(bytes: Bytes, stream: &Rc<StreamDeadline>) -> Self {
         stream.set_unsent(stream.unsent.get() + bytes.len());
         stream.connection.hold(bytes.len());
-        Self { bytes, stream: Rc::clone(stream) }
+        Self { bytes, stream: Some(Rc::clone(stream)) }
+    }
+
+    /// A piece that nobody watches.
+    pub(super) fn unwatched(bytes: Bytes) -> Self {
+        Self { bytes, stream: None }
     }
 
     fn split_to(&mut self, size: usize) -> Self {
-        Self { bytes: self.bytes.split_to(size), stream: Rc::clone(&self.stream) }
+        Self { bytes: self.bytes.split_to(size), stream: self.stream.clone() }
     }
 
     fn discard(&mut self) {
         let rest = std::mem::take(&mut self.bytes);
-        if !rest.is_empty() {
-            self.stream.dropped(rest.len());
+        if let Some(stream) = self.stream.as_ref().filter(|_| !rest.is_empty()) {
+            stream.dropped(rest.len());
         }
     }
 }
@@ -375,7 +380,9 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        self.stream.wrote(count);
+        if let Some(stream) = &self.stream {
+            stream.wrote(count);
+        }
     }
 }
 
