@@ -28,6 +28,9 @@ const GET: &[u8] = b"\x82\x86\x84\x41\x01a";
 /// The same with POST.
 const POST: &[u8] = b"\x83\x86\x84\x41\x01a";
 
+/// GET http://a/a
+const HINTS: &[u8] = b"\x82\x86\x04\x02/a\x41\x01a";
+
 /// The same for http://a/a, with JSON.
 const JUDGED: &[u8] = b"\x83\x86\x04\x02/a\x41\x01a\x0f\x10\x10application/json";
 
@@ -60,6 +63,7 @@ fn silent() -> (Upstream, Sender<()>) {
 struct Received {
     kind: u8,
     flags: u8,
+    stream: u8,
     payload: Vec<u8>,
 }
 
@@ -114,10 +118,10 @@ impl FrameClient {
             }
             Err(_) => return None,
         }
-        let [a, b, c, kind, flags, ..] = header;
+        let [a, b, c, kind, flags, .., stream] = header;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
         self.0.read_exact(&mut payload).unwrap();
-        Some(Received { kind, flags, payload })
+        Some(Received { kind, flags, stream, payload })
     }
 
     /// The next frame of this type.
@@ -406,21 +410,183 @@ fn a_websocket_that_its_client_does_not_take_ends() {
         let mut client = FrameClient::new(&proxy, window);
         client.until(SETTINGS);
         client.send(frame(HEADERS, END_HEADERS, 1, CONNECT));
-        // What the window had some room for is queued, and the stream is reset after that.
         if window == 1 {
             client.until(DATA);
-        } else {
-            client.until(RST_STREAM);
         }
+        // What the window had some room for is dropped.
+        client.until(RST_STREAM);
         let records = proxy.recorded(2 * (number + 1));
         let record = of_requests(&records).nth(number).unwrap();
         assert_eq!(said(record, "event.reason"), "client_stalled", "{window}");
-        if window == 1 {
-            client.send(frame(WINDOW_UPDATE, 0, 1, &(1_u32 << 20).to_be_bytes()));
-            client.until(RST_STREAM);
-        }
     }
     upstream.lost(2);
+    proxy.done();
+}
+
+/// The end of a stream needs no room in its window (RFC 9113 §6.9).
+#[test]
+fn a_websocket_whose_client_has_taken_all_ends_without_a_reset() {
+    let upstream = upstream().does(|call| {
+        switch(call, &accept(call.head.header("sec-websocket-key").unwrap()))?;
+        call.close();
+        Ok(())
+    });
+    let upstream = upstream.start();
+    let proxy = proxy().before(&upstream).route("GET /", "public: true, upgrade: { websocket: {} }").start();
+    // The message has nine bytes.
+    for window in [9, 10] {
+        proxy.owes(1);
+        let mut client = FrameClient::new(&proxy, window);
+        client.until(SETTINGS);
+        client.send(frame(HEADERS, END_HEADERS, 1, CONNECT));
+        let mut flags = 0;
+        while flags & END_STREAM == 0 {
+            let frame = client.next().unwrap();
+            assert_ne!(frame.kind, RST_STREAM, "{window}");
+            flags = if frame.kind == DATA { frame.flags } else { 0 };
+        }
+    }
+    proxy.done();
+}
+
+/// However it ends its stream, and whatever the upstream does: what is left of it would hold a connection of the upstream.
+#[test]
+fn a_websocket_ends_when_its_client_resets_it() {
+    for (code, fills) in [(0_u32, false), (8, false), (2, false), (8, true)] {
+        let (ended, waits) = channel::<()>();
+        let waits = Mutex::new(waits);
+        let upstream = upstream().does(move |call| {
+            switch(call, &accept(call.head.header("sec-websocket-key").unwrap()))?;
+            let _ = waits.lock().unwrap().recv();
+            Ok(())
+        });
+        let upstream = upstream.start();
+        let asks = "public: true, upgrade: { websocket: { idle: 1h } }";
+        let proxy = proxy().before(&upstream).route("GET /", asks).start();
+        proxy.owes(1);
+        let mut client = FrameClient::new(&proxy, 65_535);
+        client.until(SETTINGS);
+        client.send([frame(SETTINGS, ACK, 0, &[]), frame(HEADERS, END_HEADERS, 1, CONNECT)].concat());
+        client.until(DATA);
+        let (mut room, mut quiet) = (64 << 10, 0);
+        // Until the window is not opened again: nobody reads what is sent.
+        while fills && quiet < 3 {
+            quiet += 1;
+            while room >= 16 << 10 {
+                client.send(frame(DATA, 0, 1, &[0; 16 << 10]));
+                (room, quiet) = (room - (16 << 10), 0);
+            }
+            client.send(frame(PING, 0, 0, &[0; 8]));
+            loop {
+                let frame = client.next().unwrap();
+                match (frame.kind, frame.stream) {
+                    (PING, _) => break,
+                    (WINDOW_UPDATE, 1) => room += u32::from_be_bytes(frame.payload.try_into().unwrap()) as usize,
+                    _ => {}
+                }
+            }
+        }
+        client.is_read([]);
+        client.send(frame(RST_STREAM, 0, 1, &code.to_be_bytes()));
+        let records = proxy.recorded(2);
+        let record = of_requests(&records).next().unwrap();
+        assert_eq!(said(record, "event.reason"), "closed_by_client", "{code} {fills}");
+        drop(ended);
+        proxy.done();
+    }
+}
+
+/// A body that a client cuts short is not taken for the whole, whatever reason the client gives.
+#[test]
+fn a_body_that_its_client_resets_is_not_whole() {
+    for code in [0_u32, 8] {
+        let upstream = upstream().start();
+        let proxy = proxy().before(&upstream).open("POST /").start();
+        proxy.owes(1);
+        let mut client = FrameClient::new(&proxy, 65_535);
+        client.send([frame(HEADERS, END_HEADERS, 1, POST), frame(DATA, 0, 1, b"hi")].concat());
+        eventually("the upstream reads it", || (!upstream.seen().is_empty()).then_some(()));
+        client.is_read(frame(RST_STREAM, 0, 1, &code.to_be_bytes()));
+        let record = &proxy.recorded(1)[0];
+        assert_eq!(said(record, "event.outcome"), "failure", "{code}");
+        assert_eq!(said(record, "upstream.status"), &Value::Null, "{code}");
+        upstream.lost(1);
+        proxy.done();
+    }
+}
+
+/// RFC 9113 §6.4: nothing follows a reset. Both come at once here.
+#[test]
+fn no_interim_answer_comes_after_a_reset() {
+    let ((go, wait), (sent, is_sent)) = (channel::<()>(), channel::<()>());
+    let ends = Mutex::new((wait, sent));
+    let upstream = upstream().does(move |call| {
+        let (wait, sent) = &*ends.lock().unwrap();
+        let _ = wait.recv();
+        call.send("HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n")?;
+        sent.send(()).unwrap();
+        Ok(())
+    });
+    let upstream = upstream.start();
+    let proxy =
+        proxy().text(&proxy().before(&upstream).open("GET /").yaml().replace("workers: 2", "workers: 1")).start();
+    let mut client = FrameClient::new(&proxy, 65_535);
+    for number in 0..20_u8 {
+        proxy.owes(1);
+        let stream = 2 * number + 1;
+        client.send(request(stream, GET));
+        eventually("it is called", || (upstream.seen().len() > number.into()).then_some(()));
+        client.is_read([]);
+        proxy.signal("STOP");
+        client.send(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        go.send(()).unwrap();
+        is_sent.recv_timeout(DEADLINE).unwrap();
+        proxy.signal("CONT");
+        proxy.recorded(usize::from(number) + 1);
+        client.send(frame(PING, 0, 0, &[0; 8]));
+        let mut kind = HEADERS;
+        while kind != PING {
+            kind = client.next().unwrap().kind;
+            assert_ne!(kind, HEADERS, "{number}");
+        }
+    }
+    proxy.done();
+}
+
+/// HTTP/2 keeps them for a client that reads nothing, however many there are.
+#[test]
+fn a_client_that_reads_nothing_is_sent_no_interim_answers() {
+    let (requests, size) = (100_u8, 64_000);
+    let filling = upstream().does(move |call| call.answer(200, &[], "x".repeat(size))).start();
+    let hinting = upstream().does(|call| {
+        call.send("HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    });
+    let hinting = hinting.start();
+    let policy = proxy().before(&filling).open("GET /");
+    let policy = policy.upstream("connections: { most: 4 }").upstream("connect_timeout: 2s");
+    let hints =
+        format!("apis:\n  hints: {{ upstream: \"{}\", routes: {{ GET /a: {{ public: true }} }} }}\n", hinting.url());
+    let text = policy.yaml().replace("workers: 2", "workers: 1").replace("apis:\n", &hints);
+    let proxy = proxy().text(&text).start();
+    proxy.owes(usize::from(requests) + 1);
+    let mut slow = FrameClient::narrow(&proxy, i32::MAX as u32);
+    slow.send(frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
+    slow.send((0..requests).map(|number| request(number * 2 + 1, GET)).collect::<Vec<_>>().concat());
+    let mut other = client(&proxy);
+    eventually("nothing more is fetched", || (other.get("/").send().status == 503).then_some(()));
+    slow.send(request(requests * 2 + 1, HINTS));
+    eventually("it is called", || (!hinting.seen().is_empty()).then_some(()));
+    // It has had many turns by then.
+    for _ in 0..5 {
+        other.get("/").send().is(503);
+    }
+    let (mut ended, mut heads) = (0, 0);
+    while ended <= requests {
+        let frame = slow.next().expect("all answers");
+        ended += u8::from(matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0);
+        heads += usize::from(frame.kind == HEADERS);
+    }
+    assert_eq!(heads, usize::from(requests) + 1);
     proxy.done();
 }
 

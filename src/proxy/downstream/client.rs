@@ -53,9 +53,10 @@ impl ClientConnection {
         Rc::new(Self { peer, activity, phase, head_since, uptake, ended_stalled, yields, interims })
     }
 
-    /// Lets every other ready task of this worker run first. Requests that are sent together wake the upstream once, and
-    /// waking it is a large part of the cost of sending. In HTTP/2, those that were received together are together anyway.
-    pub(crate) async fn yield_now(&self, version: Version) {
+    /// Gathers requests, which wake the upstream once when they are sent together; waking it is a large part of the cost of sending.
+    /// So every other ready task of this worker runs first, except in HTTP/2, where those that were received together are together
+    /// anyway.
+    pub(crate) async fn gather(&self, version: Version) {
         if version == Version::HTTP_2 {
             return;
         }

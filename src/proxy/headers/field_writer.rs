@@ -4,7 +4,7 @@
 use http::HeaderMap;
 use http::header::{HOST, HeaderName, HeaderValue};
 
-use super::hpack::encoded;
+use super::hpack::unindexed_if_unique;
 use crate::proxy::http1::fields::write_line;
 
 /// Where the fields of a request are written.
@@ -70,7 +70,7 @@ impl FieldWriter for HeaderMap {
     fn line(&mut self, name: HeaderName, value: &[u8]) {
         // What is written here are names of the policy, addresses and the like, which are always values of fields.
         if let Ok(value) = HeaderValue::from_bytes(value) {
-            let value = encoded(&name, value);
+            let value = unindexed_if_unique(&name, value);
             self.append(name, value);
         }
     }

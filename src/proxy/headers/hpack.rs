@@ -4,11 +4,11 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::refusal::X_REQUEST_ID;
 
-/// Returns the value of a field in the form in which it costs least to send over HTTP/2.
+/// Returns the value of a field, marked as one that is never indexed (RFC 7541 §6.2.3) if no other message has it.
 ///
-/// A value that no other message has is not worth a place in the dynamic table: it would drive out those that come again, and h2
-/// compares a value with all of the same name that the table has. So such fields are never indexed (RFC 7541 §6.2.3).
-pub(super) fn encoded(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
+/// Such a value is not worth a place in the dynamic table: it would drive out those that come again, and h2 compares a value with all
+/// of the same name that the table has.
+pub(super) fn unindexed_if_unique(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
     if *name == X_REQUEST_ID || matches!(name.as_str(), "traceparent" | "ratelimit") {
         value.set_sensitive(true);
     }

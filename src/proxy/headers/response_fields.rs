@@ -7,7 +7,7 @@ use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TE}
 use http::{Response, StatusCode};
 
 use super::date::date;
-use super::hpack::encoded;
+use super::hpack::unindexed_if_unique;
 use crate::policy::header_changes::HeaderChanges;
 use crate::policy::request_fields::HOP_BY_HOP;
 use crate::proxy::http1::fields::write_line;
@@ -60,10 +60,10 @@ impl ResponseFields {
     }
 
     /// Returns the head of an interim response of HTTP/2 with these fields (RFC 9113 §8.1).
-    pub(crate) fn to_interim(&self, status: StatusCode) -> Response<()> {
+    pub(crate) fn into_interim(self, status: StatusCode) -> Response<()> {
         let mut head = Response::new(());
         *head.status_mut() = status;
-        *head.headers_mut() = self.to_map();
+        *head.headers_mut() = self.0.into_iter().collect();
         head
     }
 
@@ -111,7 +111,7 @@ impl ResponseFields {
             }
             is_dated |= name == DATE;
             has_length |= name == CONTENT_LENGTH;
-            let value = encoded(&name, value);
+            let value = unindexed_if_unique(&name, value);
             map.append(name, value);
         }
         if !is_dated {
@@ -140,6 +140,25 @@ impl Extend<(HeaderName, HeaderValue)> for ResponseFields {
 mod tests {
     use super::super::tests::{lines, map};
     use super::*;
+
+    #[test]
+    fn http2_has_a_date_and_a_length_and_nothing_about_the_connection() {
+        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        for (fields, length, expected) in [
+            (&[date, ("connection", "close"), ("te", "a"), ("upgrade", "b")][..], None, &["date"][..]),
+            (&[date, ("vary", "a")], Some(1), &["content-length", "date", "vary"]),
+            (&[("content-length", "1"), date], Some(2), &["content-length", "date"]),
+            (&[], None, &["date"]),
+        ] {
+            let sent = ResponseFields::from(&map(fields)).into_http2(length);
+            let mut names: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
+            names.sort_unstable();
+            assert_eq!(names, expected, "{fields:?}");
+            let length = sent.get(CONTENT_LENGTH).map_or("1", |length| length.to_str().unwrap());
+            assert_eq!(length, "1", "{fields:?}");
+            assert!(sent[DATE].len() == 29 && (fields.is_empty() || sent[DATE] == date.1), "{fields:?}");
+        }
+    }
 
     #[test]
     fn fields_with_the_same_name_are_kept_and_removed_together() {

@@ -79,7 +79,7 @@ pub(crate) async fn forward(
         announces_trailers: body.size_hint().exact().is_none(),
         switches,
     };
-    client.yield_now(version).await;
+    client.gather(version).await;
     let begin = |connection: &mut UpstreamExchange, server: &Server, body, now| {
         let head = RequestHead {
             method: &method,

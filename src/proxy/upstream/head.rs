@@ -74,8 +74,8 @@ impl Head {
     }
 }
 
-/// `: ` and CRLF, with which each field of an interim response counts.
-const SEPARATORS: usize = 4;
+/// What each field of an interim response is held with, in bytes: in HTTP/2 it is an entry of a map.
+const HELD: usize = 128;
 
 /// The interim responses to one request.
 #[derive(Debug, Default)]
@@ -122,12 +122,14 @@ pub(crate) fn read(
         let mut lines = Lines { input, at: 0 };
         let Some(line) = lines.take()? else { return Ok(None) };
         let StatusLine { http_11, status, reason } = read_status_line(line)?;
-        let Some((meaning, fields)) = read_fields(&mut lines)? else { return Ok(None) };
+        let Some((meaning, mut fields)) = read_fields(&mut lines)? else { return Ok(None) };
         let size = lines.at;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             if !switches || !http_11 || !meaning.switches {
                 return Err(ResponseError::Invalid("it switches protocols, which was not requested"));
             }
+            // What follows has no length.
+            fields.remove(&CONTENT_LENGTH);
         } else if status.is_informational() {
             interims.take(status, fields)?;
             input.advance(size);
@@ -252,8 +254,7 @@ impl Interims {
             // An interim response has no body (RFC 9110 §15.2), so nothing may seem to frame one.
             fields.remove(&CONTENT_LENGTH);
             self.size +=
-                fields.iter().map(|(name, value)| name.as_str().len() + value.len() + SEPARATORS).sum::<usize>()
-                    + SEPARATORS;
+                fields.iter().map(|(name, value)| name.as_str().len() + value.len() + HELD).sum::<usize>() + HELD;
             self.heads.push((status, fields));
         }
         Ok(())

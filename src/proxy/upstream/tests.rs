@@ -440,3 +440,16 @@ fn a_head_is_read_again_when_a_line_has_ended() {
         assert_eq!(head::may_go_on(&input, looked_at), expected, "{} {looked_at}", input.len());
     }
 }
+
+/// A field of a few bytes is held as an entry of a map.
+#[test]
+fn of_interim_responses_with_many_small_fields_few_are_held() {
+    for (fields, held) in [(1, 16), (100, 5), (900, 1)] {
+        let fields: String = (0..fields).map(|number| format!("z{number}:1\r\n")).collect();
+        let early = format!("HTTP/1.1 103 Early Hints\r\n{fields}\r\n").repeat(16);
+        let mut input = Bytes::from(early + "HTTP/1.1 200 OK\r\n\r\n");
+        let mut interims = Interims::default();
+        head::read(&mut input, &Method::GET, false, &mut interims).unwrap().unwrap();
+        assert_eq!(interims.take_heads().len(), held, "{} bytes", fields.len());
+    }
+}

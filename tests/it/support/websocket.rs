@@ -33,10 +33,11 @@ pub fn sockets() -> Builder {
     })
 }
 
-/// Answers 101, with the first message in the same write.
+/// Answers 101, with the first message in the same write. The length is one that no client may see (RFC 9110 §8.6).
 pub fn switch(call: &mut Call<'_>, accept: &str) -> io::Result<()> {
     let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\nconnection: Upgrade\r\ncontent-length: 0\r\n\
+         sec-websocket-accept: {accept}\r\n\r\n"
     );
     call.send([head.as_bytes(), &frame(TEXT, b"welcome", false)].concat())
 }

@@ -127,10 +127,7 @@ impl Handled {
             if let Poll::Ready(response) = &mut polled {
                 begin(response, cx);
             }
-            for (status, fields) in self.client.take_interims() {
-                // Whatever is wrong shows with the response.
-                let _ = self.respond.send_informational(fields.to_interim(status));
-            }
+            self.send_interims(cx);
             match polled {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
                 Poll::Pending => self.respond.poll_reset(cx).map(|_| None),
@@ -138,18 +135,17 @@ impl Handled {
         });
         let Some(mut begun) = begun.await else { return };
         drop(response);
-        match (begun.upgraded.take(), self.receiving.take()) {
-            (Some(upgraded), Some(receiving)) => {
+        match begun.upgraded.take().zip(self.receiving.take()) {
+            Some((upgraded, receiving)) => {
                 let (head, websocket) = WebSocketStream::of(begun, upgraded, receiving, self.websockets);
-                // HTTP/2 need not watch it.
-                drop(self.stream.watch_none(Rc::clone(&self.running)));
+                self.stream.becomes_websocket();
                 drop(self.stream);
                 if let Some(sending) = send_head(&mut self.respond, head, false) {
                     drop(self.respond);
                     Box::pin(websocket.serve(sending, self.running)).await;
                 }
             }
-            _ => {
+            None => {
                 let (head, body) = begun.into_http2();
                 let body = self.stream.watch(body, self.running);
                 let is_all = body.is_end_stream();
@@ -158,6 +154,21 @@ impl Handled {
                 {
                     tracing::debug!(%error, "the response on a stream was not sent whole");
                 }
+            }
+        }
+    }
+
+    /// Sends the interim responses that have come for it, unless the client has reset the stream.
+    fn send_interims(&mut self, cx: &mut Context<'_>) {
+        let interims = self.client.take_interims();
+        if interims.is_empty() || self.respond.poll_reset(cx).is_ready() {
+            return;
+        }
+        for (status, fields) in interims {
+            // HTTP/2 keeps any number of them, so a client that reads nothing gets none but those that it waits for.
+            if status == StatusCode::CONTINUE || self.client.stalled().is_none() {
+                // Whatever is wrong shows with the response.
+                let _ = self.respond.send_informational(fields.into_interim(status));
             }
         }
     }

@@ -16,7 +16,7 @@ const DATA: u8 = 0;
 /// Parts of bodies that are smaller than this, in bytes, are counted by h2, which ends the connection when there are too many.
 const SMALL: usize = 256;
 /// How many of them are taken in one turn of the connection. h2 bears four times as many that nobody has read
-/// ([`super::http2`]), and nobody reads any before the turn ends.
+/// ([`super`]), and nobody reads any before the turn ends.
 const MOST_SMALL: u32 = 256;
 /// Parts of bodies that nobody has read, on a connection, past which the client is asked to open another one. h2 bears fewer small
 /// ones, but forgets those of one stream for large ones of another.

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Frame};
 use tokio::task::JoinHandle;
 
 use crate::proxy::downstream::client::ClientConnection;
@@ -202,12 +202,16 @@ impl StreamDeadline {
     pub(super) fn watch(self: &Rc<Self>, body: ResponseBody, running: Rc<()>) -> Watched {
         self.wait_for_client();
         *self.body.borrow_mut() = Some(body);
-        self.watch_none(running)
+        self.watched(running)
     }
 
-    /// The same for a response after whose head the stream is no longer this one's.
-    pub(super) fn watch_none(self: &Rc<Self>, running: Rc<()>) -> Watched {
+    fn watched(self: &Rc<Self>, running: Rc<()>) -> Watched {
         Watched { piece: Piece::new(Bytes::new(), self), stream: Rc::clone(self), _running: running }
+    }
+
+    /// From now on, the stream has a deadline of another kind.
+    pub(super) fn becomes_websocket(&self) {
+        self.is_queued();
     }
 
     fn wait_for_client(&self) {
@@ -465,12 +469,6 @@ impl Body for Watched {
     fn is_end_stream(&self) -> bool {
         !self.piece.has_remaining() && self.stream.body.borrow().as_ref().is_some_and(Body::is_end_stream)
     }
-
-    fn size_hint(&self) -> SizeHint {
-        let rest = self.piece.remaining() as u64;
-        let body = self.stream.body.borrow().as_ref().and_then(|body| body.size_hint().exact());
-        body.map_or_else(SizeHint::new, |size| SizeHint::with_exact(size.saturating_add(rest)))
-    }
 }
 
 #[cfg(test)]
@@ -506,7 +504,7 @@ mod tests {
                     _ => (Waiting::Handling, None),
                 };
                 let running = Rc::new(());
-                let watched = stream.watch_none(Rc::clone(&running));
+                let watched = stream.watched(Rc::clone(&running));
                 let task = tokio::task::spawn_local(async move {
                     let _watched = watched;
                     std::future::pending::<()>().await;
@@ -534,7 +532,7 @@ mod tests {
         let stream = stream();
         let piece = Piece::new(Bytes::from(vec![0; size]), &stream);
         stream.wait_for_client();
-        drop(stream.watch_none(Rc::default()));
+        drop(stream.watched(Rc::default()));
         (stream, piece)
     }
 

@@ -1,8 +1,8 @@
 //! WebSockets over HTTP/2 (RFC 8441): a stream takes the place of a connection.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -87,32 +87,52 @@ impl WebSocketStream {
     /// Serves it until it ends, or the client has taken too little. `running` counts it.
     pub(super) async fn serve(self, sending: SendStream<Piece>, running: Rc<()>) {
         let Self { receiving, upgraded, mut body, all } = self;
-        let uptake = Uptake::default();
-        let mut stream =
-            Duplex { receiving, part: Bytes::new(), unread: &all.unread, sending, is_full: false, uptake: &uptake };
+        let (uptake, sending) = (Uptake::default(), RefCell::new(sending));
+        let mut stream = Duplex {
+            receiving,
+            part: Bytes::new(),
+            unread: &all.unread,
+            sending: &sending,
+            is_queued: false,
+            uptake: &uptake,
+        };
         let finish = Cell::new(all.is_ending.get());
-        let has_stalled = {
+        let ended = {
             let mut tunnel = pin!(tunnel::run(&mut stream, Bytes::new(), upgraded, &mut body, &finish));
             loop {
                 tokio::select! {
                     biased;
-                    () = &mut tunnel => break false,
+                    () = &mut tunnel => break Ended::Closed,
                     () = all.ending.notified() => finish.set(true),
-                    () = stalls(&uptake, all.stall) => break true,
+                    () = stalls(&uptake, all.stall) => break Ended::Stalled,
+                    // Nothing is read of the client while the upstream takes nothing.
+                    _ = poll_fn(|cx| sending.borrow_mut().poll_reset(cx)) => break Ended::Reset,
                 }
             }
         };
-        if has_stalled {
-            body.client_stalled();
+        match ended {
+            Ended::Closed => {}
+            Ended::Stalled => body.client_stalled(),
+            Ended::Reset => tunnel::closed_by_client(&mut body),
         }
         drop(body);
-        let is_closed = !has_stalled && matches!(tokio::time::timeout(CLOSE, stream.shutdown()).await, Ok(Ok(())));
+        let closes = matches!(ended, Ended::Closed);
+        let is_closed = closes && matches!(tokio::time::timeout(CLOSE, stream.shutdown()).await, Ok(Ok(())));
         if !is_closed {
             // What is queued for the client is dropped.
-            stream.sending.send_reset(Reason::CANCEL);
+            sending.borrow_mut().send_reset(Reason::CANCEL);
         }
         drop(running);
     }
+}
+
+/// How a WebSocket has ended.
+enum Ended {
+    Closed,
+    /// The client has taken too little.
+    Stalled,
+    /// The client has reset its stream.
+    Reset,
 }
 
 /// Ends once a client has taken too little for this time. It has to be polled after each write.
@@ -135,18 +155,10 @@ struct Duplex<'a> {
     /// What was received and is not read.
     part: Bytes,
     unread: &'a Unread,
-    sending: SendStream<Piece>,
-    /// Something waits to be written until the client's window has room.
-    is_full: bool,
+    sending: &'a RefCell<SendStream<Piece>>,
+    /// The client's window had no room for all that was sent last.
+    is_queued: bool,
     uptake: &'a Uptake,
-}
-
-impl Duplex<'_> {
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let room = poll_room(&mut self.sending, cx).map_err(|error| io::Error::new(ErrorKind::BrokenPipe, error));
-        self.is_full = room.is_pending();
-        room
-    }
 }
 
 impl AsyncRead for Duplex<'_> {
@@ -154,13 +166,8 @@ impl AsyncRead for Duplex<'_> {
         let this = &mut *self;
         while this.part.is_empty() {
             this.part = match ready!(poll_part(&mut this.receiving, this.unread, cx)) {
-                Some(Ok(part)) => part,
+                Some(part) => part.map_err(io::Error::other)?,
                 None => return Poll::Ready(Ok(())),
-                // A client that needs it no more may say so (RFC 9113 §8.1).
-                Some(Err(error)) if matches!(error.reason(), Some(Reason::NO_ERROR | Reason::CANCEL)) => {
-                    return Poll::Ready(Ok(()));
-                }
-                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
             };
         }
         let size = this.part.len().min(buffer.remaining());
@@ -171,23 +178,29 @@ impl AsyncRead for Duplex<'_> {
 
 impl AsyncWrite for Duplex<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.poll_room(cx).map(|room| {
+        let sending = &mut *self.sending.borrow_mut();
+        let written = poll_room(sending, cx).map(|room| {
             room?;
-            let piece = Piece::unwatched(Bytes::copy_from_slice(bytes));
-            let sent = self.sending.send_data(piece, false);
-            sent.map(|()| bytes.len()).map_err(|error| io::Error::new(ErrorKind::BrokenPipe, error))
+            sending.reserve_capacity(bytes.len());
+            self.is_queued = sending.capacity() < bytes.len();
+            sending.send_data(Piece::unwatched(Bytes::copy_from_slice(bytes)), false)?;
+            Ok(bytes.len())
         });
-        self.uptake.track_write(written)
+        self.uptake.track_write(written.map_err(io::Error::other::<h2::Error>))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = if self.is_full { self.poll_room(cx) } else { Poll::Ready(Ok(())) };
-        self.uptake.track_flush(flushed)
+    /// What HTTP/2 has counts as taken: there is room for more only when the client takes it.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.uptake.track_flush(Poll::Ready(Ok(())))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_room(cx))?;
-        let ended = self.sending.send_data(Piece::unwatched(Bytes::new()), true);
-        Poll::Ready(ended.map_err(|error| io::Error::new(ErrorKind::BrokenPipe, error)))
+    /// Waits until the client has taken what was sent. The end itself needs no room.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sending = &mut *self.sending.borrow_mut();
+        if self.is_queued {
+            ready!(poll_room(sending, cx)).map_err(io::Error::other)?;
+        }
+        let ended = sending.send_data(Piece::unwatched(Bytes::new()), true);
+        Poll::Ready(ended.map_err(io::Error::other))
     }
 }

@@ -80,6 +80,12 @@ pub(in crate::proxy) async fn run(
     }
 }
 
+/// Records that the client has closed a WebSocket that is served no more.
+pub(in crate::proxy) fn closed_by_client(body: &mut ResponseBody) {
+    body.guard().over(BY_CLIENT);
+    body.completed();
+}
+
 async fn until_end<C: AsyncRead + AsyncWrite + Unpin>(
     tunnel: &mut Tunnel<'_, C>,
     settings: WebSocket,
