@@ -175,7 +175,8 @@ fn interim_answers_reach_each_stream_before_the_final_one() {
             let request = Request::get(format!("http://a.example{path}")).body(()).unwrap();
             sender.send_request(request, true).unwrap().0
         };
-        for (path, mut response) in ["/a", "/b"].map(|path| (path, get(path))) {
+        for path in ["/a", "/b"] {
+            let mut response = get(path);
             let early = interim(&mut response).await;
             assert_eq!((early.status().as_u16(), early.headers().len()), (103, 1));
             assert_eq!(early.headers()["link"], format!("<{path}.css>"));

@@ -165,8 +165,8 @@ impl Handled {
             return;
         }
         for (status, fields) in interims {
-            // HTTP/2 keeps any number of them, so a client that reads nothing gets none but those that it waits for.
-            if status == StatusCode::CONTINUE || self.client.stalled().is_none() {
+            // A client may wait for this one.
+            if status == StatusCode::CONTINUE || self.stream.takes_interim() {
                 // Whatever is wrong shows with the response.
                 let _ = self.respond.send_informational(fields.into_interim(status));
             }
@@ -203,7 +203,7 @@ async fn send_body(
             }
         });
         let piece = match frame.await? {
-            None => return sending.send_data(Piece::unwatched(Bytes::new()), true),
+            None => return sending.send_data(Piece::empty(), true),
             Some(Err(_interrupted)) => {
                 sending.send_reset(Reason::INTERNAL_ERROR);
                 return Ok(());

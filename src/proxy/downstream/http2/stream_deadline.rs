@@ -30,6 +30,8 @@ const PIECE: usize = 16 * 1024;
 /// Bytes of all responses of a connection that may be read before the client takes them. Past that, a stream reads more only when
 /// all of its own was taken, so that none is held up by others, and little at once.
 const MOST_UNSENT: usize = 256 * 1024;
+/// Interim responses of a connection that are sent while its client takes too little.
+const MOST_INTERIMS: u32 = 16;
 /// Streams that may keep what was read at once of a large response, 64 KiB, while others read little at once.
 const MOST_HOLDING: usize = 4;
 
@@ -67,6 +69,8 @@ pub(super) struct Streams {
     all: RefCell<Vec<Weak<StreamDeadline>>>,
     /// Those of which the last byte was written or dropped in this turn.
     ended: RefCell<VecDeque<Rc<StreamDeadline>>>,
+    /// Interim responses that were sent since the client has taken too little.
+    interims: Cell<u32>,
     /// The connection has no turns any more.
     is_closed: Cell<bool>,
 }
@@ -75,8 +79,9 @@ impl Streams {
     /// Creates those of a connection that has none yet. `stall` is how long its client may take nothing of one.
     pub(super) fn new(client: &Rc<ClientConnection>, stall: Duration) -> Rc<Self> {
         let (client, is_closed) = (Rc::clone(client), Cell::default());
-        let (unsent, holding) = (Cell::default(), Cell::default());
-        Rc::new(Self { client, stall, unsent, holding, all: RefCell::default(), ended: RefCell::default(), is_closed })
+        let (unsent, holding, interims) = (Cell::default(), Cell::default(), Cell::default());
+        let (all, ended) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { client, stall, unsent, holding, all, ended, interims, is_closed })
     }
 
     /// Opens a stream.
@@ -124,6 +129,14 @@ impl Streams {
         }
         overdue.iter().for_each(|stream| stream.miss());
         next
+    }
+
+    /// Whether one more interim response may be sent. HTTP/2 would keep up to 2 MiB of them for all streams of a client that reads
+    /// nothing, as maps of several times that size.
+    fn takes_interim(&self) -> bool {
+        let before = if self.client.stalled().is_some() { self.interims.get() } else { 0 };
+        self.interims.set(before + 1);
+        before < MOST_INTERIMS
     }
 
     fn is_full(&self) -> bool {
@@ -207,6 +220,11 @@ impl StreamDeadline {
 
     fn watched(self: &Rc<Self>, running: Rc<()>) -> Watched {
         Watched { piece: Piece::new(Bytes::new(), self), stream: Rc::clone(self), _running: running }
+    }
+
+    /// Whether one more interim response may be sent to the client.
+    pub(super) fn takes_interim(&self) -> bool {
+        self.connection.takes_interim()
     }
 
     /// From now on, the stream has a deadline of another kind.
@@ -343,32 +361,76 @@ impl Drop for StreamDeadline {
     }
 }
 
-/// A part of a response's body on its way through HTTP/2, which tells what was written of it; or one of a WebSocket, which tells nothing.
+/// What was sent of a WebSocket and is not written.
+#[derive(Default)]
+pub(super) struct Queued {
+    bytes: Cell<usize>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Queued {
+    fn left(&self, size: usize) {
+        self.bytes.set(self.bytes.get().saturating_sub(size));
+        if self.bytes.get() == 0
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Ready when nothing is left.
+    pub(super) fn poll_none(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.bytes.get() == 0 {
+            return Poll::Ready(());
+        }
+        self.waker.set(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+/// Who is told what was written of a piece.
+#[derive(Clone)]
+enum Watch {
+    Nobody,
+    Stream(Rc<StreamDeadline>),
+    WebSocket(Rc<Queued>),
+}
+
+/// A part of what is sent on a stream, on its way through HTTP/2, which tells what was written of it.
 pub(super) struct Piece {
     bytes: Bytes,
-    stream: Option<Rc<StreamDeadline>>,
+    watch: Watch,
 }
 
 impl Piece {
     fn new(bytes: Bytes, stream: &Rc<StreamDeadline>) -> Self {
         stream.set_unsent(stream.unsent.get() + bytes.len());
         stream.connection.hold(bytes.len());
-        Self { bytes, stream: Some(Rc::clone(stream)) }
+        Self { bytes, watch: Watch::Stream(Rc::clone(stream)) }
     }
 
-    /// A piece that nobody watches.
-    pub(super) fn unwatched(bytes: Bytes) -> Self {
-        Self { bytes, stream: None }
+    /// A piece of a WebSocket.
+    pub(super) fn of_websocket(bytes: Bytes, queued: &Rc<Queued>) -> Self {
+        queued.bytes.set(queued.bytes.get() + bytes.len());
+        Self { bytes, watch: Watch::WebSocket(Rc::clone(queued)) }
+    }
+
+    /// Nothing, where only the end is left to be sent.
+    pub(super) fn empty() -> Self {
+        Self { bytes: Bytes::new(), watch: Watch::Nobody }
     }
 
     fn split_to(&mut self, size: usize) -> Self {
-        Self { bytes: self.bytes.split_to(size), stream: self.stream.clone() }
+        Self { bytes: self.bytes.split_to(size), watch: self.watch.clone() }
     }
 
     fn discard(&mut self) {
         let rest = std::mem::take(&mut self.bytes);
-        if let Some(stream) = self.stream.as_ref().filter(|_| !rest.is_empty()) {
-            stream.dropped(rest.len());
+        match &self.watch {
+            _ if rest.is_empty() => {}
+            Watch::Nobody => {}
+            Watch::Stream(stream) => stream.dropped(rest.len()),
+            Watch::WebSocket(queued) => queued.left(rest.len()),
         }
     }
 }
@@ -384,8 +446,10 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        if let Some(stream) = &self.stream {
-            stream.wrote(count);
+        match &self.watch {
+            Watch::Nobody => {}
+            Watch::Stream(stream) => stream.wrote(count),
+            Watch::WebSocket(queued) => queued.left(count),
         }
     }
 }

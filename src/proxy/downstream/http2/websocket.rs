@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
 
 use super::stream_counter::Unread;
-use super::stream_deadline::Piece;
+use super::stream_deadline::{Piece, Queued};
 use super::window::{poll_part, poll_room};
 use crate::proxy::downstream::uptake::Uptake;
 use crate::proxy::request::client_response::ClientResponse;
@@ -84,7 +84,7 @@ impl WebSocketStream {
         (head, Self { receiving, upgraded, body, all })
     }
 
-    /// Serves it until it ends, or the client has taken too little. `running` counts it.
+    /// Serves it until it ends, the client resets it, or has taken too little. `running` counts it.
     pub(super) async fn serve(self, sending: SendStream<Piece>, running: Rc<()>) {
         let Self { receiving, upgraded, mut body, all } = self;
         let (uptake, sending) = (Uptake::default(), RefCell::new(sending));
@@ -93,7 +93,7 @@ impl WebSocketStream {
             part: Bytes::new(),
             unread: &all.unread,
             sending: &sending,
-            is_queued: false,
+            queued: Rc::default(),
             uptake: &uptake,
         };
         let finish = Cell::new(all.is_ending.get());
@@ -131,7 +131,7 @@ enum Ended {
     Closed,
     /// The client has taken too little.
     Stalled,
-    /// The client has reset its stream.
+    /// The client has reset its stream, or the connection has ended.
     Reset,
 }
 
@@ -156,8 +156,7 @@ struct Duplex<'a> {
     part: Bytes,
     unread: &'a Unread,
     sending: &'a RefCell<SendStream<Piece>>,
-    /// The client's window had no room for all that was sent last.
-    is_queued: bool,
+    queued: Rc<Queued>,
     uptake: &'a Uptake,
 }
 
@@ -177,13 +176,11 @@ impl AsyncRead for Duplex<'_> {
 }
 
 impl AsyncWrite for Duplex<'_> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sending = &mut *self.sending.borrow_mut();
         let written = poll_room(sending, cx).map(|room| {
             room?;
-            sending.reserve_capacity(bytes.len());
-            self.is_queued = sending.capacity() < bytes.len();
-            sending.send_data(Piece::unwatched(Bytes::copy_from_slice(bytes)), false)?;
+            sending.send_data(Piece::of_websocket(Bytes::copy_from_slice(bytes), &self.queued), false)?;
             Ok(bytes.len())
         });
         self.uptake.track_write(written.map_err(io::Error::other::<h2::Error>))
@@ -194,13 +191,10 @@ impl AsyncWrite for Duplex<'_> {
         self.uptake.track_flush(Poll::Ready(Ok(())))
     }
 
-    /// Waits until the client has taken what was sent. The end itself needs no room.
+    /// Waits until the client has taken what was sent, however little room there is then: the end needs none.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let sending = &mut *self.sending.borrow_mut();
-        if self.is_queued {
-            ready!(poll_room(sending, cx)).map_err(io::Error::other)?;
-        }
-        let ended = sending.send_data(Piece::unwatched(Bytes::new()), true);
+        ready!(self.queued.poll_none(cx));
+        let ended = self.sending.borrow_mut().send_data(Piece::empty(), true);
         Poll::Ready(ended.map_err(io::Error::other))
     }
 }

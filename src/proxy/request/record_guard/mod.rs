@@ -305,7 +305,7 @@ impl RecordGuard {
     }
 
     /// Returns whether the client was too slow, on its stream or on the whole connection, rather than gone.
-    fn client_stalled(&self) -> bool {
+    pub(in crate::proxy) fn client_stalled(&self) -> bool {
         self.stalled || self.client.ended_stalled()
     }
 

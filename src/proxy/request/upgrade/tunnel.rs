@@ -69,10 +69,16 @@ pub(in crate::proxy) async fn run(
     drop(tunnel);
     let refused = matches!(end, End::Refused(_));
     match end {
-        End::Closed(word) | End::Over(word) => body.guard().over(word),
-        End::Refused(refusal) => body.interrupted(refusal),
+        End::Closed(BY_CLIENT) => closed_by_client(body),
+        End::Closed(word) | End::Over(word) => {
+            body.guard().over(word);
+            body.completed();
+        }
+        End::Refused(refusal) => {
+            body.interrupted(refusal);
+            body.completed();
+        }
     }
-    body.completed();
     if refused {
         // Nothing is forwarded any more. To close the connections costs as much as a Close frame, so the others that a revocation
         // ends get theirs first. Boxed, so that an open WebSocket takes no room for it.
@@ -80,10 +86,13 @@ pub(in crate::proxy) async fn run(
     }
 }
 
-/// Records that the client has closed a WebSocket that is served no more.
+/// Records that the client has closed a WebSocket that is served no more. A stream that ends with its connection looks closed, too: of a
+/// client that takes nothing, the record says that.
 pub(in crate::proxy) fn closed_by_client(body: &mut ResponseBody) {
-    body.guard().over(BY_CLIENT);
-    body.completed();
+    if !body.guard().client_stalled() {
+        body.guard().over(BY_CLIENT);
+        body.completed();
+    }
 }
 
 async fn until_end<C: AsyncRead + AsyncWrite + Unpin>(
