@@ -1,9 +1,10 @@
 //! Serves HTTP/2 to a client (RFC 9113), by the `h2` crate. Each stream is a task of its own with its own deadline.
 //!
 //! - `stream`: the body of a request, and the response to it. `websocket`: a stream that becomes a WebSocket.
-//! - `stream_deadline`: the deadline of a stream, and what is queued for its client.
+//! - `stream_deadline`: the deadline of a stream, and what is queued for its client. `piece`: a part of that.
 //! - `window`: what the windows of a stream allow. `rewind`: the socket. `stream_counter`: the requests that the client has begun.
 
+mod piece;
 mod rewind;
 mod stream;
 mod stream_counter;
@@ -23,10 +24,11 @@ use h2::server::{Builder, SendResponse};
 use http::{Request, Version};
 use http_body_util::Full;
 
+use self::piece::Piece;
 use self::rewind::{Rewind, Socket};
 use self::stream::{Handled, RequestBody};
 use self::stream_counter::StreamCounter;
-use self::stream_deadline::{LastTurn, Piece, Streams};
+use self::stream_deadline::{LastTurn, Streams};
 use self::websocket::WebSockets;
 use crate::body::Source;
 use crate::policy::{Limits, Timeouts};

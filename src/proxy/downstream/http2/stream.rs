@@ -14,8 +14,9 @@ use http::StatusCode;
 use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap};
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::piece::Piece;
 use super::stream_counter::Unread;
-use super::stream_deadline::{Piece, StreamDeadline, Watched};
+use super::stream_deadline::{StreamDeadline, Watched};
 use super::websocket::{WebSocketStream, WebSockets};
 use super::window::{poll_part, poll_room};
 use crate::body::TooSlow;

@@ -16,10 +16,11 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf as _, Bytes};
 use hyper::body::{Body, Frame};
 use tokio::task::JoinHandle;
 
+use super::piece::{Piece, Taken};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::deadlines::now;
 use crate::proxy::request::response_body::{Interrupted, ResponseBody};
@@ -219,12 +220,19 @@ impl StreamDeadline {
     }
 
     fn watched(self: &Rc<Self>, running: Rc<()>) -> Watched {
-        Watched { piece: Piece::new(Bytes::new(), self), stream: Rc::clone(self), _running: running }
+        Watched { piece: Piece::empty(), stream: Rc::clone(self), _running: running }
     }
 
     /// Whether one more interim response may be sent to the client.
     pub(super) fn takes_interim(&self) -> bool {
         self.connection.takes_interim()
+    }
+
+    /// A piece of the body, which has not been taken yet.
+    fn piece(self: &Rc<Self>, bytes: Bytes) -> Piece {
+        self.set_unsent(self.unsent.get() + bytes.len());
+        self.connection.hold(bytes.len());
+        Piece::new(bytes, Rc::<Self>::clone(self))
     }
 
     /// From now on, the stream has a deadline of another kind.
@@ -243,27 +251,6 @@ impl StreamDeadline {
             Waiting::Client(since) => since + self.connection.stall,
             Waiting::Upstream(since, limit) => since + limit + self.connection.stall,
         }
-    }
-
-    /// Records that bytes were written. A whole piece is progress; less is none, as for a connection.
-    fn wrote(self: &Rc<Self>, size: usize) {
-        self.set_unsent(self.unsent.get().saturating_sub(size));
-        self.taken.set(self.taken.get() + size);
-        if self.taken.get() >= PIECE && matches!(self.waiting.get(), Waiting::Client(_)) {
-            self.wait_for_client();
-        }
-        if self.unsent.get() == 0 {
-            self.wake();
-            self.end_with_turn();
-        }
-        self.connection.release(size);
-    }
-
-    /// Records that bytes will never be written.
-    fn dropped(self: &Rc<Self>, size: usize) {
-        self.dropped.set(true);
-        self.end_with_turn();
-        self.connection.release(size);
     }
 
     /// Ends the stream with the turn of the connection, if its task has.
@@ -361,102 +348,25 @@ impl Drop for StreamDeadline {
     }
 }
 
-/// What was sent of a WebSocket and is not written.
-#[derive(Default)]
-pub(super) struct Queued {
-    bytes: Cell<usize>,
-    waker: Cell<Option<Waker>>,
-}
-
-impl Queued {
-    fn left(&self, size: usize) {
-        self.bytes.set(self.bytes.get().saturating_sub(size));
-        if self.bytes.get() == 0
-            && let Some(waker) = self.waker.take()
-        {
-            waker.wake();
+impl Taken for StreamDeadline {
+    /// A whole piece is progress; less is none, as for a connection.
+    fn wrote(self: Rc<Self>, size: usize) {
+        self.set_unsent(self.unsent.get().saturating_sub(size));
+        self.taken.set(self.taken.get() + size);
+        if self.taken.get() >= PIECE && matches!(self.waiting.get(), Waiting::Client(_)) {
+            self.wait_for_client();
         }
-    }
-
-    /// Ready when nothing is left.
-    pub(super) fn poll_none(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.bytes.get() == 0 {
-            return Poll::Ready(());
+        if self.unsent.get() == 0 {
+            self.wake();
+            self.end_with_turn();
         }
-        self.waker.set(Some(cx.waker().clone()));
-        Poll::Pending
-    }
-}
-
-/// Who is told what was written of a piece.
-#[derive(Clone)]
-enum Watch {
-    Nobody,
-    Stream(Rc<StreamDeadline>),
-    WebSocket(Rc<Queued>),
-}
-
-/// A part of what is sent on a stream, on its way through HTTP/2, which tells what was written of it.
-pub(super) struct Piece {
-    bytes: Bytes,
-    watch: Watch,
-}
-
-impl Piece {
-    fn new(bytes: Bytes, stream: &Rc<StreamDeadline>) -> Self {
-        stream.set_unsent(stream.unsent.get() + bytes.len());
-        stream.connection.hold(bytes.len());
-        Self { bytes, watch: Watch::Stream(Rc::clone(stream)) }
+        self.connection.release(size);
     }
 
-    /// A piece of a WebSocket.
-    pub(super) fn of_websocket(bytes: Bytes, queued: &Rc<Queued>) -> Self {
-        queued.bytes.set(queued.bytes.get() + bytes.len());
-        Self { bytes, watch: Watch::WebSocket(Rc::clone(queued)) }
-    }
-
-    /// Nothing, where only the end is left to be sent.
-    pub(super) fn empty() -> Self {
-        Self { bytes: Bytes::new(), watch: Watch::Nobody }
-    }
-
-    fn split_to(&mut self, size: usize) -> Self {
-        Self { bytes: self.bytes.split_to(size), watch: self.watch.clone() }
-    }
-
-    fn discard(&mut self) {
-        let rest = std::mem::take(&mut self.bytes);
-        match &self.watch {
-            _ if rest.is_empty() => {}
-            Watch::Nobody => {}
-            Watch::Stream(stream) => stream.dropped(rest.len()),
-            Watch::WebSocket(queued) => queued.left(rest.len()),
-        }
-    }
-}
-
-impl Buf for Piece {
-    fn remaining(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn chunk(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
-        match &self.watch {
-            Watch::Nobody => {}
-            Watch::Stream(stream) => stream.wrote(count),
-            Watch::WebSocket(queued) => queued.left(count),
-        }
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        self.discard();
+    fn dropped(self: Rc<Self>, size: usize) {
+        self.dropped.set(true);
+        self.end_with_turn();
+        self.connection.release(size);
     }
 }
 
@@ -488,7 +398,7 @@ impl Watched {
             let frame = Pin::new(&mut *body).poll_frame(cx);
             self.stream.reads_ahead(body.read_ahead());
             match ready!(frame) {
-                Some(Ok(frame)) => match frame.map_data(|data| Piece::new(data, &self.stream)).into_data() {
+                Some(Ok(frame)) => match frame.map_data(|data| self.stream.piece(data)).into_data() {
                     Ok(piece) => self.piece = piece,
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
@@ -594,7 +504,7 @@ mod tests {
     /// A response of this many bytes that HTTP/2 has queued whole.
     fn queued(size: usize) -> (Rc<StreamDeadline>, Piece) {
         let stream = stream();
-        let piece = Piece::new(Bytes::from(vec![0; size]), &stream);
+        let piece = stream.piece(Bytes::from(vec![0; size]));
         stream.wait_for_client();
         drop(stream.watched(Rc::default()));
         (stream, piece)
@@ -636,18 +546,18 @@ mod tests {
         let (woken, others) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
         let (waker, other_waker) = (Waker::from(Arc::clone(&woken)), Waker::from(Arc::clone(&others)));
         let (cx, other_cx) = (Context::from_waker(&waker), Context::from_waker(&other_waker));
-        let mut small = Piece::new(Bytes::from(vec![0; 10]), &own);
+        let mut small = own.piece(Bytes::from(vec![0; 10]));
         assert!(!own.must_wait(&cx), "there is room");
         // What was read and is not a part of a body yet counts, too.
         other.reads_ahead(MOST_UNSENT / 2);
-        let mut large = Piece::new(Bytes::from(vec![0; MOST_UNSENT / 2]), &other);
+        let mut large = other.piece(Bytes::from(vec![0; MOST_UNSENT / 2]));
         assert!(own.must_wait(&cx) && other.must_wait(&other_cx) && !none.must_wait(&cx));
         small.advance(9);
         assert_eq!((woken.count(), own.must_wait(&cx)), (0, true), "there is hardly more room, and a byte is its own");
         small.advance(1);
         assert_eq!((woken.count(), own.must_wait(&cx)), (1, false), "none is");
         // It may have one of its own again.
-        let rest = Piece::new(Bytes::from(vec![0; 10]), &own);
+        let rest = own.piece(Bytes::from(vec![0; 10]));
         assert!(own.must_wait(&cx));
         large.advance(MOST_UNSENT / 2 - 1);
         assert_eq!((woken.count(), others.count()), (1, 0), "it would be full again at once");
@@ -666,13 +576,13 @@ mod tests {
     fn streams_read_little_at_once_while_many_hold_something() {
         let connection = stream().connection.clone();
         let streams: Vec<_> = (0..=MOST_HOLDING).map(|_| connection.open()).collect();
-        let mut pieces: Vec<_> = streams.iter().map(|stream| Piece::new(Bytes::from(vec![0; 100]), stream)).collect();
+        let mut pieces: Vec<_> = streams.iter().map(|stream| stream.piece(Bytes::from(vec![0; 100]))).collect();
         assert!(connection.reads_less() && !connection.is_full());
         pieces[0].advance(99);
         assert!(connection.reads_less(), "one byte is enough");
         pieces[0].advance(1);
         assert!(!connection.reads_less());
-        let again = Piece::new(Bytes::from(vec![0; 100]), &streams[0]);
+        let again = streams[0].piece(Bytes::from(vec![0; 100]));
         assert!(connection.reads_less());
         drop((again, pieces, streams));
         assert_eq!((connection.holding.get(), connection.unsent.get()), (0, 0), "nor do they once they are gone");

@@ -5,7 +5,7 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,8 +17,8 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
 
+use super::piece::{Piece, Taken};
 use super::stream_counter::Unread;
-use super::stream_deadline::{Piece, Queued};
 use super::window::{poll_part, poll_room};
 use crate::proxy::downstream::uptake::Uptake;
 use crate::proxy::request::client_response::ClientResponse;
@@ -160,6 +160,45 @@ struct Duplex<'a> {
     uptake: &'a Uptake,
 }
 
+/// What was sent of a WebSocket and is not written.
+#[derive(Default)]
+struct Queued {
+    bytes: Cell<usize>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Queued {
+    /// Returns a piece that counts until it is written or dropped.
+    fn piece(self: &Rc<Self>, bytes: &[u8]) -> Piece {
+        self.bytes.set(self.bytes.get() + bytes.len());
+        Piece::new(Bytes::copy_from_slice(bytes), Rc::<Self>::clone(self))
+    }
+
+    /// Ready when nothing is left.
+    fn poll_none(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.bytes.get() == 0 {
+            return Poll::Ready(());
+        }
+        self.waker.set(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl Taken for Queued {
+    fn wrote(self: Rc<Self>, size: usize) {
+        self.bytes.set(self.bytes.get().saturating_sub(size));
+        if self.bytes.get() == 0
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn dropped(self: Rc<Self>, size: usize) {
+        self.wrote(size);
+    }
+}
+
 impl AsyncRead for Duplex<'_> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -180,7 +219,7 @@ impl AsyncWrite for Duplex<'_> {
         let sending = &mut *self.sending.borrow_mut();
         let written = poll_room(sending, cx).map(|room| {
             room?;
-            sending.send_data(Piece::of_websocket(Bytes::copy_from_slice(bytes), &self.queued), false)?;
+            sending.send_data(self.queued.piece(bytes), false)?;
             Ok(bytes.len())
         });
         self.uptake.track_write(written.map_err(io::Error::other::<h2::Error>))

@@ -5,8 +5,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
+use super::piece::Piece;
 use super::stream_counter::Unread;
-use super::stream_deadline::Piece;
 
 /// Takes the next part of what a client sends on a stream. The client may send as much again.
 pub(super) fn poll_part(
