@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use bytes::{Buf, Bytes};
 
-/// Is told what became of the pieces of a stream. HTTP/2 writes and drops them while it is locked, so nothing is sent from here.
+/// Learns what became of the pieces of a stream. HTTP/2 is locked while it writes and drops them, so these methods must not send
+/// anything.
 pub(super) trait Taken {
     /// Bytes were written.
     fn wrote(self: Rc<Self>, size: usize);
@@ -20,7 +21,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// Creates a piece of which `taken` is told.
+    /// Creates a piece that tells `taken` what becomes of it.
     pub(super) fn new(bytes: Bytes, taken: Rc<dyn Taken>) -> Self {
         Self { bytes, taken: Some(taken) }
     }

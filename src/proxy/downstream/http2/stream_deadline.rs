@@ -132,11 +132,11 @@ impl Streams {
         next
     }
 
-    /// Whether one more interim response may be sent. HTTP/2 would keep up to 2 MiB of them for all streams of a client that reads
-    /// nothing, as maps of several times that size.
+    /// Whether one more interim response may be sent. For a client that reads nothing, HTTP/2 would keep those of all its streams: 8 MiB
+    /// and more.
     fn takes_interim(&self) -> bool {
         let before = if self.client.stalled().is_some() { self.interims.get() } else { 0 };
-        self.interims.set(before + 1);
+        self.interims.set(before.saturating_add(1));
         before < MOST_INTERIMS
     }
 
