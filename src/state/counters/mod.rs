@@ -165,6 +165,7 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
     use std::time::Instant;
 
     use jiff::Timestamp;
@@ -265,9 +266,10 @@ mod tests {
         assert_eq!(left, keys.len() as u64 - 1);
     }
 
-    /// A quota in the window that began so many seconds ago, and ends in a day.
+    /// A quota in the window that began so many seconds before the tests, and ends a day later: at any time, it is the same one.
     fn quota(count: u32, ago: u32, need: u32, want: u32) -> AskedLimit {
-        let since = u32::try_from(Timestamp::now().as_second()).unwrap() - ago;
+        static BEGUN: LazyLock<u32> = LazyLock::new(|| u32::try_from(Timestamp::now().as_second()).unwrap());
+        let since = *BEGUN - ago;
         let terms = Terms::Quota { count, since, ends: since + DAY };
         AskedLimit { id: LimitId::quota(None, "day"), terms, need, want, worth: 1, owed: 0, since: 0 }
     }
