@@ -5,6 +5,7 @@
 //! - `upstream`: pools of connections to upstream servers.
 //! - `http1`: reads and writes HTTP/1.x.
 //! - `descriptors`: how many connections the process can have.
+//! - `stream`: a connection, plain or TLS; `socket`: its TCP socket.
 //! - `headers`: which header fields are forwarded, in either direction.
 
 mod deadline;
@@ -13,5 +14,6 @@ pub(crate) mod downstream;
 mod headers;
 pub(crate) mod http1;
 pub(crate) mod request;
+mod socket;
 pub(crate) mod stream;
 pub(crate) mod upstream;

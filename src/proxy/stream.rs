@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use super::socket::Socket;
 use crate::state::endpoint::Address;
 
 /// The TLS version of a session, as in records.
@@ -23,9 +24,9 @@ pub(crate) fn tls_version(session: &CommonState) -> &'static str {
 /// A plain or TLS connection.
 pub(crate) enum Stream {
     /// TCP.
-    Plain(TcpStream),
+    Plain(Socket),
     /// TLS over TCP; boxed, because it takes a kilobyte.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
     /// A Unix socket.
     Unix(UnixStream),
 }
@@ -49,14 +50,14 @@ impl Stream {
             Address::Ip(address) => {
                 let tcp = TcpStream::connect(address).await?;
                 tcp.set_nodelay(true)?;
-                Ok(Self::Plain(tcp))
+                Ok(Self::Plain(tcp.into()))
             }
             Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
         }
     }
 
     /// Wraps a TLS stream.
-    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(crate) fn tls(stream: TlsStream<Socket>) -> Self {
         Self::Tls(Box::new(stream))
     }
 }
@@ -146,7 +147,7 @@ pub(crate) mod tests {
         let (acceptor, connector) =
             (TlsAcceptor::from(Arc::new(server.unwrap())), TlsConnector::from(Arc::new(client)));
         let (stream, peer) =
-            tokio::join!(acceptor.accept(stream), connector.connect("localhost".try_into().unwrap(), peer));
+            tokio::join!(acceptor.accept(stream.into()), connector.connect("localhost".try_into().unwrap(), peer));
         (Stream::tls(stream.unwrap().into()), peer.unwrap())
     }
 }

@@ -149,8 +149,8 @@ async fn accept_tls(
     listener: SocketAddr,
     timeout: Duration,
 ) -> Option<(Stream, Option<TlsSession>, Option<bool>)> {
-    let Some(ListenerTls { config, trust }) = tls else { return Some((Stream::Plain(tcp), None, None)) };
-    let handshake = tokio::time::timeout(timeout, TlsAcceptor::from(config).accept(tcp)).await;
+    let Some(ListenerTls { config, trust }) = tls else { return Some((Stream::Plain(tcp.into()), None, None)) };
+    let handshake = tokio::time::timeout(timeout, TlsAcceptor::from(config).accept(tcp.into())).await;
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {

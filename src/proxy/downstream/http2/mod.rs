@@ -322,7 +322,7 @@ mod tests {
         let worker = Rc::new(Worker::new(Arc::new(shared)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let stream = Stream::Plain(listener.accept().await.unwrap().0);
+        let stream = Stream::Plain(listener.accept().await.unwrap().0.into());
         let (address, now) = (SocketAddr::from(([127, 0, 0, 1], 9)), Instant::now());
         let client = ClientConnection::new(Peer::new(address, None), Arc::new(Activity::new(address, now)), now);
         tokio::task::spawn_local(serve(Rc::clone(&worker), client, stream, Bytes::new()));

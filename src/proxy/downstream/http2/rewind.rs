@@ -189,7 +189,7 @@ mod tests {
     async fn pair() -> (Rewind, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (rewind_of(Stream::Plain(listener.accept().await.unwrap().0)), peer)
+        (rewind_of(Stream::Plain(listener.accept().await.unwrap().0.into())), peer)
     }
 
     fn rewind_of(stream: Stream) -> Rewind {
