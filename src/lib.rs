@@ -19,7 +19,7 @@
 //! - `exchange`, `refusal`, `telemetry`, `budget`: the facts of a request, the reasons to refuse one, the metrics, and how much
 //!   work may take; every other part uses them. `grpc`: what gRPC says. `url`: URLs, understood whole or refused.
 //!   `xsd`: XML Schema 1.0. `egress`: calls of the process itself. `otlp`: messages of OpenTelemetry. `error_text`: errors from below in words. `all_bytes`: checks of every byte.
-//!   `html_text`: texts in HTML. `open_file`: files, opened without a wait for the other end of a pipe.
+//!   `html_text`: texts in HTML. `in_box`: large values, made where they stay. `open_file`: files, opened without a wait for the other end of a pipe.
 //!
 //! # How a request travels
 //! 1. `proxy::downstream` accepts a connection and hands it to the least busy worker: one thread, one runtime.
@@ -51,7 +51,7 @@
 //! - A file imports only from lower layers (`main`, `cli` · `daemon`, `evidence` · `admin`, `self_service`, `token_service`,
 //!   `rehearsal`, `proxy` · `chain` · `runtime` ·
 //!   `policy` · `stages` · `state`, `audit`, `traces`, `secrets`, `body` · `exchange`, `refusal`, `grpc`, `telemetry`, `budget`, `xsd`, `url`,
-//!   `egress`, `otlp`, `error_text`, `all_bytes`, `html_text`, `open_file`); a test checks it.
+//!   `egress`, `otlp`, `error_text`, `all_bytes`, `html_text`, `in_box`, `open_file`); a test checks it.
 
 mod admin;
 mod all_bytes;
@@ -67,6 +67,7 @@ mod evidence;
 mod exchange;
 mod grpc;
 mod html_text;
+mod in_box;
 mod open_file;
 mod otlp;
 mod policy;

@@ -28,6 +28,7 @@ pub(super) use wire::{End, Wire};
 use wire::{RequestBody, SharedWire};
 
 use crate::body::Source;
+use crate::in_box::in_box;
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::worker::Worker;
 use crate::proxy::headers::strip_trailers;
@@ -66,25 +67,25 @@ pub(super) async fn serve(
             let idle = head.is_pending() && finish.get() && !wire.borrow().is_mid_head();
             if idle { Poll::Ready(Err(End::Closed)) } else { head }
         });
-        let head = match head.await {
-            Ok(head) => head,
-            Err(end) => return end.into(),
-        };
+        if let Err(end) = head.await {
+            return end.into();
+        }
         // Boxed, so that a connection that waits for its next request takes no room for it.
-        if let Err(served) = Box::pin(exchange(worker, client, wire, finish, head)).await {
+        if let Err(served) = Box::into_pin(in_box(|| exchange(worker, client, wire, finish))).await {
             return served;
         }
     }
 }
 
-/// Handles and answers one request. Returns an error when no other may follow.
+/// Handles and answers the request whose head is here. Returns an error when no other may follow.
 async fn exchange(
     worker: &Rc<Worker>,
     client: &Rc<ClientConnection>,
     wire: &Rc<RefCell<Wire>>,
     finish: &Cell<bool>,
-    head: RequestHead,
 ) -> Result<(), Served> {
+    let mut head = RequestHead::default();
+    wire.borrow_mut().take_head(&mut head)?;
     let mut framing = response::RequestFraming {
         head: head.method == Method::HEAD,
         http_10: head.version == Version::HTTP_10,
@@ -93,23 +94,25 @@ async fn exchange(
     };
     let source = Source::client(RequestBody::new(wire), strip_trailers);
 
-    let response = {
+    let mut delivery = Delivery::new(wire);
+    {
         let mut handling = pin!(handle(worker, Rc::clone(client), parts_of(head), source));
-        let mut step = |cx: &mut Context<'_>| {
-            let response = handling.as_mut().poll(cx);
-            if response.is_pending() {
-                wire.borrow_mut().send_interims(cx);
+        let mut step = |cx: &mut Context<'_>| match handling.as_mut().poll(cx) {
+            Poll::Ready(response) => {
+                delivery.response = Some(response);
+                Poll::Ready(())
             }
-            response
+            Poll::Pending => {
+                wire.borrow_mut().send_interims(cx);
+                Poll::Pending
+            }
         };
-        poll_fn(|cx| unless_disconnected(wire, cx, &mut step)).await
-    };
-    // Dropping the handling of the request records that the client disconnected.
-    let response = response.ok_or(End::Closed)?;
+        // Dropping the handling of the request records that the client disconnected.
+        poll_fn(|cx| unless_disconnected(wire, cx, &mut step)).await.ok_or(End::Closed)?;
+    }
 
     let (interim, body_expected) = wire.borrow_mut().begin_response();
     framing.keep_alive &= body_expected && !finish.get() && wire.borrow_mut().ends_soon();
-    let mut delivery = Delivery::new(wire, response);
     let mut after = delivery.begin(&interim, &framing);
     let mut sent = delivery.send().await;
     if let Some(Err(SendError::Interrupted)) = sent
@@ -147,7 +150,7 @@ fn parts_of(head: RequestHead) -> Parts {
 struct Delivery<'a> {
     wire: &'a RefCell<Wire>,
     writer: MessageWriter,
-    /// Absent once the connection is a WebSocket.
+    /// Absent until there is one, and once the connection is a WebSocket.
     response: Option<ClientResponse>,
     /// The end of the connection delimits the body, so it must not look complete before it is.
     close_delimited: bool,
@@ -155,14 +158,8 @@ struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    fn new(wire: &'a RefCell<Wire>, response: ClientResponse) -> Self {
-        Self {
-            wire,
-            writer: MessageWriter::default(),
-            response: Some(response),
-            close_delimited: false,
-            completed: false,
-        }
+    fn new(wire: &'a RefCell<Wire>) -> Self {
+        Self { wire, writer: MessageWriter::default(), response: None, close_delimited: false, completed: false }
     }
 
     /// Begins the response, after the rest of an interim response. Nothing is written yet.

@@ -100,21 +100,11 @@ impl Wire {
         std::mem::take(&mut self.read_buffer.input)
     }
 
-    /// Reads the head of the next request.
-    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestHead, End>> {
+    /// Reads until the head of the next request is here, to be taken by `take_head`.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         loop {
-            match self.reader.head(&mut self.read_buffer.input) {
-                Ok(Some(head)) => {
-                    if let Err(error) = self.reader.check_ahead(&self.read_buffer.input) {
-                        return Poll::Ready(Err(End::Malformed(error)));
-                    }
-                    self.number += 1;
-                    self.discarded = 0;
-                    self.interim = Bytes::from_static(if head.expects_continue { CONTINUE } else { &[] });
-                    return Poll::Ready(Ok(head));
-                }
-                Ok(None) => {}
-                Err(error) => return Poll::Ready(Err(End::Malformed(error))),
+            if self.reader.find_head(&self.read_buffer.input).map_err(End::Malformed)? {
+                return Poll::Ready(Ok(()));
             }
             if self.is_mid_head() {
                 self.client.head_begins();
@@ -124,6 +114,16 @@ impl Wire {
                 return Poll::Ready(Err(if self.is_mid_head() { End::CutShort } else { End::Closed }));
             }
         }
+    }
+
+    /// Takes the head that is here, and begins its request.
+    pub(super) fn take_head(&mut self, head: &mut RequestHead) -> Result<(), End> {
+        self.reader.take_head(&mut self.read_buffer.input, head).map_err(End::Malformed)?;
+        self.reader.check_ahead(&self.read_buffer.input).map_err(End::Malformed)?;
+        self.number += 1;
+        self.discarded = 0;
+        self.interim = Bytes::from_static(if head.expects_continue { CONTINUE } else { &[] });
+        Ok(())
     }
 
     /// Whether a head has begun and is incomplete.

@@ -55,8 +55,8 @@ pub(super) fn handle(
     source: Source,
 ) -> impl Future<Output = ClientResponse> + use<> {
     client.begin();
-    let exchange = Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
-    let mut guard = RecordGuard::new(worker, &client, exchange);
+    let open = || Exchange::open(&client.peer, &parts.method, parts.version, &parts.uri, &parts.headers);
+    let mut guard = RecordGuard::new(worker, &client, open);
     guard.is_grpc = grpc::is_call(&parts.method, parts.version, &parts.headers);
     // A block has its room once; the parameters of an `async fn` are moved within it first.
     async move {
@@ -396,7 +396,7 @@ pub(super) fn record_unanswered(
     client.begin();
     let mut exchange = Exchange::unparsed(&client.peer);
     exchange.version = version;
-    let mut guard = RecordGuard::new(worker, client, exchange);
+    let mut guard = RecordGuard::new(worker, client, || exchange);
     guard.refused(refusal);
     guard.unsent(0, true);
 }
@@ -408,7 +408,7 @@ pub(super) fn refuse_head(
     refusal: &Refusal,
 ) -> (StatusCode, ResponseFields, Bytes) {
     client.begin();
-    let mut guard = RecordGuard::new(worker, client, Exchange::unparsed(&client.peer));
+    let mut guard = RecordGuard::new(worker, client, || Exchange::unparsed(&client.peer));
     guard.refused(refusal);
     let mut response = render(refusal, &mut guard);
     guard.sent(response.2.len());

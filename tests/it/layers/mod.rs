@@ -33,6 +33,7 @@ const LAYERS: &[&[&str]] = &[
         "error_text",
         "all_bytes",
         "html_text",
+        "in_box",
         "open_file",
     ],
 ];

@@ -31,6 +31,7 @@ use self::stream_counter::StreamCounter;
 use self::stream_deadline::{LastTurn, Streams};
 use self::websocket::WebSockets;
 use crate::body::Source;
+use crate::in_box::in_box;
 use crate::policy::{Limits, Timeouts};
 use crate::proxy::downstream::client::ClientConnection;
 use crate::proxy::downstream::deadlines::{Command, Cut, run_until_deadline};
@@ -196,7 +197,7 @@ impl Requests<'_> {
                 (None, Source::client(body, strip_trailers))
             }
         };
-        let response = Box::pin(handle(worker, Rc::clone(client), parts, source));
+        let response = Box::into_pin(in_box(|| handle(worker, Rc::clone(client), parts, source)));
         let (websockets, running) = (Rc::clone(websockets), Rc::clone(running));
         let client = Rc::clone(client);
         let handled = Handled { client, respond, stream: Rc::clone(&stream), receiving, websockets, running };

@@ -27,7 +27,7 @@ thread_local! {
 }
 
 /// The head of a request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
     /// The target as received.
@@ -122,12 +122,17 @@ impl Head {
         Ok(if self.chunked { Framing::Chunked } else { Framing::Length(self.length.unwrap_or(0)) })
     }
 
-    /// Builds the request head from the bytes whose lines have all been taken. Values are slices of them.
-    pub(super) fn build(&mut self, bytes: &Bytes, framing: Framing) -> Result<RequestHead, FramingErrorKind> {
+    /// Fills in the request head from the bytes whose lines have all been taken. Values are slices of them.
+    pub(super) fn build(
+        &mut self,
+        bytes: &Bytes,
+        framing: Framing,
+        head: &mut RequestHead,
+    ) -> Result<(), FramingErrorKind> {
         let mut fields = std::mem::take(&mut self.fields);
         let part = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
-        let headers = HeaderMap::try_with_capacity(fields.len());
-        let mut headers = headers.map_err(|_| FramingErrorKind::TooManyFields)?;
+        let headers = &mut head.headers;
+        headers.try_reserve(fields.len()).map_err(|_| FramingErrorKind::TooManyFields)?;
         for (name, value) in &fields {
             let name = HeaderName::from_bytes(part(name)).map_err(|_| FramingErrorKind::Name)?;
             let value =
@@ -137,18 +142,17 @@ impl Head {
         fields.clear();
         fields.shrink_to(KEPT_FIELDS);
         SPARE.set(fields);
-        let method = Method::from_bytes(part(&self.method)).map_err(|_| FramingErrorKind::RequestLine)?;
-        let uri = Uri::from_maybe_shared(bytes.slice(self.target.clone())).map_err(|_| FramingErrorKind::Target)?;
-        Ok(RequestHead {
-            uri: if method == Method::OPTIONS { about_the_server(uri, part(&self.target)) } else { uri },
-            method,
-            version: if self.http_10 { Version::HTTP_10 } else { Version::HTTP_11 },
-            headers,
-            keep_alive: !self.close && (self.keep_alive || !self.http_10),
-            // RFC 9110 §10.1.1: `Expect` is ignored in HTTP/1.0 and without a body.
-            takes_trailers: self.takes_trailers,
-            expects_continue: self.expects_continue && !self.http_10 && framing != Framing::Length(0),
-        })
+        head.method = Method::from_bytes(part(&self.method)).map_err(|_| FramingErrorKind::RequestLine)?;
+        head.uri = Uri::from_maybe_shared(bytes.slice(self.target.clone())).map_err(|_| FramingErrorKind::Target)?;
+        if head.method == Method::OPTIONS {
+            about_the_server(&mut head.uri, part(&self.target));
+        }
+        head.version = if self.http_10 { Version::HTTP_10 } else { Version::HTTP_11 };
+        head.keep_alive = !self.close && (self.keep_alive || !self.http_10);
+        head.takes_trailers = self.takes_trailers;
+        // RFC 9110 §10.1.1: `Expect` is ignored in HTTP/1.0 and without a body.
+        head.expects_continue = self.expects_continue && !self.http_10 && framing != Framing::Length(0);
+        Ok(())
     }
 
     fn take_connection(&mut self, value: &[u8]) {
@@ -189,14 +193,16 @@ impl Head {
 
 /// Reads an absolute-form target of OPTIONS without path and query as one about the server (RFC 9112 §3.2.4), as HTTP/2 has
 /// it: `*` beside the authority. `http::Uri` takes a path that is missing for `/`.
-fn about_the_server(uri: Uri, target: &[u8]) -> Uri {
+fn about_the_server(uri: &mut Uri, target: &[u8]) {
     let authority = uri.authority().filter(|authority| target.ends_with(authority.as_str().as_bytes()));
     if authority.is_none() || uri.scheme().is_none() {
-        return uri;
+        return;
     }
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::from_static("*"));
-    Uri::from_parts(parts).unwrap_or(uri)
+    if let Ok(about) = Uri::from_parts(parts) {
+        *uri = about;
+    }
 }
 
 /// Accepts only targets that `http::Uri` keeps unchanged.

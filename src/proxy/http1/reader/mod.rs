@@ -33,6 +33,8 @@ pub(crate) struct Reader {
 enum State {
     RequestLine,
     Fields,
+    /// Nothing: all lines of a head are there, and are not taken yet.
+    Whole(Framing),
     Body,
     /// The connection was refused.
     Refused(FramingError),
@@ -51,6 +53,19 @@ impl Reader {
     /// # Errors
     /// The first [`FramingError`], as soon as its line is complete. Every later call returns it again.
     pub(crate) fn head(&mut self, input: &mut Bytes) -> Result<Option<RequestHead>, FramingError> {
+        if !self.find_head(input)? {
+            return Ok(None);
+        }
+        let mut head = RequestHead::default();
+        self.take_head(input, &mut head)?;
+        Ok(Some(head))
+    }
+
+    /// Reads the lines of the next head, and leaves them in `input`. Returns whether it is complete, so that `take_head` takes it.
+    ///
+    /// # Errors
+    /// As for `head`.
+    pub(super) fn find_head(&mut self, input: &[u8]) -> Result<bool, FramingError> {
         while let State::RequestLine | State::Fields = self.state {
             let first = self.size;
             let rest = input.get(first..).unwrap_or_default();
@@ -59,21 +74,32 @@ impl Reader {
                 State::RequestLine => self.refuse(FramingErrorKind::TargetTooLong),
                 _ => self.refuse(kind),
             })?;
-            let Some(Line { length, content }) = line else { return Ok(None) };
+            let Some(Line { length, content }) = line else { return Ok(false) };
             self.size += length;
-            let framing = content.and_then(|text| self.take_line(text, first));
-            if let Some(framing) = framing.map_err(|kind| self.refuse(kind))? {
-                let head = self.head.build(&input.split_to(self.size), framing);
-                self.size = 0;
-                self.body.begin(framing);
-                self.state = if self.body.has_ended() { State::RequestLine } else { State::Body };
-                return head.map(Some).map_err(|kind| self.refuse(kind));
-            }
+            content.and_then(|text| self.take_line(text, first)).map_err(|kind| self.refuse(kind))?;
         }
         match self.state {
             State::Refused(error) => Err(error),
-            _ => Ok(None),
+            State::Whole(_) => Ok(true),
+            _ => Ok(false),
         }
+    }
+
+    /// Takes a head that is complete out of `input`, and fills it in: it is large, and is not moved until it is where it stays.
+    ///
+    /// # Errors
+    /// As for `head`.
+    pub(super) fn take_head(&mut self, input: &mut Bytes, head: &mut RequestHead) -> Result<(), FramingError> {
+        let framing = match self.state {
+            State::Whole(framing) => framing,
+            State::Refused(error) => return Err(error),
+            _ => return Err(self.refuse(FramingErrorKind::RequestLine)),
+        };
+        let lines = input.split_to(self.size);
+        self.size = 0;
+        self.body.begin(framing);
+        self.state = if self.body.has_ended() { State::RequestLine } else { State::Body };
+        self.head.build(&lines, framing, head).map_err(|kind| self.refuse(kind))
     }
 
     /// Takes the next piece of a request's body, or its trailers, out of `input`. Returns `None` at the end of the
@@ -83,7 +109,7 @@ impl Reader {
     /// The first [`FramingError`]. Every later call returns it again.
     pub(crate) fn body(&mut self, input: &mut Bytes) -> Result<Option<Frame<Bytes>>, FramingError> {
         match self.state {
-            State::RequestLine | State::Fields => return Ok(None),
+            State::RequestLine | State::Fields | State::Whole(_) => return Ok(None),
             State::Refused(error) => return Err(error),
             State::Body => {}
         }
@@ -129,8 +155,8 @@ impl Reader {
         error
     }
 
-    /// Takes one whole line of a head, without its CRLF, at offset `at`. Returns the framing of the body after the last line.
-    fn take_line(&mut self, text: &[u8], at: usize) -> Result<Option<Framing>, FramingErrorKind> {
+    /// Takes one whole line of a head, without its CRLF, at offset `at`.
+    fn take_line(&mut self, text: &[u8], at: usize) -> Result<(), FramingErrorKind> {
         match self.state {
             State::RequestLine if text.is_empty() => {
                 // RFC 9112 §2.2 asks a server to ignore one empty line.
@@ -142,10 +168,10 @@ impl Reader {
                 self.head.take_request_line(text, at)?;
                 self.state = State::Fields;
             }
-            _ if text.is_empty() => return self.head.framing().map(Some),
+            _ if text.is_empty() => self.state = State::Whole(self.head.framing()?),
             _ => self.head.take_field(text, at, self.limits.headers)?,
         }
-        Ok(None)
+        Ok(())
     }
 }
 

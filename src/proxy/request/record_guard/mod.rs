@@ -24,6 +24,7 @@ use crate::audit::{
 use crate::body::Counter;
 use crate::chain::Trace;
 use crate::exchange::{Exchange, RequestId, is_tracestate};
+use crate::in_box::in_box;
 use crate::policy::upstream::Protocol;
 use crate::policy::{Api, Route, Server};
 use crate::proxy::downstream::client::ClientConnection;
@@ -111,13 +112,17 @@ pub(crate) struct RecordGuard {
 
 impl RecordGuard {
     /// Creates the guard. The caller has called `begin` of `client`; the guard calls `end` when dropped.
-    pub(crate) fn new(worker: &Rc<Worker>, client: &Rc<ClientConnection>, exchange: Exchange) -> Box<Self> {
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        client: &Rc<ClientConnection>,
+        open: impl FnOnce() -> Exchange,
+    ) -> Box<Self> {
         worker.shared.metrics.requests_in_flight.inc();
-        Box::new(Self {
+        in_box(|| Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
             policy: KeptPolicy::Whole(worker.view()),
-            exchange,
+            exchange: open(),
             counter: Counter::default(),
             route: None,
             is_grpc: false,
