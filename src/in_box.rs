@@ -1,7 +1,7 @@
 //! Makes large values where they stay.
 
-/// Makes a value in its box. What `Box::new` gets of a function is made on the stack first, and then copied as a whole: of the state of
-/// an asynchronous function, that is kilobytes which mean nothing yet.
+/// Lets the compiler make a value in its box. With `Box::new(make())`, it is made on the stack, and then copied as a whole: of the state of
+/// an asynchronous function, those are kilobytes that mean nothing yet.
 #[inline]
 pub(crate) fn in_box<T>(make: impl FnOnce() -> T) -> Box<T> {
     Box::write(Box::new_uninit(), make())

@@ -1,7 +1,7 @@
-//! A TCP socket that is read and written by system calls alone.
+//! A TCP socket that is read and written by system calls alone, except into memory that is not initialised.
 //!
-//! In libc, each of these calls is a point where its thread may be cancelled, which takes two atomic operations in a process of several
-//! threads. No thread is cancelled here.
+//! In glibc before 2.41, each of these calls is a point where its thread may be cancelled, which takes two atomic operations in a process
+//! of several threads. No thread is cancelled here.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,6 +10,9 @@ use std::task::{Context, Poll, ready};
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+
+/// The most slices that one call writes (`UIO_MAXIOV` of Linux).
+const MOST_SLICES: usize = 1024;
 
 /// A connected socket.
 pub(crate) struct Socket(TcpStream);
@@ -37,7 +40,8 @@ impl Socket {
             let mut moved = None;
             let called = tcp.try_io(interest, || {
                 let size = *moved.insert(call(tcp)?);
-                // There is no more: the next attempt waits for the kernel to say so, instead of asking it.
+                // A call that moved less than it could has emptied or filled the socket. As in tokio, the next one waits for an event
+                // instead of asking the kernel.
                 if (1..most).contains(&size) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
             });
             match (moved, called) {
@@ -59,7 +63,7 @@ impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if buffer.initialized().len() < buffer.capacity() {
-            // To initialise it would take longer.
+            // To initialise it would take longer than tokio's own call.
             return Pin::new(&mut this.0).poll_read(cx, buffer);
         }
         let most = buffer.remaining();
@@ -81,7 +85,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let size = slices.iter().map(|slice| slice.len()).sum();
+        let size = slices.iter().take(MOST_SLICES).map(|slice| slice.len()).sum();
         self.poll_call(cx, Interest::WRITABLE, size, |tcp| rustix::io::writev(tcp, slices))
     }
 

@@ -85,7 +85,7 @@ impl Reader {
         }
     }
 
-    /// Takes a head that is complete out of `input`, and fills it in: it is large, and is not moved until it is where it stays.
+    /// Takes a complete head out of `input`, and fills in `head`, which must be a new one. It is large: to return it would copy it.
     ///
     /// # Errors
     /// As for `head`.
